@@ -1,0 +1,1 @@
+//! Development certificates: code that makes them, never a key.

@@ -1,0 +1,1 @@
+//! Performs what edge-proto decides: sockets, clocks, configuration.

@@ -1,0 +1,1 @@
+//! What a node decides: sessions, commands, fan-out, delivery; no IO.

@@ -1,0 +1,1 @@
+//! A QUIC connection without IO: typed streams, frames, priorities.

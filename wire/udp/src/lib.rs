@@ -1,0 +1,1 @@
+//! The driver of wire-link: sockets, batching, timers.
