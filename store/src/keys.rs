@@ -1,0 +1,1 @@
+//! Every key shape, in one file.
