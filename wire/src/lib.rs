@@ -25,7 +25,7 @@ pub use event::Event;
 pub use id::{AccountId, ChatId, ClientMsgId, DeviceId, InstallId, LogId, RegistrationId, RequestId, Seq};
 pub use request::Request;
 pub use role::Role;
-pub use text::{NameError, PersonName, Phone, PhoneError, Secret};
+pub use text::{NameError, PersonName, Phone, PhoneError, Secret, label};
 pub use time::WallTime;
 
 /// The ALPN protocol name: the major version of everything on the connection.

@@ -2,446 +2,460 @@
 // @generated
 extern crate alloc;
 
-
 #[allow(unused_imports, dead_code)]
 pub mod godwit {
 
-#[allow(unused_imports, dead_code)]
-pub mod content {
+    #[allow(unused_imports, dead_code)]
+    pub mod content {
 
+        #[deprecated(
+            since = "2.0.0",
+            note = "Use associated constants instead. This will no longer be generated in 2021."
+        )]
+        pub const ENUM_MIN_SAID: u8 = 0;
+        #[deprecated(
+            since = "2.0.0",
+            note = "Use associated constants instead. This will no longer be generated in 2021."
+        )]
+        pub const ENUM_MAX_SAID: u8 = 1;
+        #[deprecated(
+            since = "2.0.0",
+            note = "Use associated constants instead. This will no longer be generated in 2021."
+        )]
+        #[allow(non_camel_case_types)]
+        pub const ENUM_VALUES_SAID: [Said; 2] = [Said::NONE, Said::Text];
 
-#[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
-pub const ENUM_MIN_SAID: u8 = 0;
-#[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
-pub const ENUM_MAX_SAID: u8 = 1;
-#[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
-#[allow(non_camel_case_types)]
-pub const ENUM_VALUES_SAID: [Said; 2] = [
-  Said::NONE,
-  Said::Text,
-];
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+        #[repr(transparent)]
+        pub struct Said(pub u8);
+        #[allow(non_upper_case_globals)]
+        impl Said {
+            pub const NONE: Self = Self(0);
+            pub const Text: Self = Self(1);
 
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-#[repr(transparent)]
-pub struct Said(pub u8);
-#[allow(non_upper_case_globals)]
-impl Said {
-  pub const NONE: Self = Self(0);
-  pub const Text: Self = Self(1);
-
-  pub const ENUM_MIN: u8 = 0;
-  pub const ENUM_MAX: u8 = 1;
-  pub const ENUM_VALUES: &'static [Self] = &[
-    Self::NONE,
-    Self::Text,
-  ];
-  /// Returns the variant's name or "" if unknown.
-  pub fn variant_name(self) -> Option<&'static str> {
-    match self {
-      Self::NONE => Some("NONE"),
-      Self::Text => Some("Text"),
-      _ => None,
-    }
-  }
-}
-impl ::core::fmt::Debug for Said {
-  fn fmt(&self, f: &mut ::core::fmt::Formatter) -> ::core::fmt::Result {
-    if let Some(name) = self.variant_name() {
-      f.write_str(name)
-    } else {
-      f.write_fmt(format_args!("<UNKNOWN {:?}>", self.0))
-    }
-  }
-}
-impl<'a> ::flatbuffers::Follow<'a> for Said {
-  type Inner = Self;
-  #[inline]
-  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
-    let b = unsafe { ::flatbuffers::read_scalar_at::<u8>(buf, loc) };
-    Self(b)
-  }
-}
-
-impl ::flatbuffers::Push for Said {
-    type Output = Said;
-    #[inline]
-    unsafe fn push(&self, dst: &mut [u8], _written_len: usize) {
-        unsafe { ::flatbuffers::emplace_scalar::<u8>(dst, self.0) };
-    }
-}
-
-impl ::flatbuffers::EndianScalar for Said {
-  type Scalar = u8;
-  #[inline]
-  fn to_little_endian(self) -> u8 {
-    self.0.to_le()
-  }
-  #[inline]
-  #[allow(clippy::wrong_self_convention)]
-  fn from_little_endian(v: u8) -> Self {
-    let b = u8::from_le(v);
-    Self(b)
-  }
-}
-
-impl<'a> ::flatbuffers::Verifiable for Said {
-  #[inline]
-  fn run_verifier(
-    v: &mut ::flatbuffers::Verifier, pos: usize
-  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
-    u8::run_verifier(v, pos)
-  }
-}
-
-impl ::flatbuffers::SimpleToVerifyInSlice for Said {}
-pub struct SaidUnionTableOffset {}
-
-pub enum TextOffset {}
-#[derive(Copy, Clone, PartialEq)]
-
-pub struct Text<'a> {
-  pub _tab: ::flatbuffers::Table<'a>,
-}
-
-impl<'a> ::flatbuffers::Follow<'a> for Text<'a> {
-  type Inner = Text<'a>;
-  #[inline]
-  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
-    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
-  }
-}
-
-impl<'a> Text<'a> {
-  pub const VT_TEXT: ::flatbuffers::VOffsetT = 4;
-  pub const VT_SENT_AT_US: ::flatbuffers::VOffsetT = 6;
-  pub const VT_REPLY_TO: ::flatbuffers::VOffsetT = 8;
-
-  #[inline]
-  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
-    Text { _tab: table }
-  }
-  #[allow(unused_mut)]
-  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
-    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
-    args: &'args TextArgs<'args>
-  ) -> ::flatbuffers::WIPOffset<Text<'bldr>> {
-    let mut builder = TextBuilder::new(_fbb);
-    builder.add_reply_to(args.reply_to);
-    builder.add_sent_at_us(args.sent_at_us);
-    if let Some(x) = args.text { builder.add_text(x); }
-    builder.finish()
-  }
-
-
-  #[inline]
-  pub fn text(&self) -> &'a str {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<&str>>(Text::VT_TEXT, None).unwrap()}
-  }
-  #[inline]
-  pub fn sent_at_us(&self) -> u64 {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<u64>(Text::VT_SENT_AT_US, Some(0)).unwrap()}
-  }
-  #[inline]
-  pub fn reply_to(&self) -> u64 {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<u64>(Text::VT_REPLY_TO, Some(0)).unwrap()}
-  }
-}
-
-impl ::flatbuffers::Verifiable for Text<'_> {
-  #[inline]
-  fn run_verifier(
-    v: &mut ::flatbuffers::Verifier, pos: usize
-  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
-    v.visit_table(pos)?
-     .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("text", Self::VT_TEXT, true)?
-     .visit_field::<u64>("sent_at_us", Self::VT_SENT_AT_US, false)?
-     .visit_field::<u64>("reply_to", Self::VT_REPLY_TO, false)?
-     .finish();
-    Ok(())
-  }
-}
-pub struct TextArgs<'a> {
-    pub text: Option<::flatbuffers::WIPOffset<&'a str>>,
-    pub sent_at_us: u64,
-    pub reply_to: u64,
-}
-impl<'a> Default for TextArgs<'a> {
-  #[inline]
-  fn default() -> Self {
-    TextArgs {
-      text: None, // required field
-      sent_at_us: 0,
-      reply_to: 0,
-    }
-  }
-}
-
-pub struct TextBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
-  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
-  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
-}
-impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> TextBuilder<'a, 'b, A> {
-  #[inline]
-  pub fn add_text(&mut self, text: ::flatbuffers::WIPOffset<&'b  str>) {
-    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Text::VT_TEXT, text);
-  }
-  #[inline]
-  pub fn add_sent_at_us(&mut self, sent_at_us: u64) {
-    self.fbb_.push_slot::<u64>(Text::VT_SENT_AT_US, sent_at_us, 0);
-  }
-  #[inline]
-  pub fn add_reply_to(&mut self, reply_to: u64) {
-    self.fbb_.push_slot::<u64>(Text::VT_REPLY_TO, reply_to, 0);
-  }
-  #[inline]
-  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> TextBuilder<'a, 'b, A> {
-    let start = _fbb.start_table();
-    TextBuilder {
-      fbb_: _fbb,
-      start_: start,
-    }
-  }
-  #[inline]
-  pub fn finish(self) -> ::flatbuffers::WIPOffset<Text<'a>> {
-    let o = self.fbb_.end_table(self.start_);
-    self.fbb_.required(o, Text::VT_TEXT,"text");
-    ::flatbuffers::WIPOffset::new(o.value())
-  }
-}
-
-impl ::core::fmt::Debug for Text<'_> {
-  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-    let mut ds = f.debug_struct("Text");
-      ds.field("text", &self.text());
-      ds.field("sent_at_us", &self.sent_at_us());
-      ds.field("reply_to", &self.reply_to());
-      ds.finish()
-  }
-}
-pub enum ContentOffset {}
-#[derive(Copy, Clone, PartialEq)]
-
-pub struct Content<'a> {
-  pub _tab: ::flatbuffers::Table<'a>,
-}
-
-impl<'a> ::flatbuffers::Follow<'a> for Content<'a> {
-  type Inner = Content<'a>;
-  #[inline]
-  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
-    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
-  }
-}
-
-impl<'a> Content<'a> {
-  pub const VT_SAID_TYPE: ::flatbuffers::VOffsetT = 4;
-  pub const VT_SAID: ::flatbuffers::VOffsetT = 6;
-
-  #[inline]
-  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
-    Content { _tab: table }
-  }
-  #[allow(unused_mut)]
-  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
-    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
-    args: &'args ContentArgs
-  ) -> ::flatbuffers::WIPOffset<Content<'bldr>> {
-    let mut builder = ContentBuilder::new(_fbb);
-    if let Some(x) = args.said { builder.add_said(x); }
-    builder.add_said_type(args.said_type);
-    builder.finish()
-  }
-
-
-  #[inline]
-  pub fn said_type(&self) -> Said {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<Said>(Content::VT_SAID_TYPE, Some(Said::NONE)).unwrap()}
-  }
-  #[inline]
-  pub fn said(&self) -> Option<::flatbuffers::Table<'a>> {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Table<'a>>>(Content::VT_SAID, None)}
-  }
-  #[inline]
-  #[allow(non_snake_case)]
-  pub fn said_as_text(&self) -> Option<Text<'a>> {
-    if self.said_type() == Said::Text {
-      self.said().map(|t| {
-       // Safety:
-       // Created from a valid Table for this object
-       // Which contains a valid union in this slot
-       unsafe { Text::init_from_table(t) }
-     })
-    } else {
-      None
-    }
-  }
-
-}
-
-impl ::flatbuffers::Verifiable for Content<'_> {
-  #[inline]
-  fn run_verifier(
-    v: &mut ::flatbuffers::Verifier, pos: usize
-  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
-    v.visit_table(pos)?
-     .visit_union::<Said, _>("said_type", Self::VT_SAID_TYPE, "said", Self::VT_SAID, false, |key, v, pos| {
-        match key {
-          Said::Text => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<Text>>("Said::Text", pos),
-          _ => Ok(()),
+            pub const ENUM_MIN: u8 = 0;
+            pub const ENUM_MAX: u8 = 1;
+            pub const ENUM_VALUES: &'static [Self] = &[Self::NONE, Self::Text];
+            /// Returns the variant's name or "" if unknown.
+            pub fn variant_name(self) -> Option<&'static str> {
+                match self {
+                    Self::NONE => Some("NONE"),
+                    Self::Text => Some("Text"),
+                    _ => None,
+                }
+            }
         }
-     })?
-     .finish();
-    Ok(())
-  }
-}
-pub struct ContentArgs {
-    pub said_type: Said,
-    pub said: Option<::flatbuffers::WIPOffset<::flatbuffers::UnionWIPOffset>>,
-}
-impl<'a> Default for ContentArgs {
-  #[inline]
-  fn default() -> Self {
-    ContentArgs {
-      said_type: Said::NONE,
-      said: None,
-    }
-  }
-}
+        impl ::core::fmt::Debug for Said {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter) -> ::core::fmt::Result {
+                if let Some(name) = self.variant_name() {
+                    f.write_str(name)
+                } else {
+                    f.write_fmt(format_args!("<UNKNOWN {:?}>", self.0))
+                }
+            }
+        }
+        impl<'a> ::flatbuffers::Follow<'a> for Said {
+            type Inner = Self;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                let b = unsafe { ::flatbuffers::read_scalar_at::<u8>(buf, loc) };
+                Self(b)
+            }
+        }
 
-pub struct ContentBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
-  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
-  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
-}
-impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> ContentBuilder<'a, 'b, A> {
-  #[inline]
-  pub fn add_said_type(&mut self, said_type: Said) {
-    self.fbb_.push_slot::<Said>(Content::VT_SAID_TYPE, said_type, Said::NONE);
-  }
-  #[inline]
-  pub fn add_said(&mut self, said: ::flatbuffers::WIPOffset<::flatbuffers::UnionWIPOffset>) {
-    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Content::VT_SAID, said);
-  }
-  #[inline]
-  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> ContentBuilder<'a, 'b, A> {
-    let start = _fbb.start_table();
-    ContentBuilder {
-      fbb_: _fbb,
-      start_: start,
-    }
-  }
-  #[inline]
-  pub fn finish(self) -> ::flatbuffers::WIPOffset<Content<'a>> {
-    let o = self.fbb_.end_table(self.start_);
-    ::flatbuffers::WIPOffset::new(o.value())
-  }
-}
+        impl ::flatbuffers::Push for Said {
+            type Output = Said;
+            #[inline]
+            unsafe fn push(&self, dst: &mut [u8], _written_len: usize) {
+                unsafe { ::flatbuffers::emplace_scalar::<u8>(dst, self.0) };
+            }
+        }
 
-impl ::core::fmt::Debug for Content<'_> {
-  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-    let mut ds = f.debug_struct("Content");
-      ds.field("said_type", &self.said_type());
-      match self.said_type() {
-        Said::Text => {
-          if let Some(x) = self.said_as_text() {
-            ds.field("said", &x)
-          } else {
-            ds.field("said", &"InvalidFlatbuffer: Union discriminant does not match value.")
-          }
-        },
-        _ => {
-          let x: Option<()> = None;
-          ds.field("said", &x)
-        },
-      };
-      ds.finish()
-  }
-}
-#[inline]
-/// Verifies that a buffer of bytes contains a `Content`
-/// and returns it.
-/// Note that verification is still experimental and may not
-/// catch every error, or be maximally performant. For the
-/// previous, unchecked, behavior use
-/// `root_as_content_unchecked`.
-pub fn root_as_content(buf: &[u8]) -> Result<Content<'_>, ::flatbuffers::InvalidFlatbuffer> {
-  ::flatbuffers::root::<Content>(buf)
-}
-#[inline]
-/// Verifies that a buffer of bytes contains a size prefixed
-/// `Content` and returns it.
-/// Note that verification is still experimental and may not
-/// catch every error, or be maximally performant. For the
-/// previous, unchecked, behavior use
-/// `size_prefixed_root_as_content_unchecked`.
-pub fn size_prefixed_root_as_content(buf: &[u8]) -> Result<Content<'_>, ::flatbuffers::InvalidFlatbuffer> {
-  ::flatbuffers::size_prefixed_root::<Content>(buf)
-}
-#[inline]
-/// Verifies, with the given options, that a buffer of bytes
-/// contains a `Content` and returns it.
-/// Note that verification is still experimental and may not
-/// catch every error, or be maximally performant. For the
-/// previous, unchecked, behavior use
-/// `root_as_content_unchecked`.
-pub fn root_as_content_with_opts<'b, 'o>(
-  opts: &'o ::flatbuffers::VerifierOptions,
-  buf: &'b [u8],
-) -> Result<Content<'b>, ::flatbuffers::InvalidFlatbuffer> {
-  ::flatbuffers::root_with_opts::<Content<'b>>(opts, buf)
-}
-#[inline]
-/// Verifies, with the given verifier options, that a buffer of
-/// bytes contains a size prefixed `Content` and returns
-/// it. Note that verification is still experimental and may not
-/// catch every error, or be maximally performant. For the
-/// previous, unchecked, behavior use
-/// `root_as_content_unchecked`.
-pub fn size_prefixed_root_as_content_with_opts<'b, 'o>(
-  opts: &'o ::flatbuffers::VerifierOptions,
-  buf: &'b [u8],
-) -> Result<Content<'b>, ::flatbuffers::InvalidFlatbuffer> {
-  ::flatbuffers::size_prefixed_root_with_opts::<Content<'b>>(opts, buf)
-}
-#[inline]
-/// Assumes, without verification, that a buffer of bytes contains a Content and returns it.
-/// # Safety
-/// Callers must trust the given bytes do indeed contain a valid `Content`.
-pub unsafe fn root_as_content_unchecked(buf: &[u8]) -> Content<'_> {
-  unsafe { ::flatbuffers::root_unchecked::<Content>(buf) }
-}
-#[inline]
-/// Assumes, without verification, that a buffer of bytes contains a size prefixed Content and returns it.
-/// # Safety
-/// Callers must trust the given bytes do indeed contain a valid size prefixed `Content`.
-pub unsafe fn size_prefixed_root_as_content_unchecked(buf: &[u8]) -> Content<'_> {
-  unsafe { ::flatbuffers::size_prefixed_root_unchecked::<Content>(buf) }
-}
-#[inline]
-pub fn finish_content_buffer<'a, 'b, A: ::flatbuffers::Allocator + 'a>(
-    fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
-    root: ::flatbuffers::WIPOffset<Content<'a>>) {
-  fbb.finish(root, None);
-}
+        impl ::flatbuffers::EndianScalar for Said {
+            type Scalar = u8;
+            #[inline]
+            fn to_little_endian(self) -> u8 {
+                self.0.to_le()
+            }
+            #[inline]
+            #[allow(clippy::wrong_self_convention)]
+            fn from_little_endian(v: u8) -> Self {
+                let b = u8::from_le(v);
+                Self(b)
+            }
+        }
 
-#[inline]
-pub fn finish_size_prefixed_content_buffer<'a, 'b, A: ::flatbuffers::Allocator + 'a>(fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>, root: ::flatbuffers::WIPOffset<Content<'a>>) {
-  fbb.finish_size_prefixed(root, None);
-}
-}  // pub mod content
-}  // pub mod godwit
+        impl<'a> ::flatbuffers::Verifiable for Said {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                u8::run_verifier(v, pos)
+            }
+        }
 
+        impl ::flatbuffers::SimpleToVerifyInSlice for Said {}
+        pub struct SaidUnionTableOffset {}
+
+        pub enum TextOffset {}
+        #[derive(Copy, Clone, PartialEq)]
+
+        pub struct Text<'a> {
+            pub _tab: ::flatbuffers::Table<'a>,
+        }
+
+        impl<'a> ::flatbuffers::Follow<'a> for Text<'a> {
+            type Inner = Text<'a>;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+            }
+        }
+
+        impl<'a> Text<'a> {
+            pub const VT_TEXT: ::flatbuffers::VOffsetT = 4;
+            pub const VT_SENT_AT_US: ::flatbuffers::VOffsetT = 6;
+            pub const VT_REPLY_TO: ::flatbuffers::VOffsetT = 8;
+
+            #[inline]
+            pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+                Text { _tab: table }
+            }
+            #[allow(unused_mut)]
+            pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+                _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+                args: &'args TextArgs<'args>,
+            ) -> ::flatbuffers::WIPOffset<Text<'bldr>> {
+                let mut builder = TextBuilder::new(_fbb);
+                builder.add_reply_to(args.reply_to);
+                builder.add_sent_at_us(args.sent_at_us);
+                if let Some(x) = args.text {
+                    builder.add_text(x);
+                }
+                builder.finish()
+            }
+
+            #[inline]
+            pub fn text(&self) -> &'a str {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<&str>>(Text::VT_TEXT, None).unwrap() }
+            }
+            #[inline]
+            pub fn sent_at_us(&self) -> u64 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u64>(Text::VT_SENT_AT_US, Some(0)).unwrap() }
+            }
+            #[inline]
+            pub fn reply_to(&self) -> u64 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u64>(Text::VT_REPLY_TO, Some(0)).unwrap() }
+            }
+        }
+
+        impl ::flatbuffers::Verifiable for Text<'_> {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                v.visit_table(pos)?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("text", Self::VT_TEXT, true)?
+                    .visit_field::<u64>("sent_at_us", Self::VT_SENT_AT_US, false)?
+                    .visit_field::<u64>("reply_to", Self::VT_REPLY_TO, false)?
+                    .finish();
+                Ok(())
+            }
+        }
+        pub struct TextArgs<'a> {
+            pub text: Option<::flatbuffers::WIPOffset<&'a str>>,
+            pub sent_at_us: u64,
+            pub reply_to: u64,
+        }
+        impl<'a> Default for TextArgs<'a> {
+            #[inline]
+            fn default() -> Self {
+                TextArgs {
+                    text: None, // required field
+                    sent_at_us: 0,
+                    reply_to: 0,
+                }
+            }
+        }
+
+        pub struct TextBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+            fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+        }
+        impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> TextBuilder<'a, 'b, A> {
+            #[inline]
+            pub fn add_text(&mut self, text: ::flatbuffers::WIPOffset<&'b str>) {
+                self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Text::VT_TEXT, text);
+            }
+            #[inline]
+            pub fn add_sent_at_us(&mut self, sent_at_us: u64) {
+                self.fbb_.push_slot::<u64>(Text::VT_SENT_AT_US, sent_at_us, 0);
+            }
+            #[inline]
+            pub fn add_reply_to(&mut self, reply_to: u64) {
+                self.fbb_.push_slot::<u64>(Text::VT_REPLY_TO, reply_to, 0);
+            }
+            #[inline]
+            pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> TextBuilder<'a, 'b, A> {
+                let start = _fbb.start_table();
+                TextBuilder { fbb_: _fbb, start_: start }
+            }
+            #[inline]
+            pub fn finish(self) -> ::flatbuffers::WIPOffset<Text<'a>> {
+                let o = self.fbb_.end_table(self.start_);
+                self.fbb_.required(o, Text::VT_TEXT, "text");
+                ::flatbuffers::WIPOffset::new(o.value())
+            }
+        }
+
+        impl ::core::fmt::Debug for Text<'_> {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                let mut ds = f.debug_struct("Text");
+                ds.field("text", &self.text());
+                ds.field("sent_at_us", &self.sent_at_us());
+                ds.field("reply_to", &self.reply_to());
+                ds.finish()
+            }
+        }
+        pub enum ContentOffset {}
+        #[derive(Copy, Clone, PartialEq)]
+
+        pub struct Content<'a> {
+            pub _tab: ::flatbuffers::Table<'a>,
+        }
+
+        impl<'a> ::flatbuffers::Follow<'a> for Content<'a> {
+            type Inner = Content<'a>;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+            }
+        }
+
+        impl<'a> Content<'a> {
+            pub const VT_SAID_TYPE: ::flatbuffers::VOffsetT = 4;
+            pub const VT_SAID: ::flatbuffers::VOffsetT = 6;
+
+            #[inline]
+            pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+                Content { _tab: table }
+            }
+            #[allow(unused_mut)]
+            pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+                _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+                args: &'args ContentArgs,
+            ) -> ::flatbuffers::WIPOffset<Content<'bldr>> {
+                let mut builder = ContentBuilder::new(_fbb);
+                if let Some(x) = args.said {
+                    builder.add_said(x);
+                }
+                builder.add_said_type(args.said_type);
+                builder.finish()
+            }
+
+            #[inline]
+            pub fn said_type(&self) -> Said {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<Said>(Content::VT_SAID_TYPE, Some(Said::NONE)).unwrap() }
+            }
+            #[inline]
+            pub fn said(&self) -> Option<::flatbuffers::Table<'a>> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Table<'a>>>(
+                        Content::VT_SAID,
+                        None,
+                    )
+                }
+            }
+            #[inline]
+            #[allow(non_snake_case)]
+            pub fn said_as_text(&self) -> Option<Text<'a>> {
+                if self.said_type() == Said::Text {
+                    self.said().map(|t| {
+                        // Safety:
+                        // Created from a valid Table for this object
+                        // Which contains a valid union in this slot
+                        unsafe { Text::init_from_table(t) }
+                    })
+                } else {
+                    None
+                }
+            }
+        }
+
+        impl ::flatbuffers::Verifiable for Content<'_> {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                v.visit_table(pos)?
+                    .visit_union::<Said, _>(
+                        "said_type",
+                        Self::VT_SAID_TYPE,
+                        "said",
+                        Self::VT_SAID,
+                        false,
+                        |key, v, pos| match key {
+                            Said::Text => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<Text>>(
+                                "Said::Text",
+                                pos,
+                            ),
+                            _ => Ok(()),
+                        },
+                    )?
+                    .finish();
+                Ok(())
+            }
+        }
+        pub struct ContentArgs {
+            pub said_type: Said,
+            pub said: Option<::flatbuffers::WIPOffset<::flatbuffers::UnionWIPOffset>>,
+        }
+        impl<'a> Default for ContentArgs {
+            #[inline]
+            fn default() -> Self {
+                ContentArgs { said_type: Said::NONE, said: None }
+            }
+        }
+
+        pub struct ContentBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+            fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+        }
+        impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> ContentBuilder<'a, 'b, A> {
+            #[inline]
+            pub fn add_said_type(&mut self, said_type: Said) {
+                self.fbb_.push_slot::<Said>(Content::VT_SAID_TYPE, said_type, Said::NONE);
+            }
+            #[inline]
+            pub fn add_said(&mut self, said: ::flatbuffers::WIPOffset<::flatbuffers::UnionWIPOffset>) {
+                self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Content::VT_SAID, said);
+            }
+            #[inline]
+            pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> ContentBuilder<'a, 'b, A> {
+                let start = _fbb.start_table();
+                ContentBuilder { fbb_: _fbb, start_: start }
+            }
+            #[inline]
+            pub fn finish(self) -> ::flatbuffers::WIPOffset<Content<'a>> {
+                let o = self.fbb_.end_table(self.start_);
+                ::flatbuffers::WIPOffset::new(o.value())
+            }
+        }
+
+        impl ::core::fmt::Debug for Content<'_> {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                let mut ds = f.debug_struct("Content");
+                ds.field("said_type", &self.said_type());
+                match self.said_type() {
+                    Said::Text => {
+                        if let Some(x) = self.said_as_text() {
+                            ds.field("said", &x)
+                        } else {
+                            ds.field("said", &"InvalidFlatbuffer: Union discriminant does not match value.")
+                        }
+                    }
+                    _ => {
+                        let x: Option<()> = None;
+                        ds.field("said", &x)
+                    }
+                };
+                ds.finish()
+            }
+        }
+        #[inline]
+        /// Verifies that a buffer of bytes contains a `Content`
+        /// and returns it.
+        /// Note that verification is still experimental and may not
+        /// catch every error, or be maximally performant. For the
+        /// previous, unchecked, behavior use
+        /// `root_as_content_unchecked`.
+        pub fn root_as_content(buf: &[u8]) -> Result<Content<'_>, ::flatbuffers::InvalidFlatbuffer> {
+            ::flatbuffers::root::<Content>(buf)
+        }
+        #[inline]
+        /// Verifies that a buffer of bytes contains a size prefixed
+        /// `Content` and returns it.
+        /// Note that verification is still experimental and may not
+        /// catch every error, or be maximally performant. For the
+        /// previous, unchecked, behavior use
+        /// `size_prefixed_root_as_content_unchecked`.
+        pub fn size_prefixed_root_as_content(
+            buf: &[u8],
+        ) -> Result<Content<'_>, ::flatbuffers::InvalidFlatbuffer> {
+            ::flatbuffers::size_prefixed_root::<Content>(buf)
+        }
+        #[inline]
+        /// Verifies, with the given options, that a buffer of bytes
+        /// contains a `Content` and returns it.
+        /// Note that verification is still experimental and may not
+        /// catch every error, or be maximally performant. For the
+        /// previous, unchecked, behavior use
+        /// `root_as_content_unchecked`.
+        pub fn root_as_content_with_opts<'b, 'o>(
+            opts: &'o ::flatbuffers::VerifierOptions,
+            buf: &'b [u8],
+        ) -> Result<Content<'b>, ::flatbuffers::InvalidFlatbuffer> {
+            ::flatbuffers::root_with_opts::<Content<'b>>(opts, buf)
+        }
+        #[inline]
+        /// Verifies, with the given verifier options, that a buffer of
+        /// bytes contains a size prefixed `Content` and returns
+        /// it. Note that verification is still experimental and may not
+        /// catch every error, or be maximally performant. For the
+        /// previous, unchecked, behavior use
+        /// `root_as_content_unchecked`.
+        pub fn size_prefixed_root_as_content_with_opts<'b, 'o>(
+            opts: &'o ::flatbuffers::VerifierOptions,
+            buf: &'b [u8],
+        ) -> Result<Content<'b>, ::flatbuffers::InvalidFlatbuffer> {
+            ::flatbuffers::size_prefixed_root_with_opts::<Content<'b>>(opts, buf)
+        }
+        #[inline]
+        /// Assumes, without verification, that a buffer of bytes contains a Content and returns it.
+        /// # Safety
+        /// Callers must trust the given bytes do indeed contain a valid `Content`.
+        pub unsafe fn root_as_content_unchecked(buf: &[u8]) -> Content<'_> {
+            unsafe { ::flatbuffers::root_unchecked::<Content>(buf) }
+        }
+        #[inline]
+        /// Assumes, without verification, that a buffer of bytes contains a size prefixed Content and returns it.
+        /// # Safety
+        /// Callers must trust the given bytes do indeed contain a valid size prefixed `Content`.
+        pub unsafe fn size_prefixed_root_as_content_unchecked(buf: &[u8]) -> Content<'_> {
+            unsafe { ::flatbuffers::size_prefixed_root_unchecked::<Content>(buf) }
+        }
+        #[inline]
+        pub fn finish_content_buffer<'a, 'b, A: ::flatbuffers::Allocator + 'a>(
+            fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            root: ::flatbuffers::WIPOffset<Content<'a>>,
+        ) {
+            fbb.finish(root, None);
+        }
+
+        #[inline]
+        pub fn finish_size_prefixed_content_buffer<'a, 'b, A: ::flatbuffers::Allocator + 'a>(
+            fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            root: ::flatbuffers::WIPOffset<Content<'a>>,
+        ) {
+            fbb.finish_size_prefixed(root, None);
+        }
+    } // pub mod content
+} // pub mod godwit

@@ -2,6690 +2,7060 @@
 // @generated
 extern crate alloc;
 
-
 #[allow(unused_imports, dead_code)]
 pub mod godwit {
 
-#[allow(unused_imports, dead_code)]
-pub mod wire {
-
-
-#[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
-pub const ENUM_MIN_KIND: u8 = 0;
-#[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
-pub const ENUM_MAX_KIND: u8 = 7;
-#[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
-#[allow(non_camel_case_types)]
-pub const ENUM_VALUES_KIND: [Kind; 8] = [
-  Kind::Unsaid,
-  Kind::Text,
-  Kind::Image,
-  Kind::Video,
-  Kind::Audio,
-  Kind::Document,
-  Kind::Location,
-  Kind::Contact,
-];
-
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-#[repr(transparent)]
-pub struct Kind(pub u8);
-#[allow(non_upper_case_globals)]
-impl Kind {
-  pub const Unsaid: Self = Self(0);
-  pub const Text: Self = Self(1);
-  pub const Image: Self = Self(2);
-  pub const Video: Self = Self(3);
-  pub const Audio: Self = Self(4);
-  pub const Document: Self = Self(5);
-  pub const Location: Self = Self(6);
-  pub const Contact: Self = Self(7);
-
-  pub const ENUM_MIN: u8 = 0;
-  pub const ENUM_MAX: u8 = 7;
-  pub const ENUM_VALUES: &'static [Self] = &[
-    Self::Unsaid,
-    Self::Text,
-    Self::Image,
-    Self::Video,
-    Self::Audio,
-    Self::Document,
-    Self::Location,
-    Self::Contact,
-  ];
-  /// Returns the variant's name or "" if unknown.
-  pub fn variant_name(self) -> Option<&'static str> {
-    match self {
-      Self::Unsaid => Some("Unsaid"),
-      Self::Text => Some("Text"),
-      Self::Image => Some("Image"),
-      Self::Video => Some("Video"),
-      Self::Audio => Some("Audio"),
-      Self::Document => Some("Document"),
-      Self::Location => Some("Location"),
-      Self::Contact => Some("Contact"),
-      _ => None,
-    }
-  }
-}
-impl ::core::fmt::Debug for Kind {
-  fn fmt(&self, f: &mut ::core::fmt::Formatter) -> ::core::fmt::Result {
-    if let Some(name) = self.variant_name() {
-      f.write_str(name)
-    } else {
-      f.write_fmt(format_args!("<UNKNOWN {:?}>", self.0))
-    }
-  }
-}
-impl<'a> ::flatbuffers::Follow<'a> for Kind {
-  type Inner = Self;
-  #[inline]
-  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
-    let b = unsafe { ::flatbuffers::read_scalar_at::<u8>(buf, loc) };
-    Self(b)
-  }
-}
-
-impl ::flatbuffers::Push for Kind {
-    type Output = Kind;
-    #[inline]
-    unsafe fn push(&self, dst: &mut [u8], _written_len: usize) {
-        unsafe { ::flatbuffers::emplace_scalar::<u8>(dst, self.0) };
-    }
-}
-
-impl ::flatbuffers::EndianScalar for Kind {
-  type Scalar = u8;
-  #[inline]
-  fn to_little_endian(self) -> u8 {
-    self.0.to_le()
-  }
-  #[inline]
-  #[allow(clippy::wrong_self_convention)]
-  fn from_little_endian(v: u8) -> Self {
-    let b = u8::from_le(v);
-    Self(b)
-  }
-}
-
-impl<'a> ::flatbuffers::Verifiable for Kind {
-  #[inline]
-  fn run_verifier(
-    v: &mut ::flatbuffers::Verifier, pos: usize
-  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
-    u8::run_verifier(v, pos)
-  }
-}
-
-impl ::flatbuffers::SimpleToVerifyInSlice for Kind {}
-#[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
-pub const ENUM_MIN_BODY: u8 = 0;
-#[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
-pub const ENUM_MAX_BODY: u8 = 35;
-#[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
-#[allow(non_camel_case_types)]
-pub const ENUM_VALUES_BODY: [Body; 36] = [
-  Body::NONE,
-  Body::Hello,
-  Body::Connected,
-  Body::Synced,
-  Body::Ping,
-  Body::Pong,
-  Body::Goodbye,
-  Body::DeviceAdded,
-  Body::ChatUp,
-  Body::Append,
-  Body::AppendAck,
-  Body::AppendRefused,
-  Body::MoveCursor,
-  Body::ChatDown,
-  Body::Entry,
-  Body::CursorMoved,
-  Body::Register,
-  Body::Registered,
-  Body::VerifyOtp,
-  Body::Verified,
-  Body::Refresh,
-  Body::Refreshed,
-  Body::Logout,
-  Body::ListDevices,
-  Body::Devices,
-  Body::RevokeDevice,
-  Body::Done,
-  Body::Lookup,
-  Body::Found,
-  Body::GetMessages,
-  Body::Page,
-  Body::GetChats,
-  Body::Chats,
-  Body::GetReceipts,
-  Body::Receipts,
-  Body::Refused,
-];
-
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-#[repr(transparent)]
-pub struct Body(pub u8);
-#[allow(non_upper_case_globals)]
-impl Body {
-  pub const NONE: Self = Self(0);
-  pub const Hello: Self = Self(1);
-  pub const Connected: Self = Self(2);
-  pub const Synced: Self = Self(3);
-  pub const Ping: Self = Self(4);
-  pub const Pong: Self = Self(5);
-  pub const Goodbye: Self = Self(6);
-  pub const DeviceAdded: Self = Self(7);
-  pub const ChatUp: Self = Self(8);
-  pub const Append: Self = Self(9);
-  pub const AppendAck: Self = Self(10);
-  pub const AppendRefused: Self = Self(11);
-  pub const MoveCursor: Self = Self(12);
-  pub const ChatDown: Self = Self(13);
-  pub const Entry: Self = Self(14);
-  pub const CursorMoved: Self = Self(15);
-  pub const Register: Self = Self(16);
-  pub const Registered: Self = Self(17);
-  pub const VerifyOtp: Self = Self(18);
-  pub const Verified: Self = Self(19);
-  pub const Refresh: Self = Self(20);
-  pub const Refreshed: Self = Self(21);
-  pub const Logout: Self = Self(22);
-  pub const ListDevices: Self = Self(23);
-  pub const Devices: Self = Self(24);
-  pub const RevokeDevice: Self = Self(25);
-  pub const Done: Self = Self(26);
-  pub const Lookup: Self = Self(27);
-  pub const Found: Self = Self(28);
-  pub const GetMessages: Self = Self(29);
-  pub const Page: Self = Self(30);
-  pub const GetChats: Self = Self(31);
-  pub const Chats: Self = Self(32);
-  pub const GetReceipts: Self = Self(33);
-  pub const Receipts: Self = Self(34);
-  pub const Refused: Self = Self(35);
-
-  pub const ENUM_MIN: u8 = 0;
-  pub const ENUM_MAX: u8 = 35;
-  pub const ENUM_VALUES: &'static [Self] = &[
-    Self::NONE,
-    Self::Hello,
-    Self::Connected,
-    Self::Synced,
-    Self::Ping,
-    Self::Pong,
-    Self::Goodbye,
-    Self::DeviceAdded,
-    Self::ChatUp,
-    Self::Append,
-    Self::AppendAck,
-    Self::AppendRefused,
-    Self::MoveCursor,
-    Self::ChatDown,
-    Self::Entry,
-    Self::CursorMoved,
-    Self::Register,
-    Self::Registered,
-    Self::VerifyOtp,
-    Self::Verified,
-    Self::Refresh,
-    Self::Refreshed,
-    Self::Logout,
-    Self::ListDevices,
-    Self::Devices,
-    Self::RevokeDevice,
-    Self::Done,
-    Self::Lookup,
-    Self::Found,
-    Self::GetMessages,
-    Self::Page,
-    Self::GetChats,
-    Self::Chats,
-    Self::GetReceipts,
-    Self::Receipts,
-    Self::Refused,
-  ];
-  /// Returns the variant's name or "" if unknown.
-  pub fn variant_name(self) -> Option<&'static str> {
-    match self {
-      Self::NONE => Some("NONE"),
-      Self::Hello => Some("Hello"),
-      Self::Connected => Some("Connected"),
-      Self::Synced => Some("Synced"),
-      Self::Ping => Some("Ping"),
-      Self::Pong => Some("Pong"),
-      Self::Goodbye => Some("Goodbye"),
-      Self::DeviceAdded => Some("DeviceAdded"),
-      Self::ChatUp => Some("ChatUp"),
-      Self::Append => Some("Append"),
-      Self::AppendAck => Some("AppendAck"),
-      Self::AppendRefused => Some("AppendRefused"),
-      Self::MoveCursor => Some("MoveCursor"),
-      Self::ChatDown => Some("ChatDown"),
-      Self::Entry => Some("Entry"),
-      Self::CursorMoved => Some("CursorMoved"),
-      Self::Register => Some("Register"),
-      Self::Registered => Some("Registered"),
-      Self::VerifyOtp => Some("VerifyOtp"),
-      Self::Verified => Some("Verified"),
-      Self::Refresh => Some("Refresh"),
-      Self::Refreshed => Some("Refreshed"),
-      Self::Logout => Some("Logout"),
-      Self::ListDevices => Some("ListDevices"),
-      Self::Devices => Some("Devices"),
-      Self::RevokeDevice => Some("RevokeDevice"),
-      Self::Done => Some("Done"),
-      Self::Lookup => Some("Lookup"),
-      Self::Found => Some("Found"),
-      Self::GetMessages => Some("GetMessages"),
-      Self::Page => Some("Page"),
-      Self::GetChats => Some("GetChats"),
-      Self::Chats => Some("Chats"),
-      Self::GetReceipts => Some("GetReceipts"),
-      Self::Receipts => Some("Receipts"),
-      Self::Refused => Some("Refused"),
-      _ => None,
-    }
-  }
-}
-impl ::core::fmt::Debug for Body {
-  fn fmt(&self, f: &mut ::core::fmt::Formatter) -> ::core::fmt::Result {
-    if let Some(name) = self.variant_name() {
-      f.write_str(name)
-    } else {
-      f.write_fmt(format_args!("<UNKNOWN {:?}>", self.0))
-    }
-  }
-}
-impl<'a> ::flatbuffers::Follow<'a> for Body {
-  type Inner = Self;
-  #[inline]
-  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
-    let b = unsafe { ::flatbuffers::read_scalar_at::<u8>(buf, loc) };
-    Self(b)
-  }
-}
-
-impl ::flatbuffers::Push for Body {
-    type Output = Body;
-    #[inline]
-    unsafe fn push(&self, dst: &mut [u8], _written_len: usize) {
-        unsafe { ::flatbuffers::emplace_scalar::<u8>(dst, self.0) };
-    }
-}
-
-impl ::flatbuffers::EndianScalar for Body {
-  type Scalar = u8;
-  #[inline]
-  fn to_little_endian(self) -> u8 {
-    self.0.to_le()
-  }
-  #[inline]
-  #[allow(clippy::wrong_self_convention)]
-  fn from_little_endian(v: u8) -> Self {
-    let b = u8::from_le(v);
-    Self(b)
-  }
-}
-
-impl<'a> ::flatbuffers::Verifiable for Body {
-  #[inline]
-  fn run_verifier(
-    v: &mut ::flatbuffers::Verifier, pos: usize
-  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
-    u8::run_verifier(v, pos)
-  }
-}
-
-impl ::flatbuffers::SimpleToVerifyInSlice for Body {}
-pub struct BodyUnionTableOffset {}
-
-// struct Id, aligned to 1
-#[repr(transparent)]
-#[derive(Clone, Copy, PartialEq)]
-pub struct Id(pub [u8; 16]);
-impl Default for Id { 
-  fn default() -> Self { 
-    Self([0; 16])
-  }
-}
-impl ::core::fmt::Debug for Id {
-  fn fmt(&self, f: &mut ::core::fmt::Formatter) -> ::core::fmt::Result {
-    f.debug_struct("Id")
-      .field("bytes", &self.bytes())
-      .finish()
-  }
-}
-
-impl ::flatbuffers::SimpleToVerifyInSlice for Id {}
-impl<'a> ::flatbuffers::Follow<'a> for Id {
-  type Inner = &'a Id;
-  #[inline]
-  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
-    unsafe { <&'a Id>::follow(buf, loc) }
-  }
-}
-impl<'a> ::flatbuffers::Follow<'a> for &'a Id {
-  type Inner = &'a Id;
-  #[inline]
-  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
-    unsafe { ::flatbuffers::follow_cast_ref::<Id>(buf, loc) }
-  }
-}
-impl<'b> ::flatbuffers::Push for Id {
-    type Output = Id;
-    #[inline]
-    unsafe fn push(&self, dst: &mut [u8], _written_len: usize) {
-        let src = unsafe { ::core::slice::from_raw_parts(self as *const Id as *const u8, <Self as ::flatbuffers::Push>::size()) };
-        dst.copy_from_slice(src);
-    }
-    #[inline]
-    fn alignment() -> ::flatbuffers::PushAlignment {
-        ::flatbuffers::PushAlignment::new(1)
-    }
-}
-
-impl<'a> ::flatbuffers::Verifiable for Id {
-  #[inline]
-  fn run_verifier(
-    v: &mut ::flatbuffers::Verifier, pos: usize
-  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
-    v.in_buffer::<Self>(pos)
-  }
-}
-
-impl<'a> Id {
-  #[allow(clippy::too_many_arguments)]
-  pub fn new(
-    bytes: &[u8; 16],
-  ) -> Self {
-    let mut s = Self([0; 16]);
-    s.set_bytes(bytes);
-    s
-  }
-
-  pub fn bytes(&'a self) -> ::flatbuffers::Array<'a, u8, 16> {
-    // Safety:
-    // Created from a valid Table for this object
-    // Which contains a valid array in this slot
-    use ::flatbuffers::Follow;
-    unsafe { ::flatbuffers::Array::follow(&self.0, 0) }
-  }
-
-  pub fn set_bytes(&mut self, items: &[u8; 16]) {
-    // Safety:
-    // Created from a valid Table for this object
-    // Which contains a valid array in this slot
-    unsafe { ::flatbuffers::emplace_scalar_array(&mut self.0, 0, items) };
-  }
-
-}
-
-// struct SeqRange, aligned to 8
-#[repr(transparent)]
-#[derive(Clone, Copy, PartialEq)]
-pub struct SeqRange(pub [u8; 16]);
-impl Default for SeqRange { 
-  fn default() -> Self { 
-    Self([0; 16])
-  }
-}
-impl ::core::fmt::Debug for SeqRange {
-  fn fmt(&self, f: &mut ::core::fmt::Formatter) -> ::core::fmt::Result {
-    f.debug_struct("SeqRange")
-      .field("first", &self.first())
-      .field("last", &self.last())
-      .finish()
-  }
-}
-
-impl ::flatbuffers::SimpleToVerifyInSlice for SeqRange {}
-impl<'a> ::flatbuffers::Follow<'a> for SeqRange {
-  type Inner = &'a SeqRange;
-  #[inline]
-  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
-    unsafe { <&'a SeqRange>::follow(buf, loc) }
-  }
-}
-impl<'a> ::flatbuffers::Follow<'a> for &'a SeqRange {
-  type Inner = &'a SeqRange;
-  #[inline]
-  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
-    unsafe { ::flatbuffers::follow_cast_ref::<SeqRange>(buf, loc) }
-  }
-}
-impl<'b> ::flatbuffers::Push for SeqRange {
-    type Output = SeqRange;
-    #[inline]
-    unsafe fn push(&self, dst: &mut [u8], _written_len: usize) {
-        let src = unsafe { ::core::slice::from_raw_parts(self as *const SeqRange as *const u8, <Self as ::flatbuffers::Push>::size()) };
-        dst.copy_from_slice(src);
-    }
-    #[inline]
-    fn alignment() -> ::flatbuffers::PushAlignment {
-        ::flatbuffers::PushAlignment::new(8)
-    }
-}
-
-impl<'a> ::flatbuffers::Verifiable for SeqRange {
-  #[inline]
-  fn run_verifier(
-    v: &mut ::flatbuffers::Verifier, pos: usize
-  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
-    v.in_buffer::<Self>(pos)
-  }
-}
-
-impl<'a> SeqRange {
-  #[allow(clippy::too_many_arguments)]
-  pub fn new(
-    first: u64,
-    last: u64,
-  ) -> Self {
-    let mut s = Self([0; 16]);
-    s.set_first(first);
-    s.set_last(last);
-    s
-  }
-
-  pub fn first(&self) -> u64 {
-    let mut mem = ::core::mem::MaybeUninit::<<u64 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
-    // Safety:
-    // Created from a valid Table for this object
-    // Which contains a valid value in this slot
-    ::flatbuffers::EndianScalar::from_little_endian(unsafe {
-      ::core::ptr::copy_nonoverlapping(
-        self.0[0..].as_ptr(),
-        mem.as_mut_ptr() as *mut u8,
-        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
-      );
-      mem.assume_init()
-    })
-  }
-
-  pub fn set_first(&mut self, x: u64) {
-    let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
-    // Safety:
-    // Created from a valid Table for this object
-    // Which contains a valid value in this slot
-    unsafe {
-      ::core::ptr::copy_nonoverlapping(
-        &x_le as *const _ as *const u8,
-        self.0[0..].as_mut_ptr(),
-        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
-      );
-    }
-  }
-
-  pub fn last(&self) -> u64 {
-    let mut mem = ::core::mem::MaybeUninit::<<u64 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
-    // Safety:
-    // Created from a valid Table for this object
-    // Which contains a valid value in this slot
-    ::flatbuffers::EndianScalar::from_little_endian(unsafe {
-      ::core::ptr::copy_nonoverlapping(
-        self.0[8..].as_ptr(),
-        mem.as_mut_ptr() as *mut u8,
-        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
-      );
-      mem.assume_init()
-    })
-  }
-
-  pub fn set_last(&mut self, x: u64) {
-    let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
-    // Safety:
-    // Created from a valid Table for this object
-    // Which contains a valid value in this slot
-    unsafe {
-      ::core::ptr::copy_nonoverlapping(
-        &x_le as *const _ as *const u8,
-        self.0[8..].as_mut_ptr(),
-        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
-      );
-    }
-  }
-
-}
-
-pub enum RefusedOffset {}
-#[derive(Copy, Clone, PartialEq)]
-
-pub struct Refused<'a> {
-  pub _tab: ::flatbuffers::Table<'a>,
-}
-
-impl<'a> ::flatbuffers::Follow<'a> for Refused<'a> {
-  type Inner = Refused<'a>;
-  #[inline]
-  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
-    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
-  }
-}
-
-impl<'a> Refused<'a> {
-  pub const VT_CODE: ::flatbuffers::VOffsetT = 4;
-  pub const VT_RETRY: ::flatbuffers::VOffsetT = 6;
-  pub const VT_RETRY_AFTER_MS: ::flatbuffers::VOffsetT = 8;
-  pub const VT_TEXT: ::flatbuffers::VOffsetT = 10;
-
-  #[inline]
-  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
-    Refused { _tab: table }
-  }
-  #[allow(unused_mut)]
-  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
-    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
-    args: &'args RefusedArgs<'args>
-  ) -> ::flatbuffers::WIPOffset<Refused<'bldr>> {
-    let mut builder = RefusedBuilder::new(_fbb);
-    if let Some(x) = args.text { builder.add_text(x); }
-    builder.add_retry_after_ms(args.retry_after_ms);
-    builder.add_code(args.code);
-    builder.add_retry(args.retry);
-    builder.finish()
-  }
-
-
-  #[inline]
-  pub fn code(&self) -> u16 {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<u16>(Refused::VT_CODE, Some(0)).unwrap()}
-  }
-  #[inline]
-  pub fn retry(&self) -> u8 {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<u8>(Refused::VT_RETRY, Some(0)).unwrap()}
-  }
-  #[inline]
-  pub fn retry_after_ms(&self) -> u32 {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<u32>(Refused::VT_RETRY_AFTER_MS, Some(0)).unwrap()}
-  }
-  #[inline]
-  pub fn text(&self) -> Option<&'a str> {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<&str>>(Refused::VT_TEXT, None)}
-  }
-}
-
-impl ::flatbuffers::Verifiable for Refused<'_> {
-  #[inline]
-  fn run_verifier(
-    v: &mut ::flatbuffers::Verifier, pos: usize
-  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
-    v.visit_table(pos)?
-     .visit_field::<u16>("code", Self::VT_CODE, false)?
-     .visit_field::<u8>("retry", Self::VT_RETRY, false)?
-     .visit_field::<u32>("retry_after_ms", Self::VT_RETRY_AFTER_MS, false)?
-     .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("text", Self::VT_TEXT, false)?
-     .finish();
-    Ok(())
-  }
-}
-pub struct RefusedArgs<'a> {
-    pub code: u16,
-    pub retry: u8,
-    pub retry_after_ms: u32,
-    pub text: Option<::flatbuffers::WIPOffset<&'a str>>,
-}
-impl<'a> Default for RefusedArgs<'a> {
-  #[inline]
-  fn default() -> Self {
-    RefusedArgs {
-      code: 0,
-      retry: 0,
-      retry_after_ms: 0,
-      text: None,
-    }
-  }
-}
-
-pub struct RefusedBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
-  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
-  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
-}
-impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> RefusedBuilder<'a, 'b, A> {
-  #[inline]
-  pub fn add_code(&mut self, code: u16) {
-    self.fbb_.push_slot::<u16>(Refused::VT_CODE, code, 0);
-  }
-  #[inline]
-  pub fn add_retry(&mut self, retry: u8) {
-    self.fbb_.push_slot::<u8>(Refused::VT_RETRY, retry, 0);
-  }
-  #[inline]
-  pub fn add_retry_after_ms(&mut self, retry_after_ms: u32) {
-    self.fbb_.push_slot::<u32>(Refused::VT_RETRY_AFTER_MS, retry_after_ms, 0);
-  }
-  #[inline]
-  pub fn add_text(&mut self, text: ::flatbuffers::WIPOffset<&'b  str>) {
-    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Refused::VT_TEXT, text);
-  }
-  #[inline]
-  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> RefusedBuilder<'a, 'b, A> {
-    let start = _fbb.start_table();
-    RefusedBuilder {
-      fbb_: _fbb,
-      start_: start,
-    }
-  }
-  #[inline]
-  pub fn finish(self) -> ::flatbuffers::WIPOffset<Refused<'a>> {
-    let o = self.fbb_.end_table(self.start_);
-    ::flatbuffers::WIPOffset::new(o.value())
-  }
-}
-
-impl ::core::fmt::Debug for Refused<'_> {
-  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-    let mut ds = f.debug_struct("Refused");
-      ds.field("code", &self.code());
-      ds.field("retry", &self.retry());
-      ds.field("retry_after_ms", &self.retry_after_ms());
-      ds.field("text", &self.text());
-      ds.finish()
-  }
-}
-pub enum HelloOffset {}
-#[derive(Copy, Clone, PartialEq)]
-
-pub struct Hello<'a> {
-  pub _tab: ::flatbuffers::Table<'a>,
-}
-
-impl<'a> ::flatbuffers::Follow<'a> for Hello<'a> {
-  type Inner = Hello<'a>;
-  #[inline]
-  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
-    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
-  }
-}
-
-impl<'a> Hello<'a> {
-  pub const VT_VERSION: ::flatbuffers::VOffsetT = 4;
-  pub const VT_TOKEN: ::flatbuffers::VOffsetT = 6;
-  pub const VT_PROOF: ::flatbuffers::VOffsetT = 8;
-  pub const VT_RECEIPTS_SINCE: ::flatbuffers::VOffsetT = 10;
-  pub const VT_CURSORS: ::flatbuffers::VOffsetT = 12;
-  pub const VT_CLIENT: ::flatbuffers::VOffsetT = 14;
-
-  #[inline]
-  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
-    Hello { _tab: table }
-  }
-  #[allow(unused_mut)]
-  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
-    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
-    args: &'args HelloArgs<'args>
-  ) -> ::flatbuffers::WIPOffset<Hello<'bldr>> {
-    let mut builder = HelloBuilder::new(_fbb);
-    builder.add_receipts_since(args.receipts_since);
-    if let Some(x) = args.client { builder.add_client(x); }
-    if let Some(x) = args.cursors { builder.add_cursors(x); }
-    if let Some(x) = args.proof { builder.add_proof(x); }
-    if let Some(x) = args.token { builder.add_token(x); }
-    builder.add_version(args.version);
-    builder.finish()
-  }
-
-
-  #[inline]
-  pub fn version(&self) -> u16 {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<u16>(Hello::VT_VERSION, Some(0)).unwrap()}
-  }
-  #[inline]
-  pub fn token(&self) -> Option<&'a str> {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<&str>>(Hello::VT_TOKEN, None)}
-  }
-  #[inline]
-  pub fn proof(&self) -> Option<::flatbuffers::Vector<'a, u8>> {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, u8>>>(Hello::VT_PROOF, None)}
-  }
-  #[inline]
-  pub fn receipts_since(&self) -> u64 {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<u64>(Hello::VT_RECEIPTS_SINCE, Some(0)).unwrap()}
-  }
-  #[inline]
-  pub fn cursors(&self) -> Option<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<HelloCursor<'a>>>> {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<HelloCursor>>>>(Hello::VT_CURSORS, None)}
-  }
-  #[inline]
-  pub fn client(&self) -> Option<&'a str> {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<&str>>(Hello::VT_CLIENT, None)}
-  }
-}
-
-impl ::flatbuffers::Verifiable for Hello<'_> {
-  #[inline]
-  fn run_verifier(
-    v: &mut ::flatbuffers::Verifier, pos: usize
-  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
-    v.visit_table(pos)?
-     .visit_field::<u16>("version", Self::VT_VERSION, false)?
-     .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("token", Self::VT_TOKEN, false)?
-     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u8>>>("proof", Self::VT_PROOF, false)?
-     .visit_field::<u64>("receipts_since", Self::VT_RECEIPTS_SINCE, false)?
-     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, ::flatbuffers::ForwardsUOffset<HelloCursor>>>>("cursors", Self::VT_CURSORS, false)?
-     .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("client", Self::VT_CLIENT, false)?
-     .finish();
-    Ok(())
-  }
-}
-pub struct HelloArgs<'a> {
-    pub version: u16,
-    pub token: Option<::flatbuffers::WIPOffset<&'a str>>,
-    pub proof: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u8>>>,
-    pub receipts_since: u64,
-    pub cursors: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<HelloCursor<'a>>>>>,
-    pub client: Option<::flatbuffers::WIPOffset<&'a str>>,
-}
-impl<'a> Default for HelloArgs<'a> {
-  #[inline]
-  fn default() -> Self {
-    HelloArgs {
-      version: 0,
-      token: None,
-      proof: None,
-      receipts_since: 0,
-      cursors: None,
-      client: None,
-    }
-  }
-}
-
-pub struct HelloBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
-  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
-  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
-}
-impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> HelloBuilder<'a, 'b, A> {
-  #[inline]
-  pub fn add_version(&mut self, version: u16) {
-    self.fbb_.push_slot::<u16>(Hello::VT_VERSION, version, 0);
-  }
-  #[inline]
-  pub fn add_token(&mut self, token: ::flatbuffers::WIPOffset<&'b  str>) {
-    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Hello::VT_TOKEN, token);
-  }
-  #[inline]
-  pub fn add_proof(&mut self, proof: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b , u8>>) {
-    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Hello::VT_PROOF, proof);
-  }
-  #[inline]
-  pub fn add_receipts_since(&mut self, receipts_since: u64) {
-    self.fbb_.push_slot::<u64>(Hello::VT_RECEIPTS_SINCE, receipts_since, 0);
-  }
-  #[inline]
-  pub fn add_cursors(&mut self, cursors: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b , ::flatbuffers::ForwardsUOffset<HelloCursor<'b >>>>) {
-    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Hello::VT_CURSORS, cursors);
-  }
-  #[inline]
-  pub fn add_client(&mut self, client: ::flatbuffers::WIPOffset<&'b  str>) {
-    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Hello::VT_CLIENT, client);
-  }
-  #[inline]
-  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> HelloBuilder<'a, 'b, A> {
-    let start = _fbb.start_table();
-    HelloBuilder {
-      fbb_: _fbb,
-      start_: start,
-    }
-  }
-  #[inline]
-  pub fn finish(self) -> ::flatbuffers::WIPOffset<Hello<'a>> {
-    let o = self.fbb_.end_table(self.start_);
-    ::flatbuffers::WIPOffset::new(o.value())
-  }
-}
-
-impl ::core::fmt::Debug for Hello<'_> {
-  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-    let mut ds = f.debug_struct("Hello");
-      ds.field("version", &self.version());
-      ds.field("token", &self.token());
-      ds.field("proof", &self.proof());
-      ds.field("receipts_since", &self.receipts_since());
-      ds.field("cursors", &self.cursors());
-      ds.field("client", &self.client());
-      ds.finish()
-  }
-}
-pub enum HelloCursorOffset {}
-#[derive(Copy, Clone, PartialEq)]
-
-pub struct HelloCursor<'a> {
-  pub _tab: ::flatbuffers::Table<'a>,
-}
-
-impl<'a> ::flatbuffers::Follow<'a> for HelloCursor<'a> {
-  type Inner = HelloCursor<'a>;
-  #[inline]
-  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
-    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
-  }
-}
-
-impl<'a> HelloCursor<'a> {
-  pub const VT_CHAT: ::flatbuffers::VOffsetT = 4;
-  pub const VT_DELIVERED: ::flatbuffers::VOffsetT = 6;
-
-  #[inline]
-  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
-    HelloCursor { _tab: table }
-  }
-  #[allow(unused_mut)]
-  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
-    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
-    args: &'args HelloCursorArgs<'args>
-  ) -> ::flatbuffers::WIPOffset<HelloCursor<'bldr>> {
-    let mut builder = HelloCursorBuilder::new(_fbb);
-    builder.add_delivered(args.delivered);
-    if let Some(x) = args.chat { builder.add_chat(x); }
-    builder.finish()
-  }
-
-
-  #[inline]
-  pub fn chat(&self) -> &'a Id {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<Id>(HelloCursor::VT_CHAT, None).unwrap()}
-  }
-  #[inline]
-  pub fn delivered(&self) -> u64 {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<u64>(HelloCursor::VT_DELIVERED, Some(0)).unwrap()}
-  }
-}
-
-impl ::flatbuffers::Verifiable for HelloCursor<'_> {
-  #[inline]
-  fn run_verifier(
-    v: &mut ::flatbuffers::Verifier, pos: usize
-  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
-    v.visit_table(pos)?
-     .visit_field::<Id>("chat", Self::VT_CHAT, true)?
-     .visit_field::<u64>("delivered", Self::VT_DELIVERED, false)?
-     .finish();
-    Ok(())
-  }
-}
-pub struct HelloCursorArgs<'a> {
-    pub chat: Option<&'a Id>,
-    pub delivered: u64,
-}
-impl<'a> Default for HelloCursorArgs<'a> {
-  #[inline]
-  fn default() -> Self {
-    HelloCursorArgs {
-      chat: None, // required field
-      delivered: 0,
-    }
-  }
-}
-
-pub struct HelloCursorBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
-  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
-  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
-}
-impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> HelloCursorBuilder<'a, 'b, A> {
-  #[inline]
-  pub fn add_chat(&mut self, chat: &Id) {
-    self.fbb_.push_slot_always::<&Id>(HelloCursor::VT_CHAT, chat);
-  }
-  #[inline]
-  pub fn add_delivered(&mut self, delivered: u64) {
-    self.fbb_.push_slot::<u64>(HelloCursor::VT_DELIVERED, delivered, 0);
-  }
-  #[inline]
-  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> HelloCursorBuilder<'a, 'b, A> {
-    let start = _fbb.start_table();
-    HelloCursorBuilder {
-      fbb_: _fbb,
-      start_: start,
-    }
-  }
-  #[inline]
-  pub fn finish(self) -> ::flatbuffers::WIPOffset<HelloCursor<'a>> {
-    let o = self.fbb_.end_table(self.start_);
-    self.fbb_.required(o, HelloCursor::VT_CHAT,"chat");
-    ::flatbuffers::WIPOffset::new(o.value())
-  }
-}
-
-impl ::core::fmt::Debug for HelloCursor<'_> {
-  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-    let mut ds = f.debug_struct("HelloCursor");
-      ds.field("chat", &self.chat());
-      ds.field("delivered", &self.delivered());
-      ds.finish()
-  }
-}
-pub enum ConnectedOffset {}
-#[derive(Copy, Clone, PartialEq)]
-
-pub struct Connected<'a> {
-  pub _tab: ::flatbuffers::Table<'a>,
-}
-
-impl<'a> ::flatbuffers::Follow<'a> for Connected<'a> {
-  type Inner = Connected<'a>;
-  #[inline]
-  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
-    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
-  }
-}
-
-impl<'a> Connected<'a> {
-  pub const VT_VERSION: ::flatbuffers::VOffsetT = 4;
-  pub const VT_ACCOUNT: ::flatbuffers::VOffsetT = 6;
-  pub const VT_DEVICE: ::flatbuffers::VOffsetT = 8;
-  pub const VT_SERVER_TIME: ::flatbuffers::VOffsetT = 10;
-  pub const VT_TOKEN_EXPIRES: ::flatbuffers::VOffsetT = 12;
-  pub const VT_CHATS: ::flatbuffers::VOffsetT = 14;
-
-  #[inline]
-  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
-    Connected { _tab: table }
-  }
-  #[allow(unused_mut)]
-  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
-    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
-    args: &'args ConnectedArgs<'args>
-  ) -> ::flatbuffers::WIPOffset<Connected<'bldr>> {
-    let mut builder = ConnectedBuilder::new(_fbb);
-    builder.add_token_expires(args.token_expires);
-    builder.add_server_time(args.server_time);
-    builder.add_chats(args.chats);
-    if let Some(x) = args.device { builder.add_device(x); }
-    if let Some(x) = args.account { builder.add_account(x); }
-    builder.add_version(args.version);
-    builder.finish()
-  }
-
-
-  #[inline]
-  pub fn version(&self) -> u16 {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<u16>(Connected::VT_VERSION, Some(0)).unwrap()}
-  }
-  #[inline]
-  pub fn account(&self) -> Option<&'a Id> {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<Id>(Connected::VT_ACCOUNT, None)}
-  }
-  #[inline]
-  pub fn device(&self) -> Option<&'a Id> {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<Id>(Connected::VT_DEVICE, None)}
-  }
-  #[inline]
-  pub fn server_time(&self) -> u64 {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<u64>(Connected::VT_SERVER_TIME, Some(0)).unwrap()}
-  }
-  #[inline]
-  pub fn token_expires(&self) -> u64 {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<u64>(Connected::VT_TOKEN_EXPIRES, Some(0)).unwrap()}
-  }
-  #[inline]
-  pub fn chats(&self) -> u32 {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<u32>(Connected::VT_CHATS, Some(0)).unwrap()}
-  }
-}
-
-impl ::flatbuffers::Verifiable for Connected<'_> {
-  #[inline]
-  fn run_verifier(
-    v: &mut ::flatbuffers::Verifier, pos: usize
-  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
-    v.visit_table(pos)?
-     .visit_field::<u16>("version", Self::VT_VERSION, false)?
-     .visit_field::<Id>("account", Self::VT_ACCOUNT, false)?
-     .visit_field::<Id>("device", Self::VT_DEVICE, false)?
-     .visit_field::<u64>("server_time", Self::VT_SERVER_TIME, false)?
-     .visit_field::<u64>("token_expires", Self::VT_TOKEN_EXPIRES, false)?
-     .visit_field::<u32>("chats", Self::VT_CHATS, false)?
-     .finish();
-    Ok(())
-  }
-}
-pub struct ConnectedArgs<'a> {
-    pub version: u16,
-    pub account: Option<&'a Id>,
-    pub device: Option<&'a Id>,
-    pub server_time: u64,
-    pub token_expires: u64,
-    pub chats: u32,
-}
-impl<'a> Default for ConnectedArgs<'a> {
-  #[inline]
-  fn default() -> Self {
-    ConnectedArgs {
-      version: 0,
-      account: None,
-      device: None,
-      server_time: 0,
-      token_expires: 0,
-      chats: 0,
-    }
-  }
-}
-
-pub struct ConnectedBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
-  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
-  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
-}
-impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> ConnectedBuilder<'a, 'b, A> {
-  #[inline]
-  pub fn add_version(&mut self, version: u16) {
-    self.fbb_.push_slot::<u16>(Connected::VT_VERSION, version, 0);
-  }
-  #[inline]
-  pub fn add_account(&mut self, account: &Id) {
-    self.fbb_.push_slot_always::<&Id>(Connected::VT_ACCOUNT, account);
-  }
-  #[inline]
-  pub fn add_device(&mut self, device: &Id) {
-    self.fbb_.push_slot_always::<&Id>(Connected::VT_DEVICE, device);
-  }
-  #[inline]
-  pub fn add_server_time(&mut self, server_time: u64) {
-    self.fbb_.push_slot::<u64>(Connected::VT_SERVER_TIME, server_time, 0);
-  }
-  #[inline]
-  pub fn add_token_expires(&mut self, token_expires: u64) {
-    self.fbb_.push_slot::<u64>(Connected::VT_TOKEN_EXPIRES, token_expires, 0);
-  }
-  #[inline]
-  pub fn add_chats(&mut self, chats: u32) {
-    self.fbb_.push_slot::<u32>(Connected::VT_CHATS, chats, 0);
-  }
-  #[inline]
-  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> ConnectedBuilder<'a, 'b, A> {
-    let start = _fbb.start_table();
-    ConnectedBuilder {
-      fbb_: _fbb,
-      start_: start,
-    }
-  }
-  #[inline]
-  pub fn finish(self) -> ::flatbuffers::WIPOffset<Connected<'a>> {
-    let o = self.fbb_.end_table(self.start_);
-    ::flatbuffers::WIPOffset::new(o.value())
-  }
-}
-
-impl ::core::fmt::Debug for Connected<'_> {
-  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-    let mut ds = f.debug_struct("Connected");
-      ds.field("version", &self.version());
-      ds.field("account", &self.account());
-      ds.field("device", &self.device());
-      ds.field("server_time", &self.server_time());
-      ds.field("token_expires", &self.token_expires());
-      ds.field("chats", &self.chats());
-      ds.finish()
-  }
-}
-pub enum SyncedOffset {}
-#[derive(Copy, Clone, PartialEq)]
-
-pub struct Synced<'a> {
-  pub _tab: ::flatbuffers::Table<'a>,
-}
-
-impl<'a> ::flatbuffers::Follow<'a> for Synced<'a> {
-  type Inner = Synced<'a>;
-  #[inline]
-  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
-    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
-  }
-}
-
-impl<'a> Synced<'a> {
-  pub const VT_THROUGH: ::flatbuffers::VOffsetT = 4;
-
-  #[inline]
-  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
-    Synced { _tab: table }
-  }
-  #[allow(unused_mut)]
-  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
-    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
-    args: &'args SyncedArgs
-  ) -> ::flatbuffers::WIPOffset<Synced<'bldr>> {
-    let mut builder = SyncedBuilder::new(_fbb);
-    builder.add_through(args.through);
-    builder.finish()
-  }
-
-
-  #[inline]
-  pub fn through(&self) -> u64 {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<u64>(Synced::VT_THROUGH, Some(0)).unwrap()}
-  }
-}
-
-impl ::flatbuffers::Verifiable for Synced<'_> {
-  #[inline]
-  fn run_verifier(
-    v: &mut ::flatbuffers::Verifier, pos: usize
-  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
-    v.visit_table(pos)?
-     .visit_field::<u64>("through", Self::VT_THROUGH, false)?
-     .finish();
-    Ok(())
-  }
-}
-pub struct SyncedArgs {
-    pub through: u64,
-}
-impl<'a> Default for SyncedArgs {
-  #[inline]
-  fn default() -> Self {
-    SyncedArgs {
-      through: 0,
-    }
-  }
-}
-
-pub struct SyncedBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
-  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
-  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
-}
-impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> SyncedBuilder<'a, 'b, A> {
-  #[inline]
-  pub fn add_through(&mut self, through: u64) {
-    self.fbb_.push_slot::<u64>(Synced::VT_THROUGH, through, 0);
-  }
-  #[inline]
-  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> SyncedBuilder<'a, 'b, A> {
-    let start = _fbb.start_table();
-    SyncedBuilder {
-      fbb_: _fbb,
-      start_: start,
-    }
-  }
-  #[inline]
-  pub fn finish(self) -> ::flatbuffers::WIPOffset<Synced<'a>> {
-    let o = self.fbb_.end_table(self.start_);
-    ::flatbuffers::WIPOffset::new(o.value())
-  }
-}
-
-impl ::core::fmt::Debug for Synced<'_> {
-  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-    let mut ds = f.debug_struct("Synced");
-      ds.field("through", &self.through());
-      ds.finish()
-  }
-}
-pub enum PingOffset {}
-#[derive(Copy, Clone, PartialEq)]
-
-pub struct Ping<'a> {
-  pub _tab: ::flatbuffers::Table<'a>,
-}
-
-impl<'a> ::flatbuffers::Follow<'a> for Ping<'a> {
-  type Inner = Ping<'a>;
-  #[inline]
-  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
-    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
-  }
-}
-
-impl<'a> Ping<'a> {
-  pub const VT_CLIENT_TIME: ::flatbuffers::VOffsetT = 4;
-
-  #[inline]
-  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
-    Ping { _tab: table }
-  }
-  #[allow(unused_mut)]
-  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
-    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
-    args: &'args PingArgs
-  ) -> ::flatbuffers::WIPOffset<Ping<'bldr>> {
-    let mut builder = PingBuilder::new(_fbb);
-    builder.add_client_time(args.client_time);
-    builder.finish()
-  }
-
-
-  #[inline]
-  pub fn client_time(&self) -> u64 {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<u64>(Ping::VT_CLIENT_TIME, Some(0)).unwrap()}
-  }
-}
-
-impl ::flatbuffers::Verifiable for Ping<'_> {
-  #[inline]
-  fn run_verifier(
-    v: &mut ::flatbuffers::Verifier, pos: usize
-  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
-    v.visit_table(pos)?
-     .visit_field::<u64>("client_time", Self::VT_CLIENT_TIME, false)?
-     .finish();
-    Ok(())
-  }
-}
-pub struct PingArgs {
-    pub client_time: u64,
-}
-impl<'a> Default for PingArgs {
-  #[inline]
-  fn default() -> Self {
-    PingArgs {
-      client_time: 0,
-    }
-  }
-}
-
-pub struct PingBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
-  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
-  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
-}
-impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> PingBuilder<'a, 'b, A> {
-  #[inline]
-  pub fn add_client_time(&mut self, client_time: u64) {
-    self.fbb_.push_slot::<u64>(Ping::VT_CLIENT_TIME, client_time, 0);
-  }
-  #[inline]
-  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> PingBuilder<'a, 'b, A> {
-    let start = _fbb.start_table();
-    PingBuilder {
-      fbb_: _fbb,
-      start_: start,
-    }
-  }
-  #[inline]
-  pub fn finish(self) -> ::flatbuffers::WIPOffset<Ping<'a>> {
-    let o = self.fbb_.end_table(self.start_);
-    ::flatbuffers::WIPOffset::new(o.value())
-  }
-}
-
-impl ::core::fmt::Debug for Ping<'_> {
-  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-    let mut ds = f.debug_struct("Ping");
-      ds.field("client_time", &self.client_time());
-      ds.finish()
-  }
-}
-pub enum PongOffset {}
-#[derive(Copy, Clone, PartialEq)]
-
-pub struct Pong<'a> {
-  pub _tab: ::flatbuffers::Table<'a>,
-}
-
-impl<'a> ::flatbuffers::Follow<'a> for Pong<'a> {
-  type Inner = Pong<'a>;
-  #[inline]
-  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
-    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
-  }
-}
-
-impl<'a> Pong<'a> {
-  pub const VT_CLIENT_TIME: ::flatbuffers::VOffsetT = 4;
-  pub const VT_SERVER_TIME: ::flatbuffers::VOffsetT = 6;
-
-  #[inline]
-  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
-    Pong { _tab: table }
-  }
-  #[allow(unused_mut)]
-  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
-    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
-    args: &'args PongArgs
-  ) -> ::flatbuffers::WIPOffset<Pong<'bldr>> {
-    let mut builder = PongBuilder::new(_fbb);
-    builder.add_server_time(args.server_time);
-    builder.add_client_time(args.client_time);
-    builder.finish()
-  }
-
-
-  #[inline]
-  pub fn client_time(&self) -> u64 {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<u64>(Pong::VT_CLIENT_TIME, Some(0)).unwrap()}
-  }
-  #[inline]
-  pub fn server_time(&self) -> u64 {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<u64>(Pong::VT_SERVER_TIME, Some(0)).unwrap()}
-  }
-}
-
-impl ::flatbuffers::Verifiable for Pong<'_> {
-  #[inline]
-  fn run_verifier(
-    v: &mut ::flatbuffers::Verifier, pos: usize
-  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
-    v.visit_table(pos)?
-     .visit_field::<u64>("client_time", Self::VT_CLIENT_TIME, false)?
-     .visit_field::<u64>("server_time", Self::VT_SERVER_TIME, false)?
-     .finish();
-    Ok(())
-  }
-}
-pub struct PongArgs {
-    pub client_time: u64,
-    pub server_time: u64,
-}
-impl<'a> Default for PongArgs {
-  #[inline]
-  fn default() -> Self {
-    PongArgs {
-      client_time: 0,
-      server_time: 0,
-    }
-  }
-}
-
-pub struct PongBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
-  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
-  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
-}
-impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> PongBuilder<'a, 'b, A> {
-  #[inline]
-  pub fn add_client_time(&mut self, client_time: u64) {
-    self.fbb_.push_slot::<u64>(Pong::VT_CLIENT_TIME, client_time, 0);
-  }
-  #[inline]
-  pub fn add_server_time(&mut self, server_time: u64) {
-    self.fbb_.push_slot::<u64>(Pong::VT_SERVER_TIME, server_time, 0);
-  }
-  #[inline]
-  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> PongBuilder<'a, 'b, A> {
-    let start = _fbb.start_table();
-    PongBuilder {
-      fbb_: _fbb,
-      start_: start,
-    }
-  }
-  #[inline]
-  pub fn finish(self) -> ::flatbuffers::WIPOffset<Pong<'a>> {
-    let o = self.fbb_.end_table(self.start_);
-    ::flatbuffers::WIPOffset::new(o.value())
-  }
-}
-
-impl ::core::fmt::Debug for Pong<'_> {
-  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-    let mut ds = f.debug_struct("Pong");
-      ds.field("client_time", &self.client_time());
-      ds.field("server_time", &self.server_time());
-      ds.finish()
-  }
-}
-pub enum GoodbyeOffset {}
-#[derive(Copy, Clone, PartialEq)]
-
-pub struct Goodbye<'a> {
-  pub _tab: ::flatbuffers::Table<'a>,
-}
-
-impl<'a> ::flatbuffers::Follow<'a> for Goodbye<'a> {
-  type Inner = Goodbye<'a>;
-  #[inline]
-  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
-    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
-  }
-}
-
-impl<'a> Goodbye<'a> {
-  pub const VT_CODE: ::flatbuffers::VOffsetT = 4;
-  pub const VT_RETRY_AFTER_MS: ::flatbuffers::VOffsetT = 6;
-  pub const VT_TEXT: ::flatbuffers::VOffsetT = 8;
-
-  #[inline]
-  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
-    Goodbye { _tab: table }
-  }
-  #[allow(unused_mut)]
-  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
-    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
-    args: &'args GoodbyeArgs<'args>
-  ) -> ::flatbuffers::WIPOffset<Goodbye<'bldr>> {
-    let mut builder = GoodbyeBuilder::new(_fbb);
-    if let Some(x) = args.text { builder.add_text(x); }
-    builder.add_retry_after_ms(args.retry_after_ms);
-    builder.add_code(args.code);
-    builder.finish()
-  }
-
-
-  #[inline]
-  pub fn code(&self) -> u16 {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<u16>(Goodbye::VT_CODE, Some(0)).unwrap()}
-  }
-  #[inline]
-  pub fn retry_after_ms(&self) -> u32 {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<u32>(Goodbye::VT_RETRY_AFTER_MS, Some(0)).unwrap()}
-  }
-  #[inline]
-  pub fn text(&self) -> Option<&'a str> {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<&str>>(Goodbye::VT_TEXT, None)}
-  }
-}
-
-impl ::flatbuffers::Verifiable for Goodbye<'_> {
-  #[inline]
-  fn run_verifier(
-    v: &mut ::flatbuffers::Verifier, pos: usize
-  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
-    v.visit_table(pos)?
-     .visit_field::<u16>("code", Self::VT_CODE, false)?
-     .visit_field::<u32>("retry_after_ms", Self::VT_RETRY_AFTER_MS, false)?
-     .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("text", Self::VT_TEXT, false)?
-     .finish();
-    Ok(())
-  }
-}
-pub struct GoodbyeArgs<'a> {
-    pub code: u16,
-    pub retry_after_ms: u32,
-    pub text: Option<::flatbuffers::WIPOffset<&'a str>>,
-}
-impl<'a> Default for GoodbyeArgs<'a> {
-  #[inline]
-  fn default() -> Self {
-    GoodbyeArgs {
-      code: 0,
-      retry_after_ms: 0,
-      text: None,
-    }
-  }
-}
-
-pub struct GoodbyeBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
-  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
-  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
-}
-impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> GoodbyeBuilder<'a, 'b, A> {
-  #[inline]
-  pub fn add_code(&mut self, code: u16) {
-    self.fbb_.push_slot::<u16>(Goodbye::VT_CODE, code, 0);
-  }
-  #[inline]
-  pub fn add_retry_after_ms(&mut self, retry_after_ms: u32) {
-    self.fbb_.push_slot::<u32>(Goodbye::VT_RETRY_AFTER_MS, retry_after_ms, 0);
-  }
-  #[inline]
-  pub fn add_text(&mut self, text: ::flatbuffers::WIPOffset<&'b  str>) {
-    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Goodbye::VT_TEXT, text);
-  }
-  #[inline]
-  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> GoodbyeBuilder<'a, 'b, A> {
-    let start = _fbb.start_table();
-    GoodbyeBuilder {
-      fbb_: _fbb,
-      start_: start,
-    }
-  }
-  #[inline]
-  pub fn finish(self) -> ::flatbuffers::WIPOffset<Goodbye<'a>> {
-    let o = self.fbb_.end_table(self.start_);
-    ::flatbuffers::WIPOffset::new(o.value())
-  }
-}
-
-impl ::core::fmt::Debug for Goodbye<'_> {
-  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-    let mut ds = f.debug_struct("Goodbye");
-      ds.field("code", &self.code());
-      ds.field("retry_after_ms", &self.retry_after_ms());
-      ds.field("text", &self.text());
-      ds.finish()
-  }
-}
-pub enum DeviceAddedOffset {}
-#[derive(Copy, Clone, PartialEq)]
-
-pub struct DeviceAdded<'a> {
-  pub _tab: ::flatbuffers::Table<'a>,
-}
-
-impl<'a> ::flatbuffers::Follow<'a> for DeviceAdded<'a> {
-  type Inner = DeviceAdded<'a>;
-  #[inline]
-  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
-    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
-  }
-}
-
-impl<'a> DeviceAdded<'a> {
-  pub const VT_DEVICE: ::flatbuffers::VOffsetT = 4;
-  pub const VT_NAME: ::flatbuffers::VOffsetT = 6;
-  pub const VT_AT: ::flatbuffers::VOffsetT = 8;
-
-  #[inline]
-  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
-    DeviceAdded { _tab: table }
-  }
-  #[allow(unused_mut)]
-  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
-    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
-    args: &'args DeviceAddedArgs<'args>
-  ) -> ::flatbuffers::WIPOffset<DeviceAdded<'bldr>> {
-    let mut builder = DeviceAddedBuilder::new(_fbb);
-    builder.add_at(args.at);
-    if let Some(x) = args.name { builder.add_name(x); }
-    if let Some(x) = args.device { builder.add_device(x); }
-    builder.finish()
-  }
-
-
-  #[inline]
-  pub fn device(&self) -> &'a Id {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<Id>(DeviceAdded::VT_DEVICE, None).unwrap()}
-  }
-  #[inline]
-  pub fn name(&self) -> Option<&'a str> {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<&str>>(DeviceAdded::VT_NAME, None)}
-  }
-  #[inline]
-  pub fn at(&self) -> u64 {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<u64>(DeviceAdded::VT_AT, Some(0)).unwrap()}
-  }
-}
-
-impl ::flatbuffers::Verifiable for DeviceAdded<'_> {
-  #[inline]
-  fn run_verifier(
-    v: &mut ::flatbuffers::Verifier, pos: usize
-  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
-    v.visit_table(pos)?
-     .visit_field::<Id>("device", Self::VT_DEVICE, true)?
-     .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("name", Self::VT_NAME, false)?
-     .visit_field::<u64>("at", Self::VT_AT, false)?
-     .finish();
-    Ok(())
-  }
-}
-pub struct DeviceAddedArgs<'a> {
-    pub device: Option<&'a Id>,
-    pub name: Option<::flatbuffers::WIPOffset<&'a str>>,
-    pub at: u64,
-}
-impl<'a> Default for DeviceAddedArgs<'a> {
-  #[inline]
-  fn default() -> Self {
-    DeviceAddedArgs {
-      device: None, // required field
-      name: None,
-      at: 0,
-    }
-  }
-}
-
-pub struct DeviceAddedBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
-  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
-  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
-}
-impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> DeviceAddedBuilder<'a, 'b, A> {
-  #[inline]
-  pub fn add_device(&mut self, device: &Id) {
-    self.fbb_.push_slot_always::<&Id>(DeviceAdded::VT_DEVICE, device);
-  }
-  #[inline]
-  pub fn add_name(&mut self, name: ::flatbuffers::WIPOffset<&'b  str>) {
-    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(DeviceAdded::VT_NAME, name);
-  }
-  #[inline]
-  pub fn add_at(&mut self, at: u64) {
-    self.fbb_.push_slot::<u64>(DeviceAdded::VT_AT, at, 0);
-  }
-  #[inline]
-  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> DeviceAddedBuilder<'a, 'b, A> {
-    let start = _fbb.start_table();
-    DeviceAddedBuilder {
-      fbb_: _fbb,
-      start_: start,
-    }
-  }
-  #[inline]
-  pub fn finish(self) -> ::flatbuffers::WIPOffset<DeviceAdded<'a>> {
-    let o = self.fbb_.end_table(self.start_);
-    self.fbb_.required(o, DeviceAdded::VT_DEVICE,"device");
-    ::flatbuffers::WIPOffset::new(o.value())
-  }
-}
-
-impl ::core::fmt::Debug for DeviceAdded<'_> {
-  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-    let mut ds = f.debug_struct("DeviceAdded");
-      ds.field("device", &self.device());
-      ds.field("name", &self.name());
-      ds.field("at", &self.at());
-      ds.finish()
-  }
-}
-pub enum ChatUpOffset {}
-#[derive(Copy, Clone, PartialEq)]
-
-pub struct ChatUp<'a> {
-  pub _tab: ::flatbuffers::Table<'a>,
-}
-
-impl<'a> ::flatbuffers::Follow<'a> for ChatUp<'a> {
-  type Inner = ChatUp<'a>;
-  #[inline]
-  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
-    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
-  }
-}
-
-impl<'a> ChatUp<'a> {
-  pub const VT_CHAT: ::flatbuffers::VOffsetT = 4;
-  pub const VT_PEER: ::flatbuffers::VOffsetT = 6;
-
-  #[inline]
-  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
-    ChatUp { _tab: table }
-  }
-  #[allow(unused_mut)]
-  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
-    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
-    args: &'args ChatUpArgs<'args>
-  ) -> ::flatbuffers::WIPOffset<ChatUp<'bldr>> {
-    let mut builder = ChatUpBuilder::new(_fbb);
-    if let Some(x) = args.peer { builder.add_peer(x); }
-    if let Some(x) = args.chat { builder.add_chat(x); }
-    builder.finish()
-  }
-
-
-  #[inline]
-  pub fn chat(&self) -> &'a Id {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<Id>(ChatUp::VT_CHAT, None).unwrap()}
-  }
-  #[inline]
-  pub fn peer(&self) -> Option<&'a Id> {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<Id>(ChatUp::VT_PEER, None)}
-  }
-}
-
-impl ::flatbuffers::Verifiable for ChatUp<'_> {
-  #[inline]
-  fn run_verifier(
-    v: &mut ::flatbuffers::Verifier, pos: usize
-  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
-    v.visit_table(pos)?
-     .visit_field::<Id>("chat", Self::VT_CHAT, true)?
-     .visit_field::<Id>("peer", Self::VT_PEER, false)?
-     .finish();
-    Ok(())
-  }
-}
-pub struct ChatUpArgs<'a> {
-    pub chat: Option<&'a Id>,
-    pub peer: Option<&'a Id>,
-}
-impl<'a> Default for ChatUpArgs<'a> {
-  #[inline]
-  fn default() -> Self {
-    ChatUpArgs {
-      chat: None, // required field
-      peer: None,
-    }
-  }
-}
-
-pub struct ChatUpBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
-  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
-  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
-}
-impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> ChatUpBuilder<'a, 'b, A> {
-  #[inline]
-  pub fn add_chat(&mut self, chat: &Id) {
-    self.fbb_.push_slot_always::<&Id>(ChatUp::VT_CHAT, chat);
-  }
-  #[inline]
-  pub fn add_peer(&mut self, peer: &Id) {
-    self.fbb_.push_slot_always::<&Id>(ChatUp::VT_PEER, peer);
-  }
-  #[inline]
-  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> ChatUpBuilder<'a, 'b, A> {
-    let start = _fbb.start_table();
-    ChatUpBuilder {
-      fbb_: _fbb,
-      start_: start,
-    }
-  }
-  #[inline]
-  pub fn finish(self) -> ::flatbuffers::WIPOffset<ChatUp<'a>> {
-    let o = self.fbb_.end_table(self.start_);
-    self.fbb_.required(o, ChatUp::VT_CHAT,"chat");
-    ::flatbuffers::WIPOffset::new(o.value())
-  }
-}
-
-impl ::core::fmt::Debug for ChatUp<'_> {
-  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-    let mut ds = f.debug_struct("ChatUp");
-      ds.field("chat", &self.chat());
-      ds.field("peer", &self.peer());
-      ds.finish()
-  }
-}
-pub enum AppendOffset {}
-#[derive(Copy, Clone, PartialEq)]
-
-pub struct Append<'a> {
-  pub _tab: ::flatbuffers::Table<'a>,
-}
-
-impl<'a> ::flatbuffers::Follow<'a> for Append<'a> {
-  type Inner = Append<'a>;
-  #[inline]
-  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
-    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
-  }
-}
-
-impl<'a> Append<'a> {
-  pub const VT_CLIENT_MSG_ID: ::flatbuffers::VOffsetT = 4;
-  pub const VT_CONTENT: ::flatbuffers::VOffsetT = 6;
-  pub const VT_KIND: ::flatbuffers::VOffsetT = 8;
-
-  #[inline]
-  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
-    Append { _tab: table }
-  }
-  #[allow(unused_mut)]
-  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
-    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
-    args: &'args AppendArgs<'args>
-  ) -> ::flatbuffers::WIPOffset<Append<'bldr>> {
-    let mut builder = AppendBuilder::new(_fbb);
-    if let Some(x) = args.content { builder.add_content(x); }
-    if let Some(x) = args.client_msg_id { builder.add_client_msg_id(x); }
-    builder.add_kind(args.kind);
-    builder.finish()
-  }
-
-
-  #[inline]
-  pub fn client_msg_id(&self) -> &'a Id {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<Id>(Append::VT_CLIENT_MSG_ID, None).unwrap()}
-  }
-  #[inline]
-  pub fn content(&self) -> ::flatbuffers::Vector<'a, u8> {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, u8>>>(Append::VT_CONTENT, None).unwrap()}
-  }
-  #[inline]
-  pub fn kind(&self) -> Kind {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<Kind>(Append::VT_KIND, Some(Kind::Unsaid)).unwrap()}
-  }
-}
-
-impl ::flatbuffers::Verifiable for Append<'_> {
-  #[inline]
-  fn run_verifier(
-    v: &mut ::flatbuffers::Verifier, pos: usize
-  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
-    v.visit_table(pos)?
-     .visit_field::<Id>("client_msg_id", Self::VT_CLIENT_MSG_ID, true)?
-     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u8>>>("content", Self::VT_CONTENT, true)?
-     .visit_field::<Kind>("kind", Self::VT_KIND, false)?
-     .finish();
-    Ok(())
-  }
-}
-pub struct AppendArgs<'a> {
-    pub client_msg_id: Option<&'a Id>,
-    pub content: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u8>>>,
-    pub kind: Kind,
-}
-impl<'a> Default for AppendArgs<'a> {
-  #[inline]
-  fn default() -> Self {
-    AppendArgs {
-      client_msg_id: None, // required field
-      content: None, // required field
-      kind: Kind::Unsaid,
-    }
-  }
-}
-
-pub struct AppendBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
-  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
-  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
-}
-impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> AppendBuilder<'a, 'b, A> {
-  #[inline]
-  pub fn add_client_msg_id(&mut self, client_msg_id: &Id) {
-    self.fbb_.push_slot_always::<&Id>(Append::VT_CLIENT_MSG_ID, client_msg_id);
-  }
-  #[inline]
-  pub fn add_content(&mut self, content: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b , u8>>) {
-    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Append::VT_CONTENT, content);
-  }
-  #[inline]
-  pub fn add_kind(&mut self, kind: Kind) {
-    self.fbb_.push_slot::<Kind>(Append::VT_KIND, kind, Kind::Unsaid);
-  }
-  #[inline]
-  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> AppendBuilder<'a, 'b, A> {
-    let start = _fbb.start_table();
-    AppendBuilder {
-      fbb_: _fbb,
-      start_: start,
-    }
-  }
-  #[inline]
-  pub fn finish(self) -> ::flatbuffers::WIPOffset<Append<'a>> {
-    let o = self.fbb_.end_table(self.start_);
-    self.fbb_.required(o, Append::VT_CLIENT_MSG_ID,"client_msg_id");
-    self.fbb_.required(o, Append::VT_CONTENT,"content");
-    ::flatbuffers::WIPOffset::new(o.value())
-  }
-}
-
-impl ::core::fmt::Debug for Append<'_> {
-  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-    let mut ds = f.debug_struct("Append");
-      ds.field("client_msg_id", &self.client_msg_id());
-      ds.field("content", &self.content());
-      ds.field("kind", &self.kind());
-      ds.finish()
-  }
-}
-pub enum AppendAckOffset {}
-#[derive(Copy, Clone, PartialEq)]
-
-pub struct AppendAck<'a> {
-  pub _tab: ::flatbuffers::Table<'a>,
-}
-
-impl<'a> ::flatbuffers::Follow<'a> for AppendAck<'a> {
-  type Inner = AppendAck<'a>;
-  #[inline]
-  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
-    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
-  }
-}
-
-impl<'a> AppendAck<'a> {
-  pub const VT_CLIENT_MSG_ID: ::flatbuffers::VOffsetT = 4;
-  pub const VT_SEQ: ::flatbuffers::VOffsetT = 6;
-  pub const VT_AT: ::flatbuffers::VOffsetT = 8;
-
-  #[inline]
-  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
-    AppendAck { _tab: table }
-  }
-  #[allow(unused_mut)]
-  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
-    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
-    args: &'args AppendAckArgs<'args>
-  ) -> ::flatbuffers::WIPOffset<AppendAck<'bldr>> {
-    let mut builder = AppendAckBuilder::new(_fbb);
-    builder.add_at(args.at);
-    builder.add_seq(args.seq);
-    if let Some(x) = args.client_msg_id { builder.add_client_msg_id(x); }
-    builder.finish()
-  }
-
-
-  #[inline]
-  pub fn client_msg_id(&self) -> &'a Id {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<Id>(AppendAck::VT_CLIENT_MSG_ID, None).unwrap()}
-  }
-  #[inline]
-  pub fn seq(&self) -> u64 {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<u64>(AppendAck::VT_SEQ, Some(0)).unwrap()}
-  }
-  #[inline]
-  pub fn at(&self) -> u64 {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<u64>(AppendAck::VT_AT, Some(0)).unwrap()}
-  }
-}
-
-impl ::flatbuffers::Verifiable for AppendAck<'_> {
-  #[inline]
-  fn run_verifier(
-    v: &mut ::flatbuffers::Verifier, pos: usize
-  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
-    v.visit_table(pos)?
-     .visit_field::<Id>("client_msg_id", Self::VT_CLIENT_MSG_ID, true)?
-     .visit_field::<u64>("seq", Self::VT_SEQ, false)?
-     .visit_field::<u64>("at", Self::VT_AT, false)?
-     .finish();
-    Ok(())
-  }
-}
-pub struct AppendAckArgs<'a> {
-    pub client_msg_id: Option<&'a Id>,
-    pub seq: u64,
-    pub at: u64,
-}
-impl<'a> Default for AppendAckArgs<'a> {
-  #[inline]
-  fn default() -> Self {
-    AppendAckArgs {
-      client_msg_id: None, // required field
-      seq: 0,
-      at: 0,
-    }
-  }
-}
-
-pub struct AppendAckBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
-  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
-  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
-}
-impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> AppendAckBuilder<'a, 'b, A> {
-  #[inline]
-  pub fn add_client_msg_id(&mut self, client_msg_id: &Id) {
-    self.fbb_.push_slot_always::<&Id>(AppendAck::VT_CLIENT_MSG_ID, client_msg_id);
-  }
-  #[inline]
-  pub fn add_seq(&mut self, seq: u64) {
-    self.fbb_.push_slot::<u64>(AppendAck::VT_SEQ, seq, 0);
-  }
-  #[inline]
-  pub fn add_at(&mut self, at: u64) {
-    self.fbb_.push_slot::<u64>(AppendAck::VT_AT, at, 0);
-  }
-  #[inline]
-  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> AppendAckBuilder<'a, 'b, A> {
-    let start = _fbb.start_table();
-    AppendAckBuilder {
-      fbb_: _fbb,
-      start_: start,
-    }
-  }
-  #[inline]
-  pub fn finish(self) -> ::flatbuffers::WIPOffset<AppendAck<'a>> {
-    let o = self.fbb_.end_table(self.start_);
-    self.fbb_.required(o, AppendAck::VT_CLIENT_MSG_ID,"client_msg_id");
-    ::flatbuffers::WIPOffset::new(o.value())
-  }
-}
-
-impl ::core::fmt::Debug for AppendAck<'_> {
-  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-    let mut ds = f.debug_struct("AppendAck");
-      ds.field("client_msg_id", &self.client_msg_id());
-      ds.field("seq", &self.seq());
-      ds.field("at", &self.at());
-      ds.finish()
-  }
-}
-pub enum AppendRefusedOffset {}
-#[derive(Copy, Clone, PartialEq)]
-
-pub struct AppendRefused<'a> {
-  pub _tab: ::flatbuffers::Table<'a>,
-}
-
-impl<'a> ::flatbuffers::Follow<'a> for AppendRefused<'a> {
-  type Inner = AppendRefused<'a>;
-  #[inline]
-  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
-    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
-  }
-}
-
-impl<'a> AppendRefused<'a> {
-  pub const VT_CLIENT_MSG_ID: ::flatbuffers::VOffsetT = 4;
-  pub const VT_REFUSED: ::flatbuffers::VOffsetT = 6;
-
-  #[inline]
-  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
-    AppendRefused { _tab: table }
-  }
-  #[allow(unused_mut)]
-  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
-    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
-    args: &'args AppendRefusedArgs<'args>
-  ) -> ::flatbuffers::WIPOffset<AppendRefused<'bldr>> {
-    let mut builder = AppendRefusedBuilder::new(_fbb);
-    if let Some(x) = args.refused { builder.add_refused(x); }
-    if let Some(x) = args.client_msg_id { builder.add_client_msg_id(x); }
-    builder.finish()
-  }
-
-
-  #[inline]
-  pub fn client_msg_id(&self) -> &'a Id {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<Id>(AppendRefused::VT_CLIENT_MSG_ID, None).unwrap()}
-  }
-  #[inline]
-  pub fn refused(&self) -> Refused<'a> {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<Refused>>(AppendRefused::VT_REFUSED, None).unwrap()}
-  }
-}
-
-impl ::flatbuffers::Verifiable for AppendRefused<'_> {
-  #[inline]
-  fn run_verifier(
-    v: &mut ::flatbuffers::Verifier, pos: usize
-  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
-    v.visit_table(pos)?
-     .visit_field::<Id>("client_msg_id", Self::VT_CLIENT_MSG_ID, true)?
-     .visit_field::<::flatbuffers::ForwardsUOffset<Refused>>("refused", Self::VT_REFUSED, true)?
-     .finish();
-    Ok(())
-  }
-}
-pub struct AppendRefusedArgs<'a> {
-    pub client_msg_id: Option<&'a Id>,
-    pub refused: Option<::flatbuffers::WIPOffset<Refused<'a>>>,
-}
-impl<'a> Default for AppendRefusedArgs<'a> {
-  #[inline]
-  fn default() -> Self {
-    AppendRefusedArgs {
-      client_msg_id: None, // required field
-      refused: None, // required field
-    }
-  }
-}
-
-pub struct AppendRefusedBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
-  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
-  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
-}
-impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> AppendRefusedBuilder<'a, 'b, A> {
-  #[inline]
-  pub fn add_client_msg_id(&mut self, client_msg_id: &Id) {
-    self.fbb_.push_slot_always::<&Id>(AppendRefused::VT_CLIENT_MSG_ID, client_msg_id);
-  }
-  #[inline]
-  pub fn add_refused(&mut self, refused: ::flatbuffers::WIPOffset<Refused<'b >>) {
-    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<Refused>>(AppendRefused::VT_REFUSED, refused);
-  }
-  #[inline]
-  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> AppendRefusedBuilder<'a, 'b, A> {
-    let start = _fbb.start_table();
-    AppendRefusedBuilder {
-      fbb_: _fbb,
-      start_: start,
-    }
-  }
-  #[inline]
-  pub fn finish(self) -> ::flatbuffers::WIPOffset<AppendRefused<'a>> {
-    let o = self.fbb_.end_table(self.start_);
-    self.fbb_.required(o, AppendRefused::VT_CLIENT_MSG_ID,"client_msg_id");
-    self.fbb_.required(o, AppendRefused::VT_REFUSED,"refused");
-    ::flatbuffers::WIPOffset::new(o.value())
-  }
-}
-
-impl ::core::fmt::Debug for AppendRefused<'_> {
-  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-    let mut ds = f.debug_struct("AppendRefused");
-      ds.field("client_msg_id", &self.client_msg_id());
-      ds.field("refused", &self.refused());
-      ds.finish()
-  }
-}
-pub enum MoveCursorOffset {}
-#[derive(Copy, Clone, PartialEq)]
-
-pub struct MoveCursor<'a> {
-  pub _tab: ::flatbuffers::Table<'a>,
-}
-
-impl<'a> ::flatbuffers::Follow<'a> for MoveCursor<'a> {
-  type Inner = MoveCursor<'a>;
-  #[inline]
-  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
-    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
-  }
-}
-
-impl<'a> MoveCursor<'a> {
-  pub const VT_DELIVERED: ::flatbuffers::VOffsetT = 4;
-  pub const VT_READ: ::flatbuffers::VOffsetT = 6;
-
-  #[inline]
-  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
-    MoveCursor { _tab: table }
-  }
-  #[allow(unused_mut)]
-  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
-    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
-    args: &'args MoveCursorArgs
-  ) -> ::flatbuffers::WIPOffset<MoveCursor<'bldr>> {
-    let mut builder = MoveCursorBuilder::new(_fbb);
-    builder.add_read(args.read);
-    builder.add_delivered(args.delivered);
-    builder.finish()
-  }
-
-
-  #[inline]
-  pub fn delivered(&self) -> u64 {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<u64>(MoveCursor::VT_DELIVERED, Some(0)).unwrap()}
-  }
-  #[inline]
-  pub fn read(&self) -> u64 {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<u64>(MoveCursor::VT_READ, Some(0)).unwrap()}
-  }
-}
-
-impl ::flatbuffers::Verifiable for MoveCursor<'_> {
-  #[inline]
-  fn run_verifier(
-    v: &mut ::flatbuffers::Verifier, pos: usize
-  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
-    v.visit_table(pos)?
-     .visit_field::<u64>("delivered", Self::VT_DELIVERED, false)?
-     .visit_field::<u64>("read", Self::VT_READ, false)?
-     .finish();
-    Ok(())
-  }
-}
-pub struct MoveCursorArgs {
-    pub delivered: u64,
-    pub read: u64,
-}
-impl<'a> Default for MoveCursorArgs {
-  #[inline]
-  fn default() -> Self {
-    MoveCursorArgs {
-      delivered: 0,
-      read: 0,
-    }
-  }
-}
-
-pub struct MoveCursorBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
-  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
-  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
-}
-impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> MoveCursorBuilder<'a, 'b, A> {
-  #[inline]
-  pub fn add_delivered(&mut self, delivered: u64) {
-    self.fbb_.push_slot::<u64>(MoveCursor::VT_DELIVERED, delivered, 0);
-  }
-  #[inline]
-  pub fn add_read(&mut self, read: u64) {
-    self.fbb_.push_slot::<u64>(MoveCursor::VT_READ, read, 0);
-  }
-  #[inline]
-  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> MoveCursorBuilder<'a, 'b, A> {
-    let start = _fbb.start_table();
-    MoveCursorBuilder {
-      fbb_: _fbb,
-      start_: start,
-    }
-  }
-  #[inline]
-  pub fn finish(self) -> ::flatbuffers::WIPOffset<MoveCursor<'a>> {
-    let o = self.fbb_.end_table(self.start_);
-    ::flatbuffers::WIPOffset::new(o.value())
-  }
-}
-
-impl ::core::fmt::Debug for MoveCursor<'_> {
-  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-    let mut ds = f.debug_struct("MoveCursor");
-      ds.field("delivered", &self.delivered());
-      ds.field("read", &self.read());
-      ds.finish()
-  }
-}
-pub enum ChatDownOffset {}
-#[derive(Copy, Clone, PartialEq)]
-
-pub struct ChatDown<'a> {
-  pub _tab: ::flatbuffers::Table<'a>,
-}
-
-impl<'a> ::flatbuffers::Follow<'a> for ChatDown<'a> {
-  type Inner = ChatDown<'a>;
-  #[inline]
-  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
-    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
-  }
-}
-
-impl<'a> ChatDown<'a> {
-  pub const VT_CHAT: ::flatbuffers::VOffsetT = 4;
-  pub const VT_FROM_SEQ: ::flatbuffers::VOffsetT = 6;
-  pub const VT_PEER: ::flatbuffers::VOffsetT = 8;
-
-  #[inline]
-  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
-    ChatDown { _tab: table }
-  }
-  #[allow(unused_mut)]
-  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
-    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
-    args: &'args ChatDownArgs<'args>
-  ) -> ::flatbuffers::WIPOffset<ChatDown<'bldr>> {
-    let mut builder = ChatDownBuilder::new(_fbb);
-    builder.add_from_seq(args.from_seq);
-    if let Some(x) = args.peer { builder.add_peer(x); }
-    if let Some(x) = args.chat { builder.add_chat(x); }
-    builder.finish()
-  }
-
-
-  #[inline]
-  pub fn chat(&self) -> &'a Id {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<Id>(ChatDown::VT_CHAT, None).unwrap()}
-  }
-  #[inline]
-  pub fn from_seq(&self) -> u64 {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<u64>(ChatDown::VT_FROM_SEQ, Some(0)).unwrap()}
-  }
-  #[inline]
-  pub fn peer(&self) -> Option<&'a Id> {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<Id>(ChatDown::VT_PEER, None)}
-  }
-}
-
-impl ::flatbuffers::Verifiable for ChatDown<'_> {
-  #[inline]
-  fn run_verifier(
-    v: &mut ::flatbuffers::Verifier, pos: usize
-  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
-    v.visit_table(pos)?
-     .visit_field::<Id>("chat", Self::VT_CHAT, true)?
-     .visit_field::<u64>("from_seq", Self::VT_FROM_SEQ, false)?
-     .visit_field::<Id>("peer", Self::VT_PEER, false)?
-     .finish();
-    Ok(())
-  }
-}
-pub struct ChatDownArgs<'a> {
-    pub chat: Option<&'a Id>,
-    pub from_seq: u64,
-    pub peer: Option<&'a Id>,
-}
-impl<'a> Default for ChatDownArgs<'a> {
-  #[inline]
-  fn default() -> Self {
-    ChatDownArgs {
-      chat: None, // required field
-      from_seq: 0,
-      peer: None,
-    }
-  }
-}
-
-pub struct ChatDownBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
-  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
-  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
-}
-impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> ChatDownBuilder<'a, 'b, A> {
-  #[inline]
-  pub fn add_chat(&mut self, chat: &Id) {
-    self.fbb_.push_slot_always::<&Id>(ChatDown::VT_CHAT, chat);
-  }
-  #[inline]
-  pub fn add_from_seq(&mut self, from_seq: u64) {
-    self.fbb_.push_slot::<u64>(ChatDown::VT_FROM_SEQ, from_seq, 0);
-  }
-  #[inline]
-  pub fn add_peer(&mut self, peer: &Id) {
-    self.fbb_.push_slot_always::<&Id>(ChatDown::VT_PEER, peer);
-  }
-  #[inline]
-  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> ChatDownBuilder<'a, 'b, A> {
-    let start = _fbb.start_table();
-    ChatDownBuilder {
-      fbb_: _fbb,
-      start_: start,
-    }
-  }
-  #[inline]
-  pub fn finish(self) -> ::flatbuffers::WIPOffset<ChatDown<'a>> {
-    let o = self.fbb_.end_table(self.start_);
-    self.fbb_.required(o, ChatDown::VT_CHAT,"chat");
-    ::flatbuffers::WIPOffset::new(o.value())
-  }
-}
-
-impl ::core::fmt::Debug for ChatDown<'_> {
-  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-    let mut ds = f.debug_struct("ChatDown");
-      ds.field("chat", &self.chat());
-      ds.field("from_seq", &self.from_seq());
-      ds.field("peer", &self.peer());
-      ds.finish()
-  }
-}
-pub enum EntryOffset {}
-#[derive(Copy, Clone, PartialEq)]
-
-pub struct Entry<'a> {
-  pub _tab: ::flatbuffers::Table<'a>,
-}
-
-impl<'a> ::flatbuffers::Follow<'a> for Entry<'a> {
-  type Inner = Entry<'a>;
-  #[inline]
-  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
-    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
-  }
-}
-
-impl<'a> Entry<'a> {
-  pub const VT_SEQ: ::flatbuffers::VOffsetT = 4;
-  pub const VT_SENDER: ::flatbuffers::VOffsetT = 6;
-  pub const VT_DEVICE: ::flatbuffers::VOffsetT = 8;
-  pub const VT_CLIENT_MSG_ID: ::flatbuffers::VOffsetT = 10;
-  pub const VT_AT: ::flatbuffers::VOffsetT = 12;
-  pub const VT_KIND: ::flatbuffers::VOffsetT = 14;
-  pub const VT_CONTENT: ::flatbuffers::VOffsetT = 16;
-
-  #[inline]
-  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
-    Entry { _tab: table }
-  }
-  #[allow(unused_mut)]
-  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
-    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
-    args: &'args EntryArgs<'args>
-  ) -> ::flatbuffers::WIPOffset<Entry<'bldr>> {
-    let mut builder = EntryBuilder::new(_fbb);
-    builder.add_at(args.at);
-    builder.add_seq(args.seq);
-    if let Some(x) = args.content { builder.add_content(x); }
-    if let Some(x) = args.client_msg_id { builder.add_client_msg_id(x); }
-    if let Some(x) = args.device { builder.add_device(x); }
-    if let Some(x) = args.sender { builder.add_sender(x); }
-    builder.add_kind(args.kind);
-    builder.finish()
-  }
-
-
-  #[inline]
-  pub fn seq(&self) -> u64 {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<u64>(Entry::VT_SEQ, Some(0)).unwrap()}
-  }
-  #[inline]
-  pub fn sender(&self) -> &'a Id {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<Id>(Entry::VT_SENDER, None).unwrap()}
-  }
-  #[inline]
-  pub fn device(&self) -> &'a Id {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<Id>(Entry::VT_DEVICE, None).unwrap()}
-  }
-  #[inline]
-  pub fn client_msg_id(&self) -> &'a Id {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<Id>(Entry::VT_CLIENT_MSG_ID, None).unwrap()}
-  }
-  #[inline]
-  pub fn at(&self) -> u64 {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<u64>(Entry::VT_AT, Some(0)).unwrap()}
-  }
-  #[inline]
-  pub fn kind(&self) -> Kind {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<Kind>(Entry::VT_KIND, Some(Kind::Unsaid)).unwrap()}
-  }
-  #[inline]
-  pub fn content(&self) -> Option<::flatbuffers::Vector<'a, u8>> {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, u8>>>(Entry::VT_CONTENT, None)}
-  }
-}
-
-impl ::flatbuffers::Verifiable for Entry<'_> {
-  #[inline]
-  fn run_verifier(
-    v: &mut ::flatbuffers::Verifier, pos: usize
-  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
-    v.visit_table(pos)?
-     .visit_field::<u64>("seq", Self::VT_SEQ, false)?
-     .visit_field::<Id>("sender", Self::VT_SENDER, true)?
-     .visit_field::<Id>("device", Self::VT_DEVICE, true)?
-     .visit_field::<Id>("client_msg_id", Self::VT_CLIENT_MSG_ID, true)?
-     .visit_field::<u64>("at", Self::VT_AT, false)?
-     .visit_field::<Kind>("kind", Self::VT_KIND, false)?
-     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u8>>>("content", Self::VT_CONTENT, false)?
-     .finish();
-    Ok(())
-  }
-}
-pub struct EntryArgs<'a> {
-    pub seq: u64,
-    pub sender: Option<&'a Id>,
-    pub device: Option<&'a Id>,
-    pub client_msg_id: Option<&'a Id>,
-    pub at: u64,
-    pub kind: Kind,
-    pub content: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u8>>>,
-}
-impl<'a> Default for EntryArgs<'a> {
-  #[inline]
-  fn default() -> Self {
-    EntryArgs {
-      seq: 0,
-      sender: None, // required field
-      device: None, // required field
-      client_msg_id: None, // required field
-      at: 0,
-      kind: Kind::Unsaid,
-      content: None,
-    }
-  }
-}
-
-pub struct EntryBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
-  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
-  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
-}
-impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> EntryBuilder<'a, 'b, A> {
-  #[inline]
-  pub fn add_seq(&mut self, seq: u64) {
-    self.fbb_.push_slot::<u64>(Entry::VT_SEQ, seq, 0);
-  }
-  #[inline]
-  pub fn add_sender(&mut self, sender: &Id) {
-    self.fbb_.push_slot_always::<&Id>(Entry::VT_SENDER, sender);
-  }
-  #[inline]
-  pub fn add_device(&mut self, device: &Id) {
-    self.fbb_.push_slot_always::<&Id>(Entry::VT_DEVICE, device);
-  }
-  #[inline]
-  pub fn add_client_msg_id(&mut self, client_msg_id: &Id) {
-    self.fbb_.push_slot_always::<&Id>(Entry::VT_CLIENT_MSG_ID, client_msg_id);
-  }
-  #[inline]
-  pub fn add_at(&mut self, at: u64) {
-    self.fbb_.push_slot::<u64>(Entry::VT_AT, at, 0);
-  }
-  #[inline]
-  pub fn add_kind(&mut self, kind: Kind) {
-    self.fbb_.push_slot::<Kind>(Entry::VT_KIND, kind, Kind::Unsaid);
-  }
-  #[inline]
-  pub fn add_content(&mut self, content: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b , u8>>) {
-    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Entry::VT_CONTENT, content);
-  }
-  #[inline]
-  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> EntryBuilder<'a, 'b, A> {
-    let start = _fbb.start_table();
-    EntryBuilder {
-      fbb_: _fbb,
-      start_: start,
-    }
-  }
-  #[inline]
-  pub fn finish(self) -> ::flatbuffers::WIPOffset<Entry<'a>> {
-    let o = self.fbb_.end_table(self.start_);
-    self.fbb_.required(o, Entry::VT_SENDER,"sender");
-    self.fbb_.required(o, Entry::VT_DEVICE,"device");
-    self.fbb_.required(o, Entry::VT_CLIENT_MSG_ID,"client_msg_id");
-    ::flatbuffers::WIPOffset::new(o.value())
-  }
-}
-
-impl ::core::fmt::Debug for Entry<'_> {
-  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-    let mut ds = f.debug_struct("Entry");
-      ds.field("seq", &self.seq());
-      ds.field("sender", &self.sender());
-      ds.field("device", &self.device());
-      ds.field("client_msg_id", &self.client_msg_id());
-      ds.field("at", &self.at());
-      ds.field("kind", &self.kind());
-      ds.field("content", &self.content());
-      ds.finish()
-  }
-}
-pub enum CursorMovedOffset {}
-#[derive(Copy, Clone, PartialEq)]
-
-pub struct CursorMoved<'a> {
-  pub _tab: ::flatbuffers::Table<'a>,
-}
-
-impl<'a> ::flatbuffers::Follow<'a> for CursorMoved<'a> {
-  type Inner = CursorMoved<'a>;
-  #[inline]
-  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
-    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
-  }
-}
-
-impl<'a> CursorMoved<'a> {
-  pub const VT_MEMBER: ::flatbuffers::VOffsetT = 4;
-  pub const VT_DELIVERED: ::flatbuffers::VOffsetT = 6;
-  pub const VT_DELIVERED_AT: ::flatbuffers::VOffsetT = 8;
-  pub const VT_READ: ::flatbuffers::VOffsetT = 10;
-  pub const VT_READ_AT: ::flatbuffers::VOffsetT = 12;
-  pub const VT_WITHHELD: ::flatbuffers::VOffsetT = 14;
-
-  #[inline]
-  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
-    CursorMoved { _tab: table }
-  }
-  #[allow(unused_mut)]
-  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
-    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
-    args: &'args CursorMovedArgs<'args>
-  ) -> ::flatbuffers::WIPOffset<CursorMoved<'bldr>> {
-    let mut builder = CursorMovedBuilder::new(_fbb);
-    builder.add_read_at(args.read_at);
-    builder.add_read(args.read);
-    builder.add_delivered_at(args.delivered_at);
-    builder.add_delivered(args.delivered);
-    if let Some(x) = args.withheld { builder.add_withheld(x); }
-    if let Some(x) = args.member { builder.add_member(x); }
-    builder.finish()
-  }
-
-
-  #[inline]
-  pub fn member(&self) -> &'a Id {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<Id>(CursorMoved::VT_MEMBER, None).unwrap()}
-  }
-  #[inline]
-  pub fn delivered(&self) -> u64 {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<u64>(CursorMoved::VT_DELIVERED, Some(0)).unwrap()}
-  }
-  #[inline]
-  pub fn delivered_at(&self) -> u64 {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<u64>(CursorMoved::VT_DELIVERED_AT, Some(0)).unwrap()}
-  }
-  #[inline]
-  pub fn read(&self) -> u64 {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<u64>(CursorMoved::VT_READ, Some(0)).unwrap()}
-  }
-  #[inline]
-  pub fn read_at(&self) -> u64 {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<u64>(CursorMoved::VT_READ_AT, Some(0)).unwrap()}
-  }
-  #[inline]
-  pub fn withheld(&self) -> Option<::flatbuffers::Vector<'a, SeqRange>> {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, SeqRange>>>(CursorMoved::VT_WITHHELD, None)}
-  }
-}
-
-impl ::flatbuffers::Verifiable for CursorMoved<'_> {
-  #[inline]
-  fn run_verifier(
-    v: &mut ::flatbuffers::Verifier, pos: usize
-  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
-    v.visit_table(pos)?
-     .visit_field::<Id>("member", Self::VT_MEMBER, true)?
-     .visit_field::<u64>("delivered", Self::VT_DELIVERED, false)?
-     .visit_field::<u64>("delivered_at", Self::VT_DELIVERED_AT, false)?
-     .visit_field::<u64>("read", Self::VT_READ, false)?
-     .visit_field::<u64>("read_at", Self::VT_READ_AT, false)?
-     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, SeqRange>>>("withheld", Self::VT_WITHHELD, false)?
-     .finish();
-    Ok(())
-  }
-}
-pub struct CursorMovedArgs<'a> {
-    pub member: Option<&'a Id>,
-    pub delivered: u64,
-    pub delivered_at: u64,
-    pub read: u64,
-    pub read_at: u64,
-    pub withheld: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, SeqRange>>>,
-}
-impl<'a> Default for CursorMovedArgs<'a> {
-  #[inline]
-  fn default() -> Self {
-    CursorMovedArgs {
-      member: None, // required field
-      delivered: 0,
-      delivered_at: 0,
-      read: 0,
-      read_at: 0,
-      withheld: None,
-    }
-  }
-}
-
-pub struct CursorMovedBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
-  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
-  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
-}
-impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> CursorMovedBuilder<'a, 'b, A> {
-  #[inline]
-  pub fn add_member(&mut self, member: &Id) {
-    self.fbb_.push_slot_always::<&Id>(CursorMoved::VT_MEMBER, member);
-  }
-  #[inline]
-  pub fn add_delivered(&mut self, delivered: u64) {
-    self.fbb_.push_slot::<u64>(CursorMoved::VT_DELIVERED, delivered, 0);
-  }
-  #[inline]
-  pub fn add_delivered_at(&mut self, delivered_at: u64) {
-    self.fbb_.push_slot::<u64>(CursorMoved::VT_DELIVERED_AT, delivered_at, 0);
-  }
-  #[inline]
-  pub fn add_read(&mut self, read: u64) {
-    self.fbb_.push_slot::<u64>(CursorMoved::VT_READ, read, 0);
-  }
-  #[inline]
-  pub fn add_read_at(&mut self, read_at: u64) {
-    self.fbb_.push_slot::<u64>(CursorMoved::VT_READ_AT, read_at, 0);
-  }
-  #[inline]
-  pub fn add_withheld(&mut self, withheld: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b , SeqRange>>) {
-    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(CursorMoved::VT_WITHHELD, withheld);
-  }
-  #[inline]
-  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> CursorMovedBuilder<'a, 'b, A> {
-    let start = _fbb.start_table();
-    CursorMovedBuilder {
-      fbb_: _fbb,
-      start_: start,
-    }
-  }
-  #[inline]
-  pub fn finish(self) -> ::flatbuffers::WIPOffset<CursorMoved<'a>> {
-    let o = self.fbb_.end_table(self.start_);
-    self.fbb_.required(o, CursorMoved::VT_MEMBER,"member");
-    ::flatbuffers::WIPOffset::new(o.value())
-  }
-}
-
-impl ::core::fmt::Debug for CursorMoved<'_> {
-  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-    let mut ds = f.debug_struct("CursorMoved");
-      ds.field("member", &self.member());
-      ds.field("delivered", &self.delivered());
-      ds.field("delivered_at", &self.delivered_at());
-      ds.field("read", &self.read());
-      ds.field("read_at", &self.read_at());
-      ds.field("withheld", &self.withheld());
-      ds.finish()
-  }
-}
-pub enum RegisterOffset {}
-#[derive(Copy, Clone, PartialEq)]
-
-pub struct Register<'a> {
-  pub _tab: ::flatbuffers::Table<'a>,
-}
-
-impl<'a> ::flatbuffers::Follow<'a> for Register<'a> {
-  type Inner = Register<'a>;
-  #[inline]
-  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
-    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
-  }
-}
-
-impl<'a> Register<'a> {
-  pub const VT_PHONE: ::flatbuffers::VOffsetT = 4;
-  pub const VT_NAME: ::flatbuffers::VOffsetT = 6;
-  pub const VT_INSTALL: ::flatbuffers::VOffsetT = 8;
-  pub const VT_REQUEST: ::flatbuffers::VOffsetT = 10;
-
-  #[inline]
-  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
-    Register { _tab: table }
-  }
-  #[allow(unused_mut)]
-  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
-    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
-    args: &'args RegisterArgs<'args>
-  ) -> ::flatbuffers::WIPOffset<Register<'bldr>> {
-    let mut builder = RegisterBuilder::new(_fbb);
-    if let Some(x) = args.request { builder.add_request(x); }
-    if let Some(x) = args.install { builder.add_install(x); }
-    if let Some(x) = args.name { builder.add_name(x); }
-    if let Some(x) = args.phone { builder.add_phone(x); }
-    builder.finish()
-  }
-
-
-  #[inline]
-  pub fn phone(&self) -> &'a str {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<&str>>(Register::VT_PHONE, None).unwrap()}
-  }
-  #[inline]
-  pub fn name(&self) -> &'a str {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<&str>>(Register::VT_NAME, None).unwrap()}
-  }
-  #[inline]
-  pub fn install(&self) -> &'a Id {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<Id>(Register::VT_INSTALL, None).unwrap()}
-  }
-  #[inline]
-  pub fn request(&self) -> &'a Id {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<Id>(Register::VT_REQUEST, None).unwrap()}
-  }
-}
-
-impl ::flatbuffers::Verifiable for Register<'_> {
-  #[inline]
-  fn run_verifier(
-    v: &mut ::flatbuffers::Verifier, pos: usize
-  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
-    v.visit_table(pos)?
-     .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("phone", Self::VT_PHONE, true)?
-     .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("name", Self::VT_NAME, true)?
-     .visit_field::<Id>("install", Self::VT_INSTALL, true)?
-     .visit_field::<Id>("request", Self::VT_REQUEST, true)?
-     .finish();
-    Ok(())
-  }
-}
-pub struct RegisterArgs<'a> {
-    pub phone: Option<::flatbuffers::WIPOffset<&'a str>>,
-    pub name: Option<::flatbuffers::WIPOffset<&'a str>>,
-    pub install: Option<&'a Id>,
-    pub request: Option<&'a Id>,
-}
-impl<'a> Default for RegisterArgs<'a> {
-  #[inline]
-  fn default() -> Self {
-    RegisterArgs {
-      phone: None, // required field
-      name: None, // required field
-      install: None, // required field
-      request: None, // required field
-    }
-  }
-}
-
-pub struct RegisterBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
-  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
-  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
-}
-impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> RegisterBuilder<'a, 'b, A> {
-  #[inline]
-  pub fn add_phone(&mut self, phone: ::flatbuffers::WIPOffset<&'b  str>) {
-    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Register::VT_PHONE, phone);
-  }
-  #[inline]
-  pub fn add_name(&mut self, name: ::flatbuffers::WIPOffset<&'b  str>) {
-    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Register::VT_NAME, name);
-  }
-  #[inline]
-  pub fn add_install(&mut self, install: &Id) {
-    self.fbb_.push_slot_always::<&Id>(Register::VT_INSTALL, install);
-  }
-  #[inline]
-  pub fn add_request(&mut self, request: &Id) {
-    self.fbb_.push_slot_always::<&Id>(Register::VT_REQUEST, request);
-  }
-  #[inline]
-  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> RegisterBuilder<'a, 'b, A> {
-    let start = _fbb.start_table();
-    RegisterBuilder {
-      fbb_: _fbb,
-      start_: start,
-    }
-  }
-  #[inline]
-  pub fn finish(self) -> ::flatbuffers::WIPOffset<Register<'a>> {
-    let o = self.fbb_.end_table(self.start_);
-    self.fbb_.required(o, Register::VT_PHONE,"phone");
-    self.fbb_.required(o, Register::VT_NAME,"name");
-    self.fbb_.required(o, Register::VT_INSTALL,"install");
-    self.fbb_.required(o, Register::VT_REQUEST,"request");
-    ::flatbuffers::WIPOffset::new(o.value())
-  }
-}
-
-impl ::core::fmt::Debug for Register<'_> {
-  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-    let mut ds = f.debug_struct("Register");
-      ds.field("phone", &self.phone());
-      ds.field("name", &self.name());
-      ds.field("install", &self.install());
-      ds.field("request", &self.request());
-      ds.finish()
-  }
-}
-pub enum RegisteredOffset {}
-#[derive(Copy, Clone, PartialEq)]
-
-pub struct Registered<'a> {
-  pub _tab: ::flatbuffers::Table<'a>,
-}
-
-impl<'a> ::flatbuffers::Follow<'a> for Registered<'a> {
-  type Inner = Registered<'a>;
-  #[inline]
-  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
-    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
-  }
-}
-
-impl<'a> Registered<'a> {
-  pub const VT_REGISTRATION: ::flatbuffers::VOffsetT = 4;
-  pub const VT_OTP_SENT: ::flatbuffers::VOffsetT = 6;
-  pub const VT_EXPIRES_IN_S: ::flatbuffers::VOffsetT = 8;
-
-  #[inline]
-  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
-    Registered { _tab: table }
-  }
-  #[allow(unused_mut)]
-  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
-    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
-    args: &'args RegisteredArgs<'args>
-  ) -> ::flatbuffers::WIPOffset<Registered<'bldr>> {
-    let mut builder = RegisteredBuilder::new(_fbb);
-    builder.add_expires_in_s(args.expires_in_s);
-    if let Some(x) = args.registration { builder.add_registration(x); }
-    builder.add_otp_sent(args.otp_sent);
-    builder.finish()
-  }
-
-
-  #[inline]
-  pub fn registration(&self) -> &'a Id {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<Id>(Registered::VT_REGISTRATION, None).unwrap()}
-  }
-  #[inline]
-  pub fn otp_sent(&self) -> bool {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<bool>(Registered::VT_OTP_SENT, Some(false)).unwrap()}
-  }
-  #[inline]
-  pub fn expires_in_s(&self) -> u32 {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<u32>(Registered::VT_EXPIRES_IN_S, Some(0)).unwrap()}
-  }
-}
-
-impl ::flatbuffers::Verifiable for Registered<'_> {
-  #[inline]
-  fn run_verifier(
-    v: &mut ::flatbuffers::Verifier, pos: usize
-  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
-    v.visit_table(pos)?
-     .visit_field::<Id>("registration", Self::VT_REGISTRATION, true)?
-     .visit_field::<bool>("otp_sent", Self::VT_OTP_SENT, false)?
-     .visit_field::<u32>("expires_in_s", Self::VT_EXPIRES_IN_S, false)?
-     .finish();
-    Ok(())
-  }
-}
-pub struct RegisteredArgs<'a> {
-    pub registration: Option<&'a Id>,
-    pub otp_sent: bool,
-    pub expires_in_s: u32,
-}
-impl<'a> Default for RegisteredArgs<'a> {
-  #[inline]
-  fn default() -> Self {
-    RegisteredArgs {
-      registration: None, // required field
-      otp_sent: false,
-      expires_in_s: 0,
-    }
-  }
-}
-
-pub struct RegisteredBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
-  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
-  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
-}
-impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> RegisteredBuilder<'a, 'b, A> {
-  #[inline]
-  pub fn add_registration(&mut self, registration: &Id) {
-    self.fbb_.push_slot_always::<&Id>(Registered::VT_REGISTRATION, registration);
-  }
-  #[inline]
-  pub fn add_otp_sent(&mut self, otp_sent: bool) {
-    self.fbb_.push_slot::<bool>(Registered::VT_OTP_SENT, otp_sent, false);
-  }
-  #[inline]
-  pub fn add_expires_in_s(&mut self, expires_in_s: u32) {
-    self.fbb_.push_slot::<u32>(Registered::VT_EXPIRES_IN_S, expires_in_s, 0);
-  }
-  #[inline]
-  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> RegisteredBuilder<'a, 'b, A> {
-    let start = _fbb.start_table();
-    RegisteredBuilder {
-      fbb_: _fbb,
-      start_: start,
-    }
-  }
-  #[inline]
-  pub fn finish(self) -> ::flatbuffers::WIPOffset<Registered<'a>> {
-    let o = self.fbb_.end_table(self.start_);
-    self.fbb_.required(o, Registered::VT_REGISTRATION,"registration");
-    ::flatbuffers::WIPOffset::new(o.value())
-  }
-}
-
-impl ::core::fmt::Debug for Registered<'_> {
-  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-    let mut ds = f.debug_struct("Registered");
-      ds.field("registration", &self.registration());
-      ds.field("otp_sent", &self.otp_sent());
-      ds.field("expires_in_s", &self.expires_in_s());
-      ds.finish()
-  }
-}
-pub enum VerifyOtpOffset {}
-#[derive(Copy, Clone, PartialEq)]
-
-pub struct VerifyOtp<'a> {
-  pub _tab: ::flatbuffers::Table<'a>,
-}
-
-impl<'a> ::flatbuffers::Follow<'a> for VerifyOtp<'a> {
-  type Inner = VerifyOtp<'a>;
-  #[inline]
-  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
-    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
-  }
-}
-
-impl<'a> VerifyOtp<'a> {
-  pub const VT_REGISTRATION: ::flatbuffers::VOffsetT = 4;
-  pub const VT_OTP: ::flatbuffers::VOffsetT = 6;
-  pub const VT_DEVICE_KEY: ::flatbuffers::VOffsetT = 8;
-  pub const VT_DEVICE_NAME: ::flatbuffers::VOffsetT = 10;
-  pub const VT_PROOF: ::flatbuffers::VOffsetT = 12;
-
-  #[inline]
-  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
-    VerifyOtp { _tab: table }
-  }
-  #[allow(unused_mut)]
-  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
-    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
-    args: &'args VerifyOtpArgs<'args>
-  ) -> ::flatbuffers::WIPOffset<VerifyOtp<'bldr>> {
-    let mut builder = VerifyOtpBuilder::new(_fbb);
-    if let Some(x) = args.proof { builder.add_proof(x); }
-    if let Some(x) = args.device_name { builder.add_device_name(x); }
-    if let Some(x) = args.device_key { builder.add_device_key(x); }
-    if let Some(x) = args.otp { builder.add_otp(x); }
-    if let Some(x) = args.registration { builder.add_registration(x); }
-    builder.finish()
-  }
-
-
-  #[inline]
-  pub fn registration(&self) -> &'a Id {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<Id>(VerifyOtp::VT_REGISTRATION, None).unwrap()}
-  }
-  #[inline]
-  pub fn otp(&self) -> &'a str {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<&str>>(VerifyOtp::VT_OTP, None).unwrap()}
-  }
-  #[inline]
-  pub fn device_key(&self) -> ::flatbuffers::Vector<'a, u8> {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, u8>>>(VerifyOtp::VT_DEVICE_KEY, None).unwrap()}
-  }
-  #[inline]
-  pub fn device_name(&self) -> Option<&'a str> {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<&str>>(VerifyOtp::VT_DEVICE_NAME, None)}
-  }
-  #[inline]
-  pub fn proof(&self) -> ::flatbuffers::Vector<'a, u8> {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, u8>>>(VerifyOtp::VT_PROOF, None).unwrap()}
-  }
-}
-
-impl ::flatbuffers::Verifiable for VerifyOtp<'_> {
-  #[inline]
-  fn run_verifier(
-    v: &mut ::flatbuffers::Verifier, pos: usize
-  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
-    v.visit_table(pos)?
-     .visit_field::<Id>("registration", Self::VT_REGISTRATION, true)?
-     .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("otp", Self::VT_OTP, true)?
-     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u8>>>("device_key", Self::VT_DEVICE_KEY, true)?
-     .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("device_name", Self::VT_DEVICE_NAME, false)?
-     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u8>>>("proof", Self::VT_PROOF, true)?
-     .finish();
-    Ok(())
-  }
-}
-pub struct VerifyOtpArgs<'a> {
-    pub registration: Option<&'a Id>,
-    pub otp: Option<::flatbuffers::WIPOffset<&'a str>>,
-    pub device_key: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u8>>>,
-    pub device_name: Option<::flatbuffers::WIPOffset<&'a str>>,
-    pub proof: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u8>>>,
-}
-impl<'a> Default for VerifyOtpArgs<'a> {
-  #[inline]
-  fn default() -> Self {
-    VerifyOtpArgs {
-      registration: None, // required field
-      otp: None, // required field
-      device_key: None, // required field
-      device_name: None,
-      proof: None, // required field
-    }
-  }
-}
-
-pub struct VerifyOtpBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
-  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
-  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
-}
-impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> VerifyOtpBuilder<'a, 'b, A> {
-  #[inline]
-  pub fn add_registration(&mut self, registration: &Id) {
-    self.fbb_.push_slot_always::<&Id>(VerifyOtp::VT_REGISTRATION, registration);
-  }
-  #[inline]
-  pub fn add_otp(&mut self, otp: ::flatbuffers::WIPOffset<&'b  str>) {
-    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(VerifyOtp::VT_OTP, otp);
-  }
-  #[inline]
-  pub fn add_device_key(&mut self, device_key: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b , u8>>) {
-    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(VerifyOtp::VT_DEVICE_KEY, device_key);
-  }
-  #[inline]
-  pub fn add_device_name(&mut self, device_name: ::flatbuffers::WIPOffset<&'b  str>) {
-    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(VerifyOtp::VT_DEVICE_NAME, device_name);
-  }
-  #[inline]
-  pub fn add_proof(&mut self, proof: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b , u8>>) {
-    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(VerifyOtp::VT_PROOF, proof);
-  }
-  #[inline]
-  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> VerifyOtpBuilder<'a, 'b, A> {
-    let start = _fbb.start_table();
-    VerifyOtpBuilder {
-      fbb_: _fbb,
-      start_: start,
-    }
-  }
-  #[inline]
-  pub fn finish(self) -> ::flatbuffers::WIPOffset<VerifyOtp<'a>> {
-    let o = self.fbb_.end_table(self.start_);
-    self.fbb_.required(o, VerifyOtp::VT_REGISTRATION,"registration");
-    self.fbb_.required(o, VerifyOtp::VT_OTP,"otp");
-    self.fbb_.required(o, VerifyOtp::VT_DEVICE_KEY,"device_key");
-    self.fbb_.required(o, VerifyOtp::VT_PROOF,"proof");
-    ::flatbuffers::WIPOffset::new(o.value())
-  }
-}
-
-impl ::core::fmt::Debug for VerifyOtp<'_> {
-  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-    let mut ds = f.debug_struct("VerifyOtp");
-      ds.field("registration", &self.registration());
-      ds.field("otp", &self.otp());
-      ds.field("device_key", &self.device_key());
-      ds.field("device_name", &self.device_name());
-      ds.field("proof", &self.proof());
-      ds.finish()
-  }
-}
-pub enum VerifiedOffset {}
-#[derive(Copy, Clone, PartialEq)]
-
-pub struct Verified<'a> {
-  pub _tab: ::flatbuffers::Table<'a>,
-}
-
-impl<'a> ::flatbuffers::Follow<'a> for Verified<'a> {
-  type Inner = Verified<'a>;
-  #[inline]
-  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
-    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
-  }
-}
-
-impl<'a> Verified<'a> {
-  pub const VT_ACCOUNT: ::flatbuffers::VOffsetT = 4;
-  pub const VT_DEVICE: ::flatbuffers::VOffsetT = 6;
-  pub const VT_NAME: ::flatbuffers::VOffsetT = 8;
-  pub const VT_PHONE: ::flatbuffers::VOffsetT = 10;
-  pub const VT_TOKENS: ::flatbuffers::VOffsetT = 12;
-
-  #[inline]
-  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
-    Verified { _tab: table }
-  }
-  #[allow(unused_mut)]
-  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
-    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
-    args: &'args VerifiedArgs<'args>
-  ) -> ::flatbuffers::WIPOffset<Verified<'bldr>> {
-    let mut builder = VerifiedBuilder::new(_fbb);
-    if let Some(x) = args.tokens { builder.add_tokens(x); }
-    if let Some(x) = args.phone { builder.add_phone(x); }
-    if let Some(x) = args.name { builder.add_name(x); }
-    if let Some(x) = args.device { builder.add_device(x); }
-    if let Some(x) = args.account { builder.add_account(x); }
-    builder.finish()
-  }
-
-
-  #[inline]
-  pub fn account(&self) -> &'a Id {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<Id>(Verified::VT_ACCOUNT, None).unwrap()}
-  }
-  #[inline]
-  pub fn device(&self) -> &'a Id {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<Id>(Verified::VT_DEVICE, None).unwrap()}
-  }
-  #[inline]
-  pub fn name(&self) -> &'a str {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<&str>>(Verified::VT_NAME, None).unwrap()}
-  }
-  #[inline]
-  pub fn phone(&self) -> &'a str {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<&str>>(Verified::VT_PHONE, None).unwrap()}
-  }
-  #[inline]
-  pub fn tokens(&self) -> Tokens<'a> {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<Tokens>>(Verified::VT_TOKENS, None).unwrap()}
-  }
-}
-
-impl ::flatbuffers::Verifiable for Verified<'_> {
-  #[inline]
-  fn run_verifier(
-    v: &mut ::flatbuffers::Verifier, pos: usize
-  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
-    v.visit_table(pos)?
-     .visit_field::<Id>("account", Self::VT_ACCOUNT, true)?
-     .visit_field::<Id>("device", Self::VT_DEVICE, true)?
-     .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("name", Self::VT_NAME, true)?
-     .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("phone", Self::VT_PHONE, true)?
-     .visit_field::<::flatbuffers::ForwardsUOffset<Tokens>>("tokens", Self::VT_TOKENS, true)?
-     .finish();
-    Ok(())
-  }
-}
-pub struct VerifiedArgs<'a> {
-    pub account: Option<&'a Id>,
-    pub device: Option<&'a Id>,
-    pub name: Option<::flatbuffers::WIPOffset<&'a str>>,
-    pub phone: Option<::flatbuffers::WIPOffset<&'a str>>,
-    pub tokens: Option<::flatbuffers::WIPOffset<Tokens<'a>>>,
-}
-impl<'a> Default for VerifiedArgs<'a> {
-  #[inline]
-  fn default() -> Self {
-    VerifiedArgs {
-      account: None, // required field
-      device: None, // required field
-      name: None, // required field
-      phone: None, // required field
+    #[allow(unused_imports, dead_code)]
+    pub mod wire {
+
+        #[deprecated(
+            since = "2.0.0",
+            note = "Use associated constants instead. This will no longer be generated in 2021."
+        )]
+        pub const ENUM_MIN_KIND: u8 = 0;
+        #[deprecated(
+            since = "2.0.0",
+            note = "Use associated constants instead. This will no longer be generated in 2021."
+        )]
+        pub const ENUM_MAX_KIND: u8 = 7;
+        #[deprecated(
+            since = "2.0.0",
+            note = "Use associated constants instead. This will no longer be generated in 2021."
+        )]
+        #[allow(non_camel_case_types)]
+        pub const ENUM_VALUES_KIND: [Kind; 8] = [
+            Kind::Unsaid,
+            Kind::Text,
+            Kind::Image,
+            Kind::Video,
+            Kind::Audio,
+            Kind::Document,
+            Kind::Location,
+            Kind::Contact,
+        ];
+
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+        #[repr(transparent)]
+        pub struct Kind(pub u8);
+        #[allow(non_upper_case_globals)]
+        impl Kind {
+            pub const Unsaid: Self = Self(0);
+            pub const Text: Self = Self(1);
+            pub const Image: Self = Self(2);
+            pub const Video: Self = Self(3);
+            pub const Audio: Self = Self(4);
+            pub const Document: Self = Self(5);
+            pub const Location: Self = Self(6);
+            pub const Contact: Self = Self(7);
+
+            pub const ENUM_MIN: u8 = 0;
+            pub const ENUM_MAX: u8 = 7;
+            pub const ENUM_VALUES: &'static [Self] = &[
+                Self::Unsaid,
+                Self::Text,
+                Self::Image,
+                Self::Video,
+                Self::Audio,
+                Self::Document,
+                Self::Location,
+                Self::Contact,
+            ];
+            /// Returns the variant's name or "" if unknown.
+            pub fn variant_name(self) -> Option<&'static str> {
+                match self {
+                    Self::Unsaid => Some("Unsaid"),
+                    Self::Text => Some("Text"),
+                    Self::Image => Some("Image"),
+                    Self::Video => Some("Video"),
+                    Self::Audio => Some("Audio"),
+                    Self::Document => Some("Document"),
+                    Self::Location => Some("Location"),
+                    Self::Contact => Some("Contact"),
+                    _ => None,
+                }
+            }
+        }
+        impl ::core::fmt::Debug for Kind {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter) -> ::core::fmt::Result {
+                if let Some(name) = self.variant_name() {
+                    f.write_str(name)
+                } else {
+                    f.write_fmt(format_args!("<UNKNOWN {:?}>", self.0))
+                }
+            }
+        }
+        impl<'a> ::flatbuffers::Follow<'a> for Kind {
+            type Inner = Self;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                let b = unsafe { ::flatbuffers::read_scalar_at::<u8>(buf, loc) };
+                Self(b)
+            }
+        }
+
+        impl ::flatbuffers::Push for Kind {
+            type Output = Kind;
+            #[inline]
+            unsafe fn push(&self, dst: &mut [u8], _written_len: usize) {
+                unsafe { ::flatbuffers::emplace_scalar::<u8>(dst, self.0) };
+            }
+        }
+
+        impl ::flatbuffers::EndianScalar for Kind {
+            type Scalar = u8;
+            #[inline]
+            fn to_little_endian(self) -> u8 {
+                self.0.to_le()
+            }
+            #[inline]
+            #[allow(clippy::wrong_self_convention)]
+            fn from_little_endian(v: u8) -> Self {
+                let b = u8::from_le(v);
+                Self(b)
+            }
+        }
+
+        impl<'a> ::flatbuffers::Verifiable for Kind {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                u8::run_verifier(v, pos)
+            }
+        }
+
+        impl ::flatbuffers::SimpleToVerifyInSlice for Kind {}
+        #[deprecated(
+            since = "2.0.0",
+            note = "Use associated constants instead. This will no longer be generated in 2021."
+        )]
+        pub const ENUM_MIN_BODY: u8 = 0;
+        #[deprecated(
+            since = "2.0.0",
+            note = "Use associated constants instead. This will no longer be generated in 2021."
+        )]
+        pub const ENUM_MAX_BODY: u8 = 35;
+        #[deprecated(
+            since = "2.0.0",
+            note = "Use associated constants instead. This will no longer be generated in 2021."
+        )]
+        #[allow(non_camel_case_types)]
+        pub const ENUM_VALUES_BODY: [Body; 36] = [
+            Body::NONE,
+            Body::Hello,
+            Body::Connected,
+            Body::Synced,
+            Body::Ping,
+            Body::Pong,
+            Body::Goodbye,
+            Body::DeviceAdded,
+            Body::ChatUp,
+            Body::Append,
+            Body::AppendAck,
+            Body::AppendRefused,
+            Body::MoveCursor,
+            Body::ChatDown,
+            Body::Entry,
+            Body::CursorMoved,
+            Body::Register,
+            Body::Registered,
+            Body::VerifyOtp,
+            Body::Verified,
+            Body::Refresh,
+            Body::Refreshed,
+            Body::Logout,
+            Body::ListDevices,
+            Body::Devices,
+            Body::RevokeDevice,
+            Body::Done,
+            Body::Lookup,
+            Body::Found,
+            Body::GetMessages,
+            Body::Page,
+            Body::GetChats,
+            Body::Chats,
+            Body::GetReceipts,
+            Body::Receipts,
+            Body::Refused,
+        ];
+
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+        #[repr(transparent)]
+        pub struct Body(pub u8);
+        #[allow(non_upper_case_globals)]
+        impl Body {
+            pub const NONE: Self = Self(0);
+            pub const Hello: Self = Self(1);
+            pub const Connected: Self = Self(2);
+            pub const Synced: Self = Self(3);
+            pub const Ping: Self = Self(4);
+            pub const Pong: Self = Self(5);
+            pub const Goodbye: Self = Self(6);
+            pub const DeviceAdded: Self = Self(7);
+            pub const ChatUp: Self = Self(8);
+            pub const Append: Self = Self(9);
+            pub const AppendAck: Self = Self(10);
+            pub const AppendRefused: Self = Self(11);
+            pub const MoveCursor: Self = Self(12);
+            pub const ChatDown: Self = Self(13);
+            pub const Entry: Self = Self(14);
+            pub const CursorMoved: Self = Self(15);
+            pub const Register: Self = Self(16);
+            pub const Registered: Self = Self(17);
+            pub const VerifyOtp: Self = Self(18);
+            pub const Verified: Self = Self(19);
+            pub const Refresh: Self = Self(20);
+            pub const Refreshed: Self = Self(21);
+            pub const Logout: Self = Self(22);
+            pub const ListDevices: Self = Self(23);
+            pub const Devices: Self = Self(24);
+            pub const RevokeDevice: Self = Self(25);
+            pub const Done: Self = Self(26);
+            pub const Lookup: Self = Self(27);
+            pub const Found: Self = Self(28);
+            pub const GetMessages: Self = Self(29);
+            pub const Page: Self = Self(30);
+            pub const GetChats: Self = Self(31);
+            pub const Chats: Self = Self(32);
+            pub const GetReceipts: Self = Self(33);
+            pub const Receipts: Self = Self(34);
+            pub const Refused: Self = Self(35);
+
+            pub const ENUM_MIN: u8 = 0;
+            pub const ENUM_MAX: u8 = 35;
+            pub const ENUM_VALUES: &'static [Self] = &[
+                Self::NONE,
+                Self::Hello,
+                Self::Connected,
+                Self::Synced,
+                Self::Ping,
+                Self::Pong,
+                Self::Goodbye,
+                Self::DeviceAdded,
+                Self::ChatUp,
+                Self::Append,
+                Self::AppendAck,
+                Self::AppendRefused,
+                Self::MoveCursor,
+                Self::ChatDown,
+                Self::Entry,
+                Self::CursorMoved,
+                Self::Register,
+                Self::Registered,
+                Self::VerifyOtp,
+                Self::Verified,
+                Self::Refresh,
+                Self::Refreshed,
+                Self::Logout,
+                Self::ListDevices,
+                Self::Devices,
+                Self::RevokeDevice,
+                Self::Done,
+                Self::Lookup,
+                Self::Found,
+                Self::GetMessages,
+                Self::Page,
+                Self::GetChats,
+                Self::Chats,
+                Self::GetReceipts,
+                Self::Receipts,
+                Self::Refused,
+            ];
+            /// Returns the variant's name or "" if unknown.
+            pub fn variant_name(self) -> Option<&'static str> {
+                match self {
+                    Self::NONE => Some("NONE"),
+                    Self::Hello => Some("Hello"),
+                    Self::Connected => Some("Connected"),
+                    Self::Synced => Some("Synced"),
+                    Self::Ping => Some("Ping"),
+                    Self::Pong => Some("Pong"),
+                    Self::Goodbye => Some("Goodbye"),
+                    Self::DeviceAdded => Some("DeviceAdded"),
+                    Self::ChatUp => Some("ChatUp"),
+                    Self::Append => Some("Append"),
+                    Self::AppendAck => Some("AppendAck"),
+                    Self::AppendRefused => Some("AppendRefused"),
+                    Self::MoveCursor => Some("MoveCursor"),
+                    Self::ChatDown => Some("ChatDown"),
+                    Self::Entry => Some("Entry"),
+                    Self::CursorMoved => Some("CursorMoved"),
+                    Self::Register => Some("Register"),
+                    Self::Registered => Some("Registered"),
+                    Self::VerifyOtp => Some("VerifyOtp"),
+                    Self::Verified => Some("Verified"),
+                    Self::Refresh => Some("Refresh"),
+                    Self::Refreshed => Some("Refreshed"),
+                    Self::Logout => Some("Logout"),
+                    Self::ListDevices => Some("ListDevices"),
+                    Self::Devices => Some("Devices"),
+                    Self::RevokeDevice => Some("RevokeDevice"),
+                    Self::Done => Some("Done"),
+                    Self::Lookup => Some("Lookup"),
+                    Self::Found => Some("Found"),
+                    Self::GetMessages => Some("GetMessages"),
+                    Self::Page => Some("Page"),
+                    Self::GetChats => Some("GetChats"),
+                    Self::Chats => Some("Chats"),
+                    Self::GetReceipts => Some("GetReceipts"),
+                    Self::Receipts => Some("Receipts"),
+                    Self::Refused => Some("Refused"),
+                    _ => None,
+                }
+            }
+        }
+        impl ::core::fmt::Debug for Body {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter) -> ::core::fmt::Result {
+                if let Some(name) = self.variant_name() {
+                    f.write_str(name)
+                } else {
+                    f.write_fmt(format_args!("<UNKNOWN {:?}>", self.0))
+                }
+            }
+        }
+        impl<'a> ::flatbuffers::Follow<'a> for Body {
+            type Inner = Self;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                let b = unsafe { ::flatbuffers::read_scalar_at::<u8>(buf, loc) };
+                Self(b)
+            }
+        }
+
+        impl ::flatbuffers::Push for Body {
+            type Output = Body;
+            #[inline]
+            unsafe fn push(&self, dst: &mut [u8], _written_len: usize) {
+                unsafe { ::flatbuffers::emplace_scalar::<u8>(dst, self.0) };
+            }
+        }
+
+        impl ::flatbuffers::EndianScalar for Body {
+            type Scalar = u8;
+            #[inline]
+            fn to_little_endian(self) -> u8 {
+                self.0.to_le()
+            }
+            #[inline]
+            #[allow(clippy::wrong_self_convention)]
+            fn from_little_endian(v: u8) -> Self {
+                let b = u8::from_le(v);
+                Self(b)
+            }
+        }
+
+        impl<'a> ::flatbuffers::Verifiable for Body {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                u8::run_verifier(v, pos)
+            }
+        }
+
+        impl ::flatbuffers::SimpleToVerifyInSlice for Body {}
+        pub struct BodyUnionTableOffset {}
+
+        // struct Id, aligned to 1
+        #[repr(transparent)]
+        #[derive(Clone, Copy, PartialEq)]
+        pub struct Id(pub [u8; 16]);
+        impl Default for Id {
+            fn default() -> Self {
+                Self([0; 16])
+            }
+        }
+        impl ::core::fmt::Debug for Id {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter) -> ::core::fmt::Result {
+                f.debug_struct("Id").field("bytes", &self.bytes()).finish()
+            }
+        }
+
+        impl ::flatbuffers::SimpleToVerifyInSlice for Id {}
+        impl<'a> ::flatbuffers::Follow<'a> for Id {
+            type Inner = &'a Id;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                unsafe { <&'a Id>::follow(buf, loc) }
+            }
+        }
+        impl<'a> ::flatbuffers::Follow<'a> for &'a Id {
+            type Inner = &'a Id;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                unsafe { ::flatbuffers::follow_cast_ref::<Id>(buf, loc) }
+            }
+        }
+        impl<'b> ::flatbuffers::Push for Id {
+            type Output = Id;
+            #[inline]
+            unsafe fn push(&self, dst: &mut [u8], _written_len: usize) {
+                let src = unsafe {
+                    ::core::slice::from_raw_parts(
+                        self as *const Id as *const u8,
+                        <Self as ::flatbuffers::Push>::size(),
+                    )
+                };
+                dst.copy_from_slice(src);
+            }
+            #[inline]
+            fn alignment() -> ::flatbuffers::PushAlignment {
+                ::flatbuffers::PushAlignment::new(1)
+            }
+        }
+
+        impl<'a> ::flatbuffers::Verifiable for Id {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                v.in_buffer::<Self>(pos)
+            }
+        }
+
+        impl<'a> Id {
+            #[allow(clippy::too_many_arguments)]
+            pub fn new(bytes: &[u8; 16]) -> Self {
+                let mut s = Self([0; 16]);
+                s.set_bytes(bytes);
+                s
+            }
+
+            pub fn bytes(&'a self) -> ::flatbuffers::Array<'a, u8, 16> {
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid array in this slot
+                use ::flatbuffers::Follow;
+                unsafe { ::flatbuffers::Array::follow(&self.0, 0) }
+            }
+
+            pub fn set_bytes(&mut self, items: &[u8; 16]) {
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid array in this slot
+                unsafe { ::flatbuffers::emplace_scalar_array(&mut self.0, 0, items) };
+            }
+        }
+
+        // struct SeqRange, aligned to 8
+        #[repr(transparent)]
+        #[derive(Clone, Copy, PartialEq)]
+        pub struct SeqRange(pub [u8; 16]);
+        impl Default for SeqRange {
+            fn default() -> Self {
+                Self([0; 16])
+            }
+        }
+        impl ::core::fmt::Debug for SeqRange {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter) -> ::core::fmt::Result {
+                f.debug_struct("SeqRange").field("first", &self.first()).field("last", &self.last()).finish()
+            }
+        }
+
+        impl ::flatbuffers::SimpleToVerifyInSlice for SeqRange {}
+        impl<'a> ::flatbuffers::Follow<'a> for SeqRange {
+            type Inner = &'a SeqRange;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                unsafe { <&'a SeqRange>::follow(buf, loc) }
+            }
+        }
+        impl<'a> ::flatbuffers::Follow<'a> for &'a SeqRange {
+            type Inner = &'a SeqRange;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                unsafe { ::flatbuffers::follow_cast_ref::<SeqRange>(buf, loc) }
+            }
+        }
+        impl<'b> ::flatbuffers::Push for SeqRange {
+            type Output = SeqRange;
+            #[inline]
+            unsafe fn push(&self, dst: &mut [u8], _written_len: usize) {
+                let src = unsafe {
+                    ::core::slice::from_raw_parts(
+                        self as *const SeqRange as *const u8,
+                        <Self as ::flatbuffers::Push>::size(),
+                    )
+                };
+                dst.copy_from_slice(src);
+            }
+            #[inline]
+            fn alignment() -> ::flatbuffers::PushAlignment {
+                ::flatbuffers::PushAlignment::new(8)
+            }
+        }
+
+        impl<'a> ::flatbuffers::Verifiable for SeqRange {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                v.in_buffer::<Self>(pos)
+            }
+        }
+
+        impl<'a> SeqRange {
+            #[allow(clippy::too_many_arguments)]
+            pub fn new(first: u64, last: u64) -> Self {
+                let mut s = Self([0; 16]);
+                s.set_first(first);
+                s.set_last(last);
+                s
+            }
+
+            pub fn first(&self) -> u64 {
+                let mut mem =
+                    ::core::mem::MaybeUninit::<<u64 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid value in this slot
+                ::flatbuffers::EndianScalar::from_little_endian(unsafe {
+                    ::core::ptr::copy_nonoverlapping(
+                        self.0[0..].as_ptr(),
+                        mem.as_mut_ptr() as *mut u8,
+                        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
+                    );
+                    mem.assume_init()
+                })
+            }
+
+            pub fn set_first(&mut self, x: u64) {
+                let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid value in this slot
+                unsafe {
+                    ::core::ptr::copy_nonoverlapping(
+                        &x_le as *const _ as *const u8,
+                        self.0[0..].as_mut_ptr(),
+                        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
+                    );
+                }
+            }
+
+            pub fn last(&self) -> u64 {
+                let mut mem =
+                    ::core::mem::MaybeUninit::<<u64 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid value in this slot
+                ::flatbuffers::EndianScalar::from_little_endian(unsafe {
+                    ::core::ptr::copy_nonoverlapping(
+                        self.0[8..].as_ptr(),
+                        mem.as_mut_ptr() as *mut u8,
+                        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
+                    );
+                    mem.assume_init()
+                })
+            }
+
+            pub fn set_last(&mut self, x: u64) {
+                let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid value in this slot
+                unsafe {
+                    ::core::ptr::copy_nonoverlapping(
+                        &x_le as *const _ as *const u8,
+                        self.0[8..].as_mut_ptr(),
+                        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
+                    );
+                }
+            }
+        }
+
+        pub enum RefusedOffset {}
+        #[derive(Copy, Clone, PartialEq)]
+
+        pub struct Refused<'a> {
+            pub _tab: ::flatbuffers::Table<'a>,
+        }
+
+        impl<'a> ::flatbuffers::Follow<'a> for Refused<'a> {
+            type Inner = Refused<'a>;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+            }
+        }
+
+        impl<'a> Refused<'a> {
+            pub const VT_CODE: ::flatbuffers::VOffsetT = 4;
+            pub const VT_RETRY: ::flatbuffers::VOffsetT = 6;
+            pub const VT_RETRY_AFTER_MS: ::flatbuffers::VOffsetT = 8;
+            pub const VT_TEXT: ::flatbuffers::VOffsetT = 10;
+
+            #[inline]
+            pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+                Refused { _tab: table }
+            }
+            #[allow(unused_mut)]
+            pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+                _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+                args: &'args RefusedArgs<'args>,
+            ) -> ::flatbuffers::WIPOffset<Refused<'bldr>> {
+                let mut builder = RefusedBuilder::new(_fbb);
+                if let Some(x) = args.text {
+                    builder.add_text(x);
+                }
+                builder.add_retry_after_ms(args.retry_after_ms);
+                builder.add_code(args.code);
+                builder.add_retry(args.retry);
+                builder.finish()
+            }
+
+            #[inline]
+            pub fn code(&self) -> u16 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u16>(Refused::VT_CODE, Some(0)).unwrap() }
+            }
+            #[inline]
+            pub fn retry(&self) -> u8 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u8>(Refused::VT_RETRY, Some(0)).unwrap() }
+            }
+            #[inline]
+            pub fn retry_after_ms(&self) -> u32 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u32>(Refused::VT_RETRY_AFTER_MS, Some(0)).unwrap() }
+            }
+            #[inline]
+            pub fn text(&self) -> Option<&'a str> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<&str>>(Refused::VT_TEXT, None) }
+            }
+        }
+
+        impl ::flatbuffers::Verifiable for Refused<'_> {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                v.visit_table(pos)?
+                    .visit_field::<u16>("code", Self::VT_CODE, false)?
+                    .visit_field::<u8>("retry", Self::VT_RETRY, false)?
+                    .visit_field::<u32>("retry_after_ms", Self::VT_RETRY_AFTER_MS, false)?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("text", Self::VT_TEXT, false)?
+                    .finish();
+                Ok(())
+            }
+        }
+        pub struct RefusedArgs<'a> {
+            pub code: u16,
+            pub retry: u8,
+            pub retry_after_ms: u32,
+            pub text: Option<::flatbuffers::WIPOffset<&'a str>>,
+        }
+        impl<'a> Default for RefusedArgs<'a> {
+            #[inline]
+            fn default() -> Self {
+                RefusedArgs { code: 0, retry: 0, retry_after_ms: 0, text: None }
+            }
+        }
+
+        pub struct RefusedBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+            fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+        }
+        impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> RefusedBuilder<'a, 'b, A> {
+            #[inline]
+            pub fn add_code(&mut self, code: u16) {
+                self.fbb_.push_slot::<u16>(Refused::VT_CODE, code, 0);
+            }
+            #[inline]
+            pub fn add_retry(&mut self, retry: u8) {
+                self.fbb_.push_slot::<u8>(Refused::VT_RETRY, retry, 0);
+            }
+            #[inline]
+            pub fn add_retry_after_ms(&mut self, retry_after_ms: u32) {
+                self.fbb_.push_slot::<u32>(Refused::VT_RETRY_AFTER_MS, retry_after_ms, 0);
+            }
+            #[inline]
+            pub fn add_text(&mut self, text: ::flatbuffers::WIPOffset<&'b str>) {
+                self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Refused::VT_TEXT, text);
+            }
+            #[inline]
+            pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> RefusedBuilder<'a, 'b, A> {
+                let start = _fbb.start_table();
+                RefusedBuilder { fbb_: _fbb, start_: start }
+            }
+            #[inline]
+            pub fn finish(self) -> ::flatbuffers::WIPOffset<Refused<'a>> {
+                let o = self.fbb_.end_table(self.start_);
+                ::flatbuffers::WIPOffset::new(o.value())
+            }
+        }
+
+        impl ::core::fmt::Debug for Refused<'_> {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                let mut ds = f.debug_struct("Refused");
+                ds.field("code", &self.code());
+                ds.field("retry", &self.retry());
+                ds.field("retry_after_ms", &self.retry_after_ms());
+                ds.field("text", &self.text());
+                ds.finish()
+            }
+        }
+        pub enum HelloOffset {}
+        #[derive(Copy, Clone, PartialEq)]
+
+        pub struct Hello<'a> {
+            pub _tab: ::flatbuffers::Table<'a>,
+        }
+
+        impl<'a> ::flatbuffers::Follow<'a> for Hello<'a> {
+            type Inner = Hello<'a>;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+            }
+        }
+
+        impl<'a> Hello<'a> {
+            pub const VT_VERSION: ::flatbuffers::VOffsetT = 4;
+            pub const VT_TOKEN: ::flatbuffers::VOffsetT = 6;
+            pub const VT_PROOF: ::flatbuffers::VOffsetT = 8;
+            pub const VT_RECEIPTS_SINCE: ::flatbuffers::VOffsetT = 10;
+            pub const VT_CURSORS: ::flatbuffers::VOffsetT = 12;
+            pub const VT_CLIENT: ::flatbuffers::VOffsetT = 14;
+
+            #[inline]
+            pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+                Hello { _tab: table }
+            }
+            #[allow(unused_mut)]
+            pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+                _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+                args: &'args HelloArgs<'args>,
+            ) -> ::flatbuffers::WIPOffset<Hello<'bldr>> {
+                let mut builder = HelloBuilder::new(_fbb);
+                builder.add_receipts_since(args.receipts_since);
+                if let Some(x) = args.client {
+                    builder.add_client(x);
+                }
+                if let Some(x) = args.cursors {
+                    builder.add_cursors(x);
+                }
+                if let Some(x) = args.proof {
+                    builder.add_proof(x);
+                }
+                if let Some(x) = args.token {
+                    builder.add_token(x);
+                }
+                builder.add_version(args.version);
+                builder.finish()
+            }
+
+            #[inline]
+            pub fn version(&self) -> u16 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u16>(Hello::VT_VERSION, Some(0)).unwrap() }
+            }
+            #[inline]
+            pub fn token(&self) -> Option<&'a str> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<&str>>(Hello::VT_TOKEN, None) }
+            }
+            #[inline]
+            pub fn proof(&self) -> Option<::flatbuffers::Vector<'a, u8>> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, u8>>>(
+                        Hello::VT_PROOF,
+                        None,
+                    )
+                }
+            }
+            #[inline]
+            pub fn receipts_since(&self) -> u64 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u64>(Hello::VT_RECEIPTS_SINCE, Some(0)).unwrap() }
+            }
+            #[inline]
+            pub fn cursors(
+                &self,
+            ) -> Option<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<HelloCursor<'a>>>>
+            {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab.get::<::flatbuffers::ForwardsUOffset<
+                        ::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<HelloCursor>>,
+                    >>(Hello::VT_CURSORS, None)
+                }
+            }
+            #[inline]
+            pub fn client(&self) -> Option<&'a str> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<&str>>(Hello::VT_CLIENT, None) }
+            }
+        }
+
+        impl ::flatbuffers::Verifiable for Hello<'_> {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                v.visit_table(pos)?
+                    .visit_field::<u16>("version", Self::VT_VERSION, false)?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("token", Self::VT_TOKEN, false)?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u8>>>(
+                        "proof",
+                        Self::VT_PROOF,
+                        false,
+                    )?
+                    .visit_field::<u64>("receipts_since", Self::VT_RECEIPTS_SINCE, false)?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<
+                        ::flatbuffers::Vector<'_, ::flatbuffers::ForwardsUOffset<HelloCursor>>,
+                    >>("cursors", Self::VT_CURSORS, false)?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("client", Self::VT_CLIENT, false)?
+                    .finish();
+                Ok(())
+            }
+        }
+        pub struct HelloArgs<'a> {
+            pub version: u16,
+            pub token: Option<::flatbuffers::WIPOffset<&'a str>>,
+            pub proof: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u8>>>,
+            pub receipts_since: u64,
+            pub cursors: Option<
+                ::flatbuffers::WIPOffset<
+                    ::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<HelloCursor<'a>>>,
+                >,
+            >,
+            pub client: Option<::flatbuffers::WIPOffset<&'a str>>,
+        }
+        impl<'a> Default for HelloArgs<'a> {
+            #[inline]
+            fn default() -> Self {
+                HelloArgs {
+                    version: 0,
+                    token: None,
+                    proof: None,
+                    receipts_since: 0,
+                    cursors: None,
+                    client: None,
+                }
+            }
+        }
+
+        pub struct HelloBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+            fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+        }
+        impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> HelloBuilder<'a, 'b, A> {
+            #[inline]
+            pub fn add_version(&mut self, version: u16) {
+                self.fbb_.push_slot::<u16>(Hello::VT_VERSION, version, 0);
+            }
+            #[inline]
+            pub fn add_token(&mut self, token: ::flatbuffers::WIPOffset<&'b str>) {
+                self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Hello::VT_TOKEN, token);
+            }
+            #[inline]
+            pub fn add_proof(&mut self, proof: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b, u8>>) {
+                self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Hello::VT_PROOF, proof);
+            }
+            #[inline]
+            pub fn add_receipts_since(&mut self, receipts_since: u64) {
+                self.fbb_.push_slot::<u64>(Hello::VT_RECEIPTS_SINCE, receipts_since, 0);
+            }
+            #[inline]
+            pub fn add_cursors(
+                &mut self,
+                cursors: ::flatbuffers::WIPOffset<
+                    ::flatbuffers::Vector<'b, ::flatbuffers::ForwardsUOffset<HelloCursor<'b>>>,
+                >,
+            ) {
+                self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Hello::VT_CURSORS, cursors);
+            }
+            #[inline]
+            pub fn add_client(&mut self, client: ::flatbuffers::WIPOffset<&'b str>) {
+                self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Hello::VT_CLIENT, client);
+            }
+            #[inline]
+            pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> HelloBuilder<'a, 'b, A> {
+                let start = _fbb.start_table();
+                HelloBuilder { fbb_: _fbb, start_: start }
+            }
+            #[inline]
+            pub fn finish(self) -> ::flatbuffers::WIPOffset<Hello<'a>> {
+                let o = self.fbb_.end_table(self.start_);
+                ::flatbuffers::WIPOffset::new(o.value())
+            }
+        }
+
+        impl ::core::fmt::Debug for Hello<'_> {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                let mut ds = f.debug_struct("Hello");
+                ds.field("version", &self.version());
+                ds.field("token", &self.token());
+                ds.field("proof", &self.proof());
+                ds.field("receipts_since", &self.receipts_since());
+                ds.field("cursors", &self.cursors());
+                ds.field("client", &self.client());
+                ds.finish()
+            }
+        }
+        pub enum HelloCursorOffset {}
+        #[derive(Copy, Clone, PartialEq)]
+
+        pub struct HelloCursor<'a> {
+            pub _tab: ::flatbuffers::Table<'a>,
+        }
+
+        impl<'a> ::flatbuffers::Follow<'a> for HelloCursor<'a> {
+            type Inner = HelloCursor<'a>;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+            }
+        }
+
+        impl<'a> HelloCursor<'a> {
+            pub const VT_CHAT: ::flatbuffers::VOffsetT = 4;
+            pub const VT_DELIVERED: ::flatbuffers::VOffsetT = 6;
+
+            #[inline]
+            pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+                HelloCursor { _tab: table }
+            }
+            #[allow(unused_mut)]
+            pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+                _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+                args: &'args HelloCursorArgs<'args>,
+            ) -> ::flatbuffers::WIPOffset<HelloCursor<'bldr>> {
+                let mut builder = HelloCursorBuilder::new(_fbb);
+                builder.add_delivered(args.delivered);
+                if let Some(x) = args.chat {
+                    builder.add_chat(x);
+                }
+                builder.finish()
+            }
+
+            #[inline]
+            pub fn chat(&self) -> &'a Id {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<Id>(HelloCursor::VT_CHAT, None).unwrap() }
+            }
+            #[inline]
+            pub fn delivered(&self) -> u64 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u64>(HelloCursor::VT_DELIVERED, Some(0)).unwrap() }
+            }
+        }
+
+        impl ::flatbuffers::Verifiable for HelloCursor<'_> {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                v.visit_table(pos)?
+                    .visit_field::<Id>("chat", Self::VT_CHAT, true)?
+                    .visit_field::<u64>("delivered", Self::VT_DELIVERED, false)?
+                    .finish();
+                Ok(())
+            }
+        }
+        pub struct HelloCursorArgs<'a> {
+            pub chat: Option<&'a Id>,
+            pub delivered: u64,
+        }
+        impl<'a> Default for HelloCursorArgs<'a> {
+            #[inline]
+            fn default() -> Self {
+                HelloCursorArgs {
+                    chat: None, // required field
+                    delivered: 0,
+                }
+            }
+        }
+
+        pub struct HelloCursorBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+            fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+        }
+        impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> HelloCursorBuilder<'a, 'b, A> {
+            #[inline]
+            pub fn add_chat(&mut self, chat: &Id) {
+                self.fbb_.push_slot_always::<&Id>(HelloCursor::VT_CHAT, chat);
+            }
+            #[inline]
+            pub fn add_delivered(&mut self, delivered: u64) {
+                self.fbb_.push_slot::<u64>(HelloCursor::VT_DELIVERED, delivered, 0);
+            }
+            #[inline]
+            pub fn new(
+                _fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            ) -> HelloCursorBuilder<'a, 'b, A> {
+                let start = _fbb.start_table();
+                HelloCursorBuilder { fbb_: _fbb, start_: start }
+            }
+            #[inline]
+            pub fn finish(self) -> ::flatbuffers::WIPOffset<HelloCursor<'a>> {
+                let o = self.fbb_.end_table(self.start_);
+                self.fbb_.required(o, HelloCursor::VT_CHAT, "chat");
+                ::flatbuffers::WIPOffset::new(o.value())
+            }
+        }
+
+        impl ::core::fmt::Debug for HelloCursor<'_> {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                let mut ds = f.debug_struct("HelloCursor");
+                ds.field("chat", &self.chat());
+                ds.field("delivered", &self.delivered());
+                ds.finish()
+            }
+        }
+        pub enum ConnectedOffset {}
+        #[derive(Copy, Clone, PartialEq)]
+
+        pub struct Connected<'a> {
+            pub _tab: ::flatbuffers::Table<'a>,
+        }
+
+        impl<'a> ::flatbuffers::Follow<'a> for Connected<'a> {
+            type Inner = Connected<'a>;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+            }
+        }
+
+        impl<'a> Connected<'a> {
+            pub const VT_VERSION: ::flatbuffers::VOffsetT = 4;
+            pub const VT_ACCOUNT: ::flatbuffers::VOffsetT = 6;
+            pub const VT_DEVICE: ::flatbuffers::VOffsetT = 8;
+            pub const VT_SERVER_TIME: ::flatbuffers::VOffsetT = 10;
+            pub const VT_TOKEN_EXPIRES: ::flatbuffers::VOffsetT = 12;
+            pub const VT_CHATS: ::flatbuffers::VOffsetT = 14;
+
+            #[inline]
+            pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+                Connected { _tab: table }
+            }
+            #[allow(unused_mut)]
+            pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+                _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+                args: &'args ConnectedArgs<'args>,
+            ) -> ::flatbuffers::WIPOffset<Connected<'bldr>> {
+                let mut builder = ConnectedBuilder::new(_fbb);
+                builder.add_token_expires(args.token_expires);
+                builder.add_server_time(args.server_time);
+                builder.add_chats(args.chats);
+                if let Some(x) = args.device {
+                    builder.add_device(x);
+                }
+                if let Some(x) = args.account {
+                    builder.add_account(x);
+                }
+                builder.add_version(args.version);
+                builder.finish()
+            }
+
+            #[inline]
+            pub fn version(&self) -> u16 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u16>(Connected::VT_VERSION, Some(0)).unwrap() }
+            }
+            #[inline]
+            pub fn account(&self) -> Option<&'a Id> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<Id>(Connected::VT_ACCOUNT, None) }
+            }
+            #[inline]
+            pub fn device(&self) -> Option<&'a Id> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<Id>(Connected::VT_DEVICE, None) }
+            }
+            #[inline]
+            pub fn server_time(&self) -> u64 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u64>(Connected::VT_SERVER_TIME, Some(0)).unwrap() }
+            }
+            #[inline]
+            pub fn token_expires(&self) -> u64 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u64>(Connected::VT_TOKEN_EXPIRES, Some(0)).unwrap() }
+            }
+            #[inline]
+            pub fn chats(&self) -> u32 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u32>(Connected::VT_CHATS, Some(0)).unwrap() }
+            }
+        }
+
+        impl ::flatbuffers::Verifiable for Connected<'_> {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                v.visit_table(pos)?
+                    .visit_field::<u16>("version", Self::VT_VERSION, false)?
+                    .visit_field::<Id>("account", Self::VT_ACCOUNT, false)?
+                    .visit_field::<Id>("device", Self::VT_DEVICE, false)?
+                    .visit_field::<u64>("server_time", Self::VT_SERVER_TIME, false)?
+                    .visit_field::<u64>("token_expires", Self::VT_TOKEN_EXPIRES, false)?
+                    .visit_field::<u32>("chats", Self::VT_CHATS, false)?
+                    .finish();
+                Ok(())
+            }
+        }
+        pub struct ConnectedArgs<'a> {
+            pub version: u16,
+            pub account: Option<&'a Id>,
+            pub device: Option<&'a Id>,
+            pub server_time: u64,
+            pub token_expires: u64,
+            pub chats: u32,
+        }
+        impl<'a> Default for ConnectedArgs<'a> {
+            #[inline]
+            fn default() -> Self {
+                ConnectedArgs {
+                    version: 0,
+                    account: None,
+                    device: None,
+                    server_time: 0,
+                    token_expires: 0,
+                    chats: 0,
+                }
+            }
+        }
+
+        pub struct ConnectedBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+            fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+        }
+        impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> ConnectedBuilder<'a, 'b, A> {
+            #[inline]
+            pub fn add_version(&mut self, version: u16) {
+                self.fbb_.push_slot::<u16>(Connected::VT_VERSION, version, 0);
+            }
+            #[inline]
+            pub fn add_account(&mut self, account: &Id) {
+                self.fbb_.push_slot_always::<&Id>(Connected::VT_ACCOUNT, account);
+            }
+            #[inline]
+            pub fn add_device(&mut self, device: &Id) {
+                self.fbb_.push_slot_always::<&Id>(Connected::VT_DEVICE, device);
+            }
+            #[inline]
+            pub fn add_server_time(&mut self, server_time: u64) {
+                self.fbb_.push_slot::<u64>(Connected::VT_SERVER_TIME, server_time, 0);
+            }
+            #[inline]
+            pub fn add_token_expires(&mut self, token_expires: u64) {
+                self.fbb_.push_slot::<u64>(Connected::VT_TOKEN_EXPIRES, token_expires, 0);
+            }
+            #[inline]
+            pub fn add_chats(&mut self, chats: u32) {
+                self.fbb_.push_slot::<u32>(Connected::VT_CHATS, chats, 0);
+            }
+            #[inline]
+            pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> ConnectedBuilder<'a, 'b, A> {
+                let start = _fbb.start_table();
+                ConnectedBuilder { fbb_: _fbb, start_: start }
+            }
+            #[inline]
+            pub fn finish(self) -> ::flatbuffers::WIPOffset<Connected<'a>> {
+                let o = self.fbb_.end_table(self.start_);
+                ::flatbuffers::WIPOffset::new(o.value())
+            }
+        }
+
+        impl ::core::fmt::Debug for Connected<'_> {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                let mut ds = f.debug_struct("Connected");
+                ds.field("version", &self.version());
+                ds.field("account", &self.account());
+                ds.field("device", &self.device());
+                ds.field("server_time", &self.server_time());
+                ds.field("token_expires", &self.token_expires());
+                ds.field("chats", &self.chats());
+                ds.finish()
+            }
+        }
+        pub enum SyncedOffset {}
+        #[derive(Copy, Clone, PartialEq)]
+
+        pub struct Synced<'a> {
+            pub _tab: ::flatbuffers::Table<'a>,
+        }
+
+        impl<'a> ::flatbuffers::Follow<'a> for Synced<'a> {
+            type Inner = Synced<'a>;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+            }
+        }
+
+        impl<'a> Synced<'a> {
+            pub const VT_THROUGH: ::flatbuffers::VOffsetT = 4;
+
+            #[inline]
+            pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+                Synced { _tab: table }
+            }
+            #[allow(unused_mut)]
+            pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+                _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+                args: &'args SyncedArgs,
+            ) -> ::flatbuffers::WIPOffset<Synced<'bldr>> {
+                let mut builder = SyncedBuilder::new(_fbb);
+                builder.add_through(args.through);
+                builder.finish()
+            }
+
+            #[inline]
+            pub fn through(&self) -> u64 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u64>(Synced::VT_THROUGH, Some(0)).unwrap() }
+            }
+        }
+
+        impl ::flatbuffers::Verifiable for Synced<'_> {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                v.visit_table(pos)?.visit_field::<u64>("through", Self::VT_THROUGH, false)?.finish();
+                Ok(())
+            }
+        }
+        pub struct SyncedArgs {
+            pub through: u64,
+        }
+        impl<'a> Default for SyncedArgs {
+            #[inline]
+            fn default() -> Self {
+                SyncedArgs { through: 0 }
+            }
+        }
+
+        pub struct SyncedBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+            fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+        }
+        impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> SyncedBuilder<'a, 'b, A> {
+            #[inline]
+            pub fn add_through(&mut self, through: u64) {
+                self.fbb_.push_slot::<u64>(Synced::VT_THROUGH, through, 0);
+            }
+            #[inline]
+            pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> SyncedBuilder<'a, 'b, A> {
+                let start = _fbb.start_table();
+                SyncedBuilder { fbb_: _fbb, start_: start }
+            }
+            #[inline]
+            pub fn finish(self) -> ::flatbuffers::WIPOffset<Synced<'a>> {
+                let o = self.fbb_.end_table(self.start_);
+                ::flatbuffers::WIPOffset::new(o.value())
+            }
+        }
+
+        impl ::core::fmt::Debug for Synced<'_> {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                let mut ds = f.debug_struct("Synced");
+                ds.field("through", &self.through());
+                ds.finish()
+            }
+        }
+        pub enum PingOffset {}
+        #[derive(Copy, Clone, PartialEq)]
+
+        pub struct Ping<'a> {
+            pub _tab: ::flatbuffers::Table<'a>,
+        }
+
+        impl<'a> ::flatbuffers::Follow<'a> for Ping<'a> {
+            type Inner = Ping<'a>;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+            }
+        }
+
+        impl<'a> Ping<'a> {
+            pub const VT_CLIENT_TIME: ::flatbuffers::VOffsetT = 4;
+
+            #[inline]
+            pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+                Ping { _tab: table }
+            }
+            #[allow(unused_mut)]
+            pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+                _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+                args: &'args PingArgs,
+            ) -> ::flatbuffers::WIPOffset<Ping<'bldr>> {
+                let mut builder = PingBuilder::new(_fbb);
+                builder.add_client_time(args.client_time);
+                builder.finish()
+            }
+
+            #[inline]
+            pub fn client_time(&self) -> u64 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u64>(Ping::VT_CLIENT_TIME, Some(0)).unwrap() }
+            }
+        }
+
+        impl ::flatbuffers::Verifiable for Ping<'_> {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                v.visit_table(pos)?.visit_field::<u64>("client_time", Self::VT_CLIENT_TIME, false)?.finish();
+                Ok(())
+            }
+        }
+        pub struct PingArgs {
+            pub client_time: u64,
+        }
+        impl<'a> Default for PingArgs {
+            #[inline]
+            fn default() -> Self {
+                PingArgs { client_time: 0 }
+            }
+        }
+
+        pub struct PingBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+            fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+        }
+        impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> PingBuilder<'a, 'b, A> {
+            #[inline]
+            pub fn add_client_time(&mut self, client_time: u64) {
+                self.fbb_.push_slot::<u64>(Ping::VT_CLIENT_TIME, client_time, 0);
+            }
+            #[inline]
+            pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> PingBuilder<'a, 'b, A> {
+                let start = _fbb.start_table();
+                PingBuilder { fbb_: _fbb, start_: start }
+            }
+            #[inline]
+            pub fn finish(self) -> ::flatbuffers::WIPOffset<Ping<'a>> {
+                let o = self.fbb_.end_table(self.start_);
+                ::flatbuffers::WIPOffset::new(o.value())
+            }
+        }
+
+        impl ::core::fmt::Debug for Ping<'_> {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                let mut ds = f.debug_struct("Ping");
+                ds.field("client_time", &self.client_time());
+                ds.finish()
+            }
+        }
+        pub enum PongOffset {}
+        #[derive(Copy, Clone, PartialEq)]
+
+        pub struct Pong<'a> {
+            pub _tab: ::flatbuffers::Table<'a>,
+        }
+
+        impl<'a> ::flatbuffers::Follow<'a> for Pong<'a> {
+            type Inner = Pong<'a>;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+            }
+        }
+
+        impl<'a> Pong<'a> {
+            pub const VT_CLIENT_TIME: ::flatbuffers::VOffsetT = 4;
+            pub const VT_SERVER_TIME: ::flatbuffers::VOffsetT = 6;
+
+            #[inline]
+            pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+                Pong { _tab: table }
+            }
+            #[allow(unused_mut)]
+            pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+                _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+                args: &'args PongArgs,
+            ) -> ::flatbuffers::WIPOffset<Pong<'bldr>> {
+                let mut builder = PongBuilder::new(_fbb);
+                builder.add_server_time(args.server_time);
+                builder.add_client_time(args.client_time);
+                builder.finish()
+            }
+
+            #[inline]
+            pub fn client_time(&self) -> u64 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u64>(Pong::VT_CLIENT_TIME, Some(0)).unwrap() }
+            }
+            #[inline]
+            pub fn server_time(&self) -> u64 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u64>(Pong::VT_SERVER_TIME, Some(0)).unwrap() }
+            }
+        }
+
+        impl ::flatbuffers::Verifiable for Pong<'_> {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                v.visit_table(pos)?
+                    .visit_field::<u64>("client_time", Self::VT_CLIENT_TIME, false)?
+                    .visit_field::<u64>("server_time", Self::VT_SERVER_TIME, false)?
+                    .finish();
+                Ok(())
+            }
+        }
+        pub struct PongArgs {
+            pub client_time: u64,
+            pub server_time: u64,
+        }
+        impl<'a> Default for PongArgs {
+            #[inline]
+            fn default() -> Self {
+                PongArgs { client_time: 0, server_time: 0 }
+            }
+        }
+
+        pub struct PongBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+            fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+        }
+        impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> PongBuilder<'a, 'b, A> {
+            #[inline]
+            pub fn add_client_time(&mut self, client_time: u64) {
+                self.fbb_.push_slot::<u64>(Pong::VT_CLIENT_TIME, client_time, 0);
+            }
+            #[inline]
+            pub fn add_server_time(&mut self, server_time: u64) {
+                self.fbb_.push_slot::<u64>(Pong::VT_SERVER_TIME, server_time, 0);
+            }
+            #[inline]
+            pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> PongBuilder<'a, 'b, A> {
+                let start = _fbb.start_table();
+                PongBuilder { fbb_: _fbb, start_: start }
+            }
+            #[inline]
+            pub fn finish(self) -> ::flatbuffers::WIPOffset<Pong<'a>> {
+                let o = self.fbb_.end_table(self.start_);
+                ::flatbuffers::WIPOffset::new(o.value())
+            }
+        }
+
+        impl ::core::fmt::Debug for Pong<'_> {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                let mut ds = f.debug_struct("Pong");
+                ds.field("client_time", &self.client_time());
+                ds.field("server_time", &self.server_time());
+                ds.finish()
+            }
+        }
+        pub enum GoodbyeOffset {}
+        #[derive(Copy, Clone, PartialEq)]
+
+        pub struct Goodbye<'a> {
+            pub _tab: ::flatbuffers::Table<'a>,
+        }
+
+        impl<'a> ::flatbuffers::Follow<'a> for Goodbye<'a> {
+            type Inner = Goodbye<'a>;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+            }
+        }
+
+        impl<'a> Goodbye<'a> {
+            pub const VT_CODE: ::flatbuffers::VOffsetT = 4;
+            pub const VT_RETRY_AFTER_MS: ::flatbuffers::VOffsetT = 6;
+            pub const VT_TEXT: ::flatbuffers::VOffsetT = 8;
+
+            #[inline]
+            pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+                Goodbye { _tab: table }
+            }
+            #[allow(unused_mut)]
+            pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+                _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+                args: &'args GoodbyeArgs<'args>,
+            ) -> ::flatbuffers::WIPOffset<Goodbye<'bldr>> {
+                let mut builder = GoodbyeBuilder::new(_fbb);
+                if let Some(x) = args.text {
+                    builder.add_text(x);
+                }
+                builder.add_retry_after_ms(args.retry_after_ms);
+                builder.add_code(args.code);
+                builder.finish()
+            }
+
+            #[inline]
+            pub fn code(&self) -> u16 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u16>(Goodbye::VT_CODE, Some(0)).unwrap() }
+            }
+            #[inline]
+            pub fn retry_after_ms(&self) -> u32 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u32>(Goodbye::VT_RETRY_AFTER_MS, Some(0)).unwrap() }
+            }
+            #[inline]
+            pub fn text(&self) -> Option<&'a str> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<&str>>(Goodbye::VT_TEXT, None) }
+            }
+        }
+
+        impl ::flatbuffers::Verifiable for Goodbye<'_> {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                v.visit_table(pos)?
+                    .visit_field::<u16>("code", Self::VT_CODE, false)?
+                    .visit_field::<u32>("retry_after_ms", Self::VT_RETRY_AFTER_MS, false)?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("text", Self::VT_TEXT, false)?
+                    .finish();
+                Ok(())
+            }
+        }
+        pub struct GoodbyeArgs<'a> {
+            pub code: u16,
+            pub retry_after_ms: u32,
+            pub text: Option<::flatbuffers::WIPOffset<&'a str>>,
+        }
+        impl<'a> Default for GoodbyeArgs<'a> {
+            #[inline]
+            fn default() -> Self {
+                GoodbyeArgs { code: 0, retry_after_ms: 0, text: None }
+            }
+        }
+
+        pub struct GoodbyeBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+            fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+        }
+        impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> GoodbyeBuilder<'a, 'b, A> {
+            #[inline]
+            pub fn add_code(&mut self, code: u16) {
+                self.fbb_.push_slot::<u16>(Goodbye::VT_CODE, code, 0);
+            }
+            #[inline]
+            pub fn add_retry_after_ms(&mut self, retry_after_ms: u32) {
+                self.fbb_.push_slot::<u32>(Goodbye::VT_RETRY_AFTER_MS, retry_after_ms, 0);
+            }
+            #[inline]
+            pub fn add_text(&mut self, text: ::flatbuffers::WIPOffset<&'b str>) {
+                self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Goodbye::VT_TEXT, text);
+            }
+            #[inline]
+            pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> GoodbyeBuilder<'a, 'b, A> {
+                let start = _fbb.start_table();
+                GoodbyeBuilder { fbb_: _fbb, start_: start }
+            }
+            #[inline]
+            pub fn finish(self) -> ::flatbuffers::WIPOffset<Goodbye<'a>> {
+                let o = self.fbb_.end_table(self.start_);
+                ::flatbuffers::WIPOffset::new(o.value())
+            }
+        }
+
+        impl ::core::fmt::Debug for Goodbye<'_> {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                let mut ds = f.debug_struct("Goodbye");
+                ds.field("code", &self.code());
+                ds.field("retry_after_ms", &self.retry_after_ms());
+                ds.field("text", &self.text());
+                ds.finish()
+            }
+        }
+        pub enum DeviceAddedOffset {}
+        #[derive(Copy, Clone, PartialEq)]
+
+        pub struct DeviceAdded<'a> {
+            pub _tab: ::flatbuffers::Table<'a>,
+        }
+
+        impl<'a> ::flatbuffers::Follow<'a> for DeviceAdded<'a> {
+            type Inner = DeviceAdded<'a>;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+            }
+        }
+
+        impl<'a> DeviceAdded<'a> {
+            pub const VT_DEVICE: ::flatbuffers::VOffsetT = 4;
+            pub const VT_NAME: ::flatbuffers::VOffsetT = 6;
+            pub const VT_AT: ::flatbuffers::VOffsetT = 8;
+
+            #[inline]
+            pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+                DeviceAdded { _tab: table }
+            }
+            #[allow(unused_mut)]
+            pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+                _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+                args: &'args DeviceAddedArgs<'args>,
+            ) -> ::flatbuffers::WIPOffset<DeviceAdded<'bldr>> {
+                let mut builder = DeviceAddedBuilder::new(_fbb);
+                builder.add_at(args.at);
+                if let Some(x) = args.name {
+                    builder.add_name(x);
+                }
+                if let Some(x) = args.device {
+                    builder.add_device(x);
+                }
+                builder.finish()
+            }
+
+            #[inline]
+            pub fn device(&self) -> &'a Id {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<Id>(DeviceAdded::VT_DEVICE, None).unwrap() }
+            }
+            #[inline]
+            pub fn name(&self) -> Option<&'a str> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<&str>>(DeviceAdded::VT_NAME, None) }
+            }
+            #[inline]
+            pub fn at(&self) -> u64 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u64>(DeviceAdded::VT_AT, Some(0)).unwrap() }
+            }
+        }
+
+        impl ::flatbuffers::Verifiable for DeviceAdded<'_> {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                v.visit_table(pos)?
+                    .visit_field::<Id>("device", Self::VT_DEVICE, true)?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("name", Self::VT_NAME, false)?
+                    .visit_field::<u64>("at", Self::VT_AT, false)?
+                    .finish();
+                Ok(())
+            }
+        }
+        pub struct DeviceAddedArgs<'a> {
+            pub device: Option<&'a Id>,
+            pub name: Option<::flatbuffers::WIPOffset<&'a str>>,
+            pub at: u64,
+        }
+        impl<'a> Default for DeviceAddedArgs<'a> {
+            #[inline]
+            fn default() -> Self {
+                DeviceAddedArgs {
+                    device: None, // required field
+                    name: None,
+                    at: 0,
+                }
+            }
+        }
+
+        pub struct DeviceAddedBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+            fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+        }
+        impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> DeviceAddedBuilder<'a, 'b, A> {
+            #[inline]
+            pub fn add_device(&mut self, device: &Id) {
+                self.fbb_.push_slot_always::<&Id>(DeviceAdded::VT_DEVICE, device);
+            }
+            #[inline]
+            pub fn add_name(&mut self, name: ::flatbuffers::WIPOffset<&'b str>) {
+                self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(DeviceAdded::VT_NAME, name);
+            }
+            #[inline]
+            pub fn add_at(&mut self, at: u64) {
+                self.fbb_.push_slot::<u64>(DeviceAdded::VT_AT, at, 0);
+            }
+            #[inline]
+            pub fn new(
+                _fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            ) -> DeviceAddedBuilder<'a, 'b, A> {
+                let start = _fbb.start_table();
+                DeviceAddedBuilder { fbb_: _fbb, start_: start }
+            }
+            #[inline]
+            pub fn finish(self) -> ::flatbuffers::WIPOffset<DeviceAdded<'a>> {
+                let o = self.fbb_.end_table(self.start_);
+                self.fbb_.required(o, DeviceAdded::VT_DEVICE, "device");
+                ::flatbuffers::WIPOffset::new(o.value())
+            }
+        }
+
+        impl ::core::fmt::Debug for DeviceAdded<'_> {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                let mut ds = f.debug_struct("DeviceAdded");
+                ds.field("device", &self.device());
+                ds.field("name", &self.name());
+                ds.field("at", &self.at());
+                ds.finish()
+            }
+        }
+        pub enum ChatUpOffset {}
+        #[derive(Copy, Clone, PartialEq)]
+
+        pub struct ChatUp<'a> {
+            pub _tab: ::flatbuffers::Table<'a>,
+        }
+
+        impl<'a> ::flatbuffers::Follow<'a> for ChatUp<'a> {
+            type Inner = ChatUp<'a>;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+            }
+        }
+
+        impl<'a> ChatUp<'a> {
+            pub const VT_CHAT: ::flatbuffers::VOffsetT = 4;
+            pub const VT_PEER: ::flatbuffers::VOffsetT = 6;
+
+            #[inline]
+            pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+                ChatUp { _tab: table }
+            }
+            #[allow(unused_mut)]
+            pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+                _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+                args: &'args ChatUpArgs<'args>,
+            ) -> ::flatbuffers::WIPOffset<ChatUp<'bldr>> {
+                let mut builder = ChatUpBuilder::new(_fbb);
+                if let Some(x) = args.peer {
+                    builder.add_peer(x);
+                }
+                if let Some(x) = args.chat {
+                    builder.add_chat(x);
+                }
+                builder.finish()
+            }
+
+            #[inline]
+            pub fn chat(&self) -> &'a Id {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<Id>(ChatUp::VT_CHAT, None).unwrap() }
+            }
+            #[inline]
+            pub fn peer(&self) -> Option<&'a Id> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<Id>(ChatUp::VT_PEER, None) }
+            }
+        }
+
+        impl ::flatbuffers::Verifiable for ChatUp<'_> {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                v.visit_table(pos)?
+                    .visit_field::<Id>("chat", Self::VT_CHAT, true)?
+                    .visit_field::<Id>("peer", Self::VT_PEER, false)?
+                    .finish();
+                Ok(())
+            }
+        }
+        pub struct ChatUpArgs<'a> {
+            pub chat: Option<&'a Id>,
+            pub peer: Option<&'a Id>,
+        }
+        impl<'a> Default for ChatUpArgs<'a> {
+            #[inline]
+            fn default() -> Self {
+                ChatUpArgs {
+                    chat: None, // required field
+                    peer: None,
+                }
+            }
+        }
+
+        pub struct ChatUpBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+            fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+        }
+        impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> ChatUpBuilder<'a, 'b, A> {
+            #[inline]
+            pub fn add_chat(&mut self, chat: &Id) {
+                self.fbb_.push_slot_always::<&Id>(ChatUp::VT_CHAT, chat);
+            }
+            #[inline]
+            pub fn add_peer(&mut self, peer: &Id) {
+                self.fbb_.push_slot_always::<&Id>(ChatUp::VT_PEER, peer);
+            }
+            #[inline]
+            pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> ChatUpBuilder<'a, 'b, A> {
+                let start = _fbb.start_table();
+                ChatUpBuilder { fbb_: _fbb, start_: start }
+            }
+            #[inline]
+            pub fn finish(self) -> ::flatbuffers::WIPOffset<ChatUp<'a>> {
+                let o = self.fbb_.end_table(self.start_);
+                self.fbb_.required(o, ChatUp::VT_CHAT, "chat");
+                ::flatbuffers::WIPOffset::new(o.value())
+            }
+        }
+
+        impl ::core::fmt::Debug for ChatUp<'_> {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                let mut ds = f.debug_struct("ChatUp");
+                ds.field("chat", &self.chat());
+                ds.field("peer", &self.peer());
+                ds.finish()
+            }
+        }
+        pub enum AppendOffset {}
+        #[derive(Copy, Clone, PartialEq)]
+
+        pub struct Append<'a> {
+            pub _tab: ::flatbuffers::Table<'a>,
+        }
+
+        impl<'a> ::flatbuffers::Follow<'a> for Append<'a> {
+            type Inner = Append<'a>;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+            }
+        }
+
+        impl<'a> Append<'a> {
+            pub const VT_CLIENT_MSG_ID: ::flatbuffers::VOffsetT = 4;
+            pub const VT_CONTENT: ::flatbuffers::VOffsetT = 6;
+            pub const VT_KIND: ::flatbuffers::VOffsetT = 8;
+
+            #[inline]
+            pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+                Append { _tab: table }
+            }
+            #[allow(unused_mut)]
+            pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+                _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+                args: &'args AppendArgs<'args>,
+            ) -> ::flatbuffers::WIPOffset<Append<'bldr>> {
+                let mut builder = AppendBuilder::new(_fbb);
+                if let Some(x) = args.content {
+                    builder.add_content(x);
+                }
+                if let Some(x) = args.client_msg_id {
+                    builder.add_client_msg_id(x);
+                }
+                builder.add_kind(args.kind);
+                builder.finish()
+            }
+
+            #[inline]
+            pub fn client_msg_id(&self) -> &'a Id {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<Id>(Append::VT_CLIENT_MSG_ID, None).unwrap() }
+            }
+            #[inline]
+            pub fn content(&self) -> ::flatbuffers::Vector<'a, u8> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, u8>>>(
+                            Append::VT_CONTENT,
+                            None,
+                        )
+                        .unwrap()
+                }
+            }
+            #[inline]
+            pub fn kind(&self) -> Kind {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<Kind>(Append::VT_KIND, Some(Kind::Unsaid)).unwrap() }
+            }
+        }
+
+        impl ::flatbuffers::Verifiable for Append<'_> {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                v.visit_table(pos)?
+                    .visit_field::<Id>("client_msg_id", Self::VT_CLIENT_MSG_ID, true)?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u8>>>(
+                        "content",
+                        Self::VT_CONTENT,
+                        true,
+                    )?
+                    .visit_field::<Kind>("kind", Self::VT_KIND, false)?
+                    .finish();
+                Ok(())
+            }
+        }
+        pub struct AppendArgs<'a> {
+            pub client_msg_id: Option<&'a Id>,
+            pub content: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u8>>>,
+            pub kind: Kind,
+        }
+        impl<'a> Default for AppendArgs<'a> {
+            #[inline]
+            fn default() -> Self {
+                AppendArgs {
+                    client_msg_id: None, // required field
+                    content: None,       // required field
+                    kind: Kind::Unsaid,
+                }
+            }
+        }
+
+        pub struct AppendBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+            fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+        }
+        impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> AppendBuilder<'a, 'b, A> {
+            #[inline]
+            pub fn add_client_msg_id(&mut self, client_msg_id: &Id) {
+                self.fbb_.push_slot_always::<&Id>(Append::VT_CLIENT_MSG_ID, client_msg_id);
+            }
+            #[inline]
+            pub fn add_content(&mut self, content: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b, u8>>) {
+                self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Append::VT_CONTENT, content);
+            }
+            #[inline]
+            pub fn add_kind(&mut self, kind: Kind) {
+                self.fbb_.push_slot::<Kind>(Append::VT_KIND, kind, Kind::Unsaid);
+            }
+            #[inline]
+            pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> AppendBuilder<'a, 'b, A> {
+                let start = _fbb.start_table();
+                AppendBuilder { fbb_: _fbb, start_: start }
+            }
+            #[inline]
+            pub fn finish(self) -> ::flatbuffers::WIPOffset<Append<'a>> {
+                let o = self.fbb_.end_table(self.start_);
+                self.fbb_.required(o, Append::VT_CLIENT_MSG_ID, "client_msg_id");
+                self.fbb_.required(o, Append::VT_CONTENT, "content");
+                ::flatbuffers::WIPOffset::new(o.value())
+            }
+        }
+
+        impl ::core::fmt::Debug for Append<'_> {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                let mut ds = f.debug_struct("Append");
+                ds.field("client_msg_id", &self.client_msg_id());
+                ds.field("content", &self.content());
+                ds.field("kind", &self.kind());
+                ds.finish()
+            }
+        }
+        pub enum AppendAckOffset {}
+        #[derive(Copy, Clone, PartialEq)]
+
+        pub struct AppendAck<'a> {
+            pub _tab: ::flatbuffers::Table<'a>,
+        }
+
+        impl<'a> ::flatbuffers::Follow<'a> for AppendAck<'a> {
+            type Inner = AppendAck<'a>;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+            }
+        }
+
+        impl<'a> AppendAck<'a> {
+            pub const VT_CLIENT_MSG_ID: ::flatbuffers::VOffsetT = 4;
+            pub const VT_SEQ: ::flatbuffers::VOffsetT = 6;
+            pub const VT_AT: ::flatbuffers::VOffsetT = 8;
+
+            #[inline]
+            pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+                AppendAck { _tab: table }
+            }
+            #[allow(unused_mut)]
+            pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+                _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+                args: &'args AppendAckArgs<'args>,
+            ) -> ::flatbuffers::WIPOffset<AppendAck<'bldr>> {
+                let mut builder = AppendAckBuilder::new(_fbb);
+                builder.add_at(args.at);
+                builder.add_seq(args.seq);
+                if let Some(x) = args.client_msg_id {
+                    builder.add_client_msg_id(x);
+                }
+                builder.finish()
+            }
+
+            #[inline]
+            pub fn client_msg_id(&self) -> &'a Id {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<Id>(AppendAck::VT_CLIENT_MSG_ID, None).unwrap() }
+            }
+            #[inline]
+            pub fn seq(&self) -> u64 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u64>(AppendAck::VT_SEQ, Some(0)).unwrap() }
+            }
+            #[inline]
+            pub fn at(&self) -> u64 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u64>(AppendAck::VT_AT, Some(0)).unwrap() }
+            }
+        }
+
+        impl ::flatbuffers::Verifiable for AppendAck<'_> {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                v.visit_table(pos)?
+                    .visit_field::<Id>("client_msg_id", Self::VT_CLIENT_MSG_ID, true)?
+                    .visit_field::<u64>("seq", Self::VT_SEQ, false)?
+                    .visit_field::<u64>("at", Self::VT_AT, false)?
+                    .finish();
+                Ok(())
+            }
+        }
+        pub struct AppendAckArgs<'a> {
+            pub client_msg_id: Option<&'a Id>,
+            pub seq: u64,
+            pub at: u64,
+        }
+        impl<'a> Default for AppendAckArgs<'a> {
+            #[inline]
+            fn default() -> Self {
+                AppendAckArgs {
+                    client_msg_id: None, // required field
+                    seq: 0,
+                    at: 0,
+                }
+            }
+        }
+
+        pub struct AppendAckBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+            fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+        }
+        impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> AppendAckBuilder<'a, 'b, A> {
+            #[inline]
+            pub fn add_client_msg_id(&mut self, client_msg_id: &Id) {
+                self.fbb_.push_slot_always::<&Id>(AppendAck::VT_CLIENT_MSG_ID, client_msg_id);
+            }
+            #[inline]
+            pub fn add_seq(&mut self, seq: u64) {
+                self.fbb_.push_slot::<u64>(AppendAck::VT_SEQ, seq, 0);
+            }
+            #[inline]
+            pub fn add_at(&mut self, at: u64) {
+                self.fbb_.push_slot::<u64>(AppendAck::VT_AT, at, 0);
+            }
+            #[inline]
+            pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> AppendAckBuilder<'a, 'b, A> {
+                let start = _fbb.start_table();
+                AppendAckBuilder { fbb_: _fbb, start_: start }
+            }
+            #[inline]
+            pub fn finish(self) -> ::flatbuffers::WIPOffset<AppendAck<'a>> {
+                let o = self.fbb_.end_table(self.start_);
+                self.fbb_.required(o, AppendAck::VT_CLIENT_MSG_ID, "client_msg_id");
+                ::flatbuffers::WIPOffset::new(o.value())
+            }
+        }
+
+        impl ::core::fmt::Debug for AppendAck<'_> {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                let mut ds = f.debug_struct("AppendAck");
+                ds.field("client_msg_id", &self.client_msg_id());
+                ds.field("seq", &self.seq());
+                ds.field("at", &self.at());
+                ds.finish()
+            }
+        }
+        pub enum AppendRefusedOffset {}
+        #[derive(Copy, Clone, PartialEq)]
+
+        pub struct AppendRefused<'a> {
+            pub _tab: ::flatbuffers::Table<'a>,
+        }
+
+        impl<'a> ::flatbuffers::Follow<'a> for AppendRefused<'a> {
+            type Inner = AppendRefused<'a>;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+            }
+        }
+
+        impl<'a> AppendRefused<'a> {
+            pub const VT_CLIENT_MSG_ID: ::flatbuffers::VOffsetT = 4;
+            pub const VT_REFUSED: ::flatbuffers::VOffsetT = 6;
+
+            #[inline]
+            pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+                AppendRefused { _tab: table }
+            }
+            #[allow(unused_mut)]
+            pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+                _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+                args: &'args AppendRefusedArgs<'args>,
+            ) -> ::flatbuffers::WIPOffset<AppendRefused<'bldr>> {
+                let mut builder = AppendRefusedBuilder::new(_fbb);
+                if let Some(x) = args.refused {
+                    builder.add_refused(x);
+                }
+                if let Some(x) = args.client_msg_id {
+                    builder.add_client_msg_id(x);
+                }
+                builder.finish()
+            }
+
+            #[inline]
+            pub fn client_msg_id(&self) -> &'a Id {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<Id>(AppendRefused::VT_CLIENT_MSG_ID, None).unwrap() }
+            }
+            #[inline]
+            pub fn refused(&self) -> Refused<'a> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<::flatbuffers::ForwardsUOffset<Refused>>(AppendRefused::VT_REFUSED, None)
+                        .unwrap()
+                }
+            }
+        }
+
+        impl ::flatbuffers::Verifiable for AppendRefused<'_> {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                v.visit_table(pos)?
+                    .visit_field::<Id>("client_msg_id", Self::VT_CLIENT_MSG_ID, true)?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<Refused>>(
+                        "refused",
+                        Self::VT_REFUSED,
+                        true,
+                    )?
+                    .finish();
+                Ok(())
+            }
+        }
+        pub struct AppendRefusedArgs<'a> {
+            pub client_msg_id: Option<&'a Id>,
+            pub refused: Option<::flatbuffers::WIPOffset<Refused<'a>>>,
+        }
+        impl<'a> Default for AppendRefusedArgs<'a> {
+            #[inline]
+            fn default() -> Self {
+                AppendRefusedArgs {
+                    client_msg_id: None, // required field
+                    refused: None,       // required field
+                }
+            }
+        }
+
+        pub struct AppendRefusedBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+            fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+        }
+        impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> AppendRefusedBuilder<'a, 'b, A> {
+            #[inline]
+            pub fn add_client_msg_id(&mut self, client_msg_id: &Id) {
+                self.fbb_.push_slot_always::<&Id>(AppendRefused::VT_CLIENT_MSG_ID, client_msg_id);
+            }
+            #[inline]
+            pub fn add_refused(&mut self, refused: ::flatbuffers::WIPOffset<Refused<'b>>) {
+                self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<Refused>>(
+                    AppendRefused::VT_REFUSED,
+                    refused,
+                );
+            }
+            #[inline]
+            pub fn new(
+                _fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            ) -> AppendRefusedBuilder<'a, 'b, A> {
+                let start = _fbb.start_table();
+                AppendRefusedBuilder { fbb_: _fbb, start_: start }
+            }
+            #[inline]
+            pub fn finish(self) -> ::flatbuffers::WIPOffset<AppendRefused<'a>> {
+                let o = self.fbb_.end_table(self.start_);
+                self.fbb_.required(o, AppendRefused::VT_CLIENT_MSG_ID, "client_msg_id");
+                self.fbb_.required(o, AppendRefused::VT_REFUSED, "refused");
+                ::flatbuffers::WIPOffset::new(o.value())
+            }
+        }
+
+        impl ::core::fmt::Debug for AppendRefused<'_> {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                let mut ds = f.debug_struct("AppendRefused");
+                ds.field("client_msg_id", &self.client_msg_id());
+                ds.field("refused", &self.refused());
+                ds.finish()
+            }
+        }
+        pub enum MoveCursorOffset {}
+        #[derive(Copy, Clone, PartialEq)]
+
+        pub struct MoveCursor<'a> {
+            pub _tab: ::flatbuffers::Table<'a>,
+        }
+
+        impl<'a> ::flatbuffers::Follow<'a> for MoveCursor<'a> {
+            type Inner = MoveCursor<'a>;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+            }
+        }
+
+        impl<'a> MoveCursor<'a> {
+            pub const VT_DELIVERED: ::flatbuffers::VOffsetT = 4;
+            pub const VT_READ: ::flatbuffers::VOffsetT = 6;
+
+            #[inline]
+            pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+                MoveCursor { _tab: table }
+            }
+            #[allow(unused_mut)]
+            pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+                _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+                args: &'args MoveCursorArgs,
+            ) -> ::flatbuffers::WIPOffset<MoveCursor<'bldr>> {
+                let mut builder = MoveCursorBuilder::new(_fbb);
+                builder.add_read(args.read);
+                builder.add_delivered(args.delivered);
+                builder.finish()
+            }
+
+            #[inline]
+            pub fn delivered(&self) -> u64 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u64>(MoveCursor::VT_DELIVERED, Some(0)).unwrap() }
+            }
+            #[inline]
+            pub fn read(&self) -> u64 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u64>(MoveCursor::VT_READ, Some(0)).unwrap() }
+            }
+        }
+
+        impl ::flatbuffers::Verifiable for MoveCursor<'_> {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                v.visit_table(pos)?
+                    .visit_field::<u64>("delivered", Self::VT_DELIVERED, false)?
+                    .visit_field::<u64>("read", Self::VT_READ, false)?
+                    .finish();
+                Ok(())
+            }
+        }
+        pub struct MoveCursorArgs {
+            pub delivered: u64,
+            pub read: u64,
+        }
+        impl<'a> Default for MoveCursorArgs {
+            #[inline]
+            fn default() -> Self {
+                MoveCursorArgs { delivered: 0, read: 0 }
+            }
+        }
+
+        pub struct MoveCursorBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+            fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+        }
+        impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> MoveCursorBuilder<'a, 'b, A> {
+            #[inline]
+            pub fn add_delivered(&mut self, delivered: u64) {
+                self.fbb_.push_slot::<u64>(MoveCursor::VT_DELIVERED, delivered, 0);
+            }
+            #[inline]
+            pub fn add_read(&mut self, read: u64) {
+                self.fbb_.push_slot::<u64>(MoveCursor::VT_READ, read, 0);
+            }
+            #[inline]
+            pub fn new(
+                _fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            ) -> MoveCursorBuilder<'a, 'b, A> {
+                let start = _fbb.start_table();
+                MoveCursorBuilder { fbb_: _fbb, start_: start }
+            }
+            #[inline]
+            pub fn finish(self) -> ::flatbuffers::WIPOffset<MoveCursor<'a>> {
+                let o = self.fbb_.end_table(self.start_);
+                ::flatbuffers::WIPOffset::new(o.value())
+            }
+        }
+
+        impl ::core::fmt::Debug for MoveCursor<'_> {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                let mut ds = f.debug_struct("MoveCursor");
+                ds.field("delivered", &self.delivered());
+                ds.field("read", &self.read());
+                ds.finish()
+            }
+        }
+        pub enum ChatDownOffset {}
+        #[derive(Copy, Clone, PartialEq)]
+
+        pub struct ChatDown<'a> {
+            pub _tab: ::flatbuffers::Table<'a>,
+        }
+
+        impl<'a> ::flatbuffers::Follow<'a> for ChatDown<'a> {
+            type Inner = ChatDown<'a>;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+            }
+        }
+
+        impl<'a> ChatDown<'a> {
+            pub const VT_CHAT: ::flatbuffers::VOffsetT = 4;
+            pub const VT_FROM_SEQ: ::flatbuffers::VOffsetT = 6;
+            pub const VT_PEER: ::flatbuffers::VOffsetT = 8;
+
+            #[inline]
+            pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+                ChatDown { _tab: table }
+            }
+            #[allow(unused_mut)]
+            pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+                _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+                args: &'args ChatDownArgs<'args>,
+            ) -> ::flatbuffers::WIPOffset<ChatDown<'bldr>> {
+                let mut builder = ChatDownBuilder::new(_fbb);
+                builder.add_from_seq(args.from_seq);
+                if let Some(x) = args.peer {
+                    builder.add_peer(x);
+                }
+                if let Some(x) = args.chat {
+                    builder.add_chat(x);
+                }
+                builder.finish()
+            }
+
+            #[inline]
+            pub fn chat(&self) -> &'a Id {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<Id>(ChatDown::VT_CHAT, None).unwrap() }
+            }
+            #[inline]
+            pub fn from_seq(&self) -> u64 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u64>(ChatDown::VT_FROM_SEQ, Some(0)).unwrap() }
+            }
+            #[inline]
+            pub fn peer(&self) -> Option<&'a Id> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<Id>(ChatDown::VT_PEER, None) }
+            }
+        }
+
+        impl ::flatbuffers::Verifiable for ChatDown<'_> {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                v.visit_table(pos)?
+                    .visit_field::<Id>("chat", Self::VT_CHAT, true)?
+                    .visit_field::<u64>("from_seq", Self::VT_FROM_SEQ, false)?
+                    .visit_field::<Id>("peer", Self::VT_PEER, false)?
+                    .finish();
+                Ok(())
+            }
+        }
+        pub struct ChatDownArgs<'a> {
+            pub chat: Option<&'a Id>,
+            pub from_seq: u64,
+            pub peer: Option<&'a Id>,
+        }
+        impl<'a> Default for ChatDownArgs<'a> {
+            #[inline]
+            fn default() -> Self {
+                ChatDownArgs {
+                    chat: None, // required field
+                    from_seq: 0,
+                    peer: None,
+                }
+            }
+        }
+
+        pub struct ChatDownBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+            fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+        }
+        impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> ChatDownBuilder<'a, 'b, A> {
+            #[inline]
+            pub fn add_chat(&mut self, chat: &Id) {
+                self.fbb_.push_slot_always::<&Id>(ChatDown::VT_CHAT, chat);
+            }
+            #[inline]
+            pub fn add_from_seq(&mut self, from_seq: u64) {
+                self.fbb_.push_slot::<u64>(ChatDown::VT_FROM_SEQ, from_seq, 0);
+            }
+            #[inline]
+            pub fn add_peer(&mut self, peer: &Id) {
+                self.fbb_.push_slot_always::<&Id>(ChatDown::VT_PEER, peer);
+            }
+            #[inline]
+            pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> ChatDownBuilder<'a, 'b, A> {
+                let start = _fbb.start_table();
+                ChatDownBuilder { fbb_: _fbb, start_: start }
+            }
+            #[inline]
+            pub fn finish(self) -> ::flatbuffers::WIPOffset<ChatDown<'a>> {
+                let o = self.fbb_.end_table(self.start_);
+                self.fbb_.required(o, ChatDown::VT_CHAT, "chat");
+                ::flatbuffers::WIPOffset::new(o.value())
+            }
+        }
+
+        impl ::core::fmt::Debug for ChatDown<'_> {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                let mut ds = f.debug_struct("ChatDown");
+                ds.field("chat", &self.chat());
+                ds.field("from_seq", &self.from_seq());
+                ds.field("peer", &self.peer());
+                ds.finish()
+            }
+        }
+        pub enum EntryOffset {}
+        #[derive(Copy, Clone, PartialEq)]
+
+        pub struct Entry<'a> {
+            pub _tab: ::flatbuffers::Table<'a>,
+        }
+
+        impl<'a> ::flatbuffers::Follow<'a> for Entry<'a> {
+            type Inner = Entry<'a>;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+            }
+        }
+
+        impl<'a> Entry<'a> {
+            pub const VT_SEQ: ::flatbuffers::VOffsetT = 4;
+            pub const VT_SENDER: ::flatbuffers::VOffsetT = 6;
+            pub const VT_DEVICE: ::flatbuffers::VOffsetT = 8;
+            pub const VT_CLIENT_MSG_ID: ::flatbuffers::VOffsetT = 10;
+            pub const VT_AT: ::flatbuffers::VOffsetT = 12;
+            pub const VT_KIND: ::flatbuffers::VOffsetT = 14;
+            pub const VT_CONTENT: ::flatbuffers::VOffsetT = 16;
+
+            #[inline]
+            pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+                Entry { _tab: table }
+            }
+            #[allow(unused_mut)]
+            pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+                _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+                args: &'args EntryArgs<'args>,
+            ) -> ::flatbuffers::WIPOffset<Entry<'bldr>> {
+                let mut builder = EntryBuilder::new(_fbb);
+                builder.add_at(args.at);
+                builder.add_seq(args.seq);
+                if let Some(x) = args.content {
+                    builder.add_content(x);
+                }
+                if let Some(x) = args.client_msg_id {
+                    builder.add_client_msg_id(x);
+                }
+                if let Some(x) = args.device {
+                    builder.add_device(x);
+                }
+                if let Some(x) = args.sender {
+                    builder.add_sender(x);
+                }
+                builder.add_kind(args.kind);
+                builder.finish()
+            }
+
+            #[inline]
+            pub fn seq(&self) -> u64 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u64>(Entry::VT_SEQ, Some(0)).unwrap() }
+            }
+            #[inline]
+            pub fn sender(&self) -> &'a Id {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<Id>(Entry::VT_SENDER, None).unwrap() }
+            }
+            #[inline]
+            pub fn device(&self) -> &'a Id {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<Id>(Entry::VT_DEVICE, None).unwrap() }
+            }
+            #[inline]
+            pub fn client_msg_id(&self) -> &'a Id {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<Id>(Entry::VT_CLIENT_MSG_ID, None).unwrap() }
+            }
+            #[inline]
+            pub fn at(&self) -> u64 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u64>(Entry::VT_AT, Some(0)).unwrap() }
+            }
+            #[inline]
+            pub fn kind(&self) -> Kind {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<Kind>(Entry::VT_KIND, Some(Kind::Unsaid)).unwrap() }
+            }
+            #[inline]
+            pub fn content(&self) -> Option<::flatbuffers::Vector<'a, u8>> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, u8>>>(
+                        Entry::VT_CONTENT,
+                        None,
+                    )
+                }
+            }
+        }
+
+        impl ::flatbuffers::Verifiable for Entry<'_> {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                v.visit_table(pos)?
+                    .visit_field::<u64>("seq", Self::VT_SEQ, false)?
+                    .visit_field::<Id>("sender", Self::VT_SENDER, true)?
+                    .visit_field::<Id>("device", Self::VT_DEVICE, true)?
+                    .visit_field::<Id>("client_msg_id", Self::VT_CLIENT_MSG_ID, true)?
+                    .visit_field::<u64>("at", Self::VT_AT, false)?
+                    .visit_field::<Kind>("kind", Self::VT_KIND, false)?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u8>>>(
+                        "content",
+                        Self::VT_CONTENT,
+                        false,
+                    )?
+                    .finish();
+                Ok(())
+            }
+        }
+        pub struct EntryArgs<'a> {
+            pub seq: u64,
+            pub sender: Option<&'a Id>,
+            pub device: Option<&'a Id>,
+            pub client_msg_id: Option<&'a Id>,
+            pub at: u64,
+            pub kind: Kind,
+            pub content: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u8>>>,
+        }
+        impl<'a> Default for EntryArgs<'a> {
+            #[inline]
+            fn default() -> Self {
+                EntryArgs {
+                    seq: 0,
+                    sender: None,        // required field
+                    device: None,        // required field
+                    client_msg_id: None, // required field
+                    at: 0,
+                    kind: Kind::Unsaid,
+                    content: None,
+                }
+            }
+        }
+
+        pub struct EntryBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+            fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+        }
+        impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> EntryBuilder<'a, 'b, A> {
+            #[inline]
+            pub fn add_seq(&mut self, seq: u64) {
+                self.fbb_.push_slot::<u64>(Entry::VT_SEQ, seq, 0);
+            }
+            #[inline]
+            pub fn add_sender(&mut self, sender: &Id) {
+                self.fbb_.push_slot_always::<&Id>(Entry::VT_SENDER, sender);
+            }
+            #[inline]
+            pub fn add_device(&mut self, device: &Id) {
+                self.fbb_.push_slot_always::<&Id>(Entry::VT_DEVICE, device);
+            }
+            #[inline]
+            pub fn add_client_msg_id(&mut self, client_msg_id: &Id) {
+                self.fbb_.push_slot_always::<&Id>(Entry::VT_CLIENT_MSG_ID, client_msg_id);
+            }
+            #[inline]
+            pub fn add_at(&mut self, at: u64) {
+                self.fbb_.push_slot::<u64>(Entry::VT_AT, at, 0);
+            }
+            #[inline]
+            pub fn add_kind(&mut self, kind: Kind) {
+                self.fbb_.push_slot::<Kind>(Entry::VT_KIND, kind, Kind::Unsaid);
+            }
+            #[inline]
+            pub fn add_content(&mut self, content: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b, u8>>) {
+                self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Entry::VT_CONTENT, content);
+            }
+            #[inline]
+            pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> EntryBuilder<'a, 'b, A> {
+                let start = _fbb.start_table();
+                EntryBuilder { fbb_: _fbb, start_: start }
+            }
+            #[inline]
+            pub fn finish(self) -> ::flatbuffers::WIPOffset<Entry<'a>> {
+                let o = self.fbb_.end_table(self.start_);
+                self.fbb_.required(o, Entry::VT_SENDER, "sender");
+                self.fbb_.required(o, Entry::VT_DEVICE, "device");
+                self.fbb_.required(o, Entry::VT_CLIENT_MSG_ID, "client_msg_id");
+                ::flatbuffers::WIPOffset::new(o.value())
+            }
+        }
+
+        impl ::core::fmt::Debug for Entry<'_> {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                let mut ds = f.debug_struct("Entry");
+                ds.field("seq", &self.seq());
+                ds.field("sender", &self.sender());
+                ds.field("device", &self.device());
+                ds.field("client_msg_id", &self.client_msg_id());
+                ds.field("at", &self.at());
+                ds.field("kind", &self.kind());
+                ds.field("content", &self.content());
+                ds.finish()
+            }
+        }
+        pub enum CursorMovedOffset {}
+        #[derive(Copy, Clone, PartialEq)]
+
+        pub struct CursorMoved<'a> {
+            pub _tab: ::flatbuffers::Table<'a>,
+        }
+
+        impl<'a> ::flatbuffers::Follow<'a> for CursorMoved<'a> {
+            type Inner = CursorMoved<'a>;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+            }
+        }
+
+        impl<'a> CursorMoved<'a> {
+            pub const VT_MEMBER: ::flatbuffers::VOffsetT = 4;
+            pub const VT_DELIVERED: ::flatbuffers::VOffsetT = 6;
+            pub const VT_DELIVERED_AT: ::flatbuffers::VOffsetT = 8;
+            pub const VT_READ: ::flatbuffers::VOffsetT = 10;
+            pub const VT_READ_AT: ::flatbuffers::VOffsetT = 12;
+            pub const VT_WITHHELD: ::flatbuffers::VOffsetT = 14;
+
+            #[inline]
+            pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+                CursorMoved { _tab: table }
+            }
+            #[allow(unused_mut)]
+            pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+                _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+                args: &'args CursorMovedArgs<'args>,
+            ) -> ::flatbuffers::WIPOffset<CursorMoved<'bldr>> {
+                let mut builder = CursorMovedBuilder::new(_fbb);
+                builder.add_read_at(args.read_at);
+                builder.add_read(args.read);
+                builder.add_delivered_at(args.delivered_at);
+                builder.add_delivered(args.delivered);
+                if let Some(x) = args.withheld {
+                    builder.add_withheld(x);
+                }
+                if let Some(x) = args.member {
+                    builder.add_member(x);
+                }
+                builder.finish()
+            }
+
+            #[inline]
+            pub fn member(&self) -> &'a Id {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<Id>(CursorMoved::VT_MEMBER, None).unwrap() }
+            }
+            #[inline]
+            pub fn delivered(&self) -> u64 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u64>(CursorMoved::VT_DELIVERED, Some(0)).unwrap() }
+            }
+            #[inline]
+            pub fn delivered_at(&self) -> u64 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u64>(CursorMoved::VT_DELIVERED_AT, Some(0)).unwrap() }
+            }
+            #[inline]
+            pub fn read(&self) -> u64 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u64>(CursorMoved::VT_READ, Some(0)).unwrap() }
+            }
+            #[inline]
+            pub fn read_at(&self) -> u64 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u64>(CursorMoved::VT_READ_AT, Some(0)).unwrap() }
+            }
+            #[inline]
+            pub fn withheld(&self) -> Option<::flatbuffers::Vector<'a, SeqRange>> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, SeqRange>>>(
+                        CursorMoved::VT_WITHHELD,
+                        None,
+                    )
+                }
+            }
+        }
+
+        impl ::flatbuffers::Verifiable for CursorMoved<'_> {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                v.visit_table(pos)?
+                    .visit_field::<Id>("member", Self::VT_MEMBER, true)?
+                    .visit_field::<u64>("delivered", Self::VT_DELIVERED, false)?
+                    .visit_field::<u64>("delivered_at", Self::VT_DELIVERED_AT, false)?
+                    .visit_field::<u64>("read", Self::VT_READ, false)?
+                    .visit_field::<u64>("read_at", Self::VT_READ_AT, false)?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, SeqRange>>>(
+                        "withheld",
+                        Self::VT_WITHHELD,
+                        false,
+                    )?
+                    .finish();
+                Ok(())
+            }
+        }
+        pub struct CursorMovedArgs<'a> {
+            pub member: Option<&'a Id>,
+            pub delivered: u64,
+            pub delivered_at: u64,
+            pub read: u64,
+            pub read_at: u64,
+            pub withheld: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, SeqRange>>>,
+        }
+        impl<'a> Default for CursorMovedArgs<'a> {
+            #[inline]
+            fn default() -> Self {
+                CursorMovedArgs {
+                    member: None, // required field
+                    delivered: 0,
+                    delivered_at: 0,
+                    read: 0,
+                    read_at: 0,
+                    withheld: None,
+                }
+            }
+        }
+
+        pub struct CursorMovedBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+            fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+        }
+        impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> CursorMovedBuilder<'a, 'b, A> {
+            #[inline]
+            pub fn add_member(&mut self, member: &Id) {
+                self.fbb_.push_slot_always::<&Id>(CursorMoved::VT_MEMBER, member);
+            }
+            #[inline]
+            pub fn add_delivered(&mut self, delivered: u64) {
+                self.fbb_.push_slot::<u64>(CursorMoved::VT_DELIVERED, delivered, 0);
+            }
+            #[inline]
+            pub fn add_delivered_at(&mut self, delivered_at: u64) {
+                self.fbb_.push_slot::<u64>(CursorMoved::VT_DELIVERED_AT, delivered_at, 0);
+            }
+            #[inline]
+            pub fn add_read(&mut self, read: u64) {
+                self.fbb_.push_slot::<u64>(CursorMoved::VT_READ, read, 0);
+            }
+            #[inline]
+            pub fn add_read_at(&mut self, read_at: u64) {
+                self.fbb_.push_slot::<u64>(CursorMoved::VT_READ_AT, read_at, 0);
+            }
+            #[inline]
+            pub fn add_withheld(
+                &mut self,
+                withheld: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b, SeqRange>>,
+            ) {
+                self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(CursorMoved::VT_WITHHELD, withheld);
+            }
+            #[inline]
+            pub fn new(
+                _fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            ) -> CursorMovedBuilder<'a, 'b, A> {
+                let start = _fbb.start_table();
+                CursorMovedBuilder { fbb_: _fbb, start_: start }
+            }
+            #[inline]
+            pub fn finish(self) -> ::flatbuffers::WIPOffset<CursorMoved<'a>> {
+                let o = self.fbb_.end_table(self.start_);
+                self.fbb_.required(o, CursorMoved::VT_MEMBER, "member");
+                ::flatbuffers::WIPOffset::new(o.value())
+            }
+        }
+
+        impl ::core::fmt::Debug for CursorMoved<'_> {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                let mut ds = f.debug_struct("CursorMoved");
+                ds.field("member", &self.member());
+                ds.field("delivered", &self.delivered());
+                ds.field("delivered_at", &self.delivered_at());
+                ds.field("read", &self.read());
+                ds.field("read_at", &self.read_at());
+                ds.field("withheld", &self.withheld());
+                ds.finish()
+            }
+        }
+        pub enum RegisterOffset {}
+        #[derive(Copy, Clone, PartialEq)]
+
+        pub struct Register<'a> {
+            pub _tab: ::flatbuffers::Table<'a>,
+        }
+
+        impl<'a> ::flatbuffers::Follow<'a> for Register<'a> {
+            type Inner = Register<'a>;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+            }
+        }
+
+        impl<'a> Register<'a> {
+            pub const VT_PHONE: ::flatbuffers::VOffsetT = 4;
+            pub const VT_NAME: ::flatbuffers::VOffsetT = 6;
+            pub const VT_INSTALL: ::flatbuffers::VOffsetT = 8;
+            pub const VT_REQUEST: ::flatbuffers::VOffsetT = 10;
+
+            #[inline]
+            pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+                Register { _tab: table }
+            }
+            #[allow(unused_mut)]
+            pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+                _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+                args: &'args RegisterArgs<'args>,
+            ) -> ::flatbuffers::WIPOffset<Register<'bldr>> {
+                let mut builder = RegisterBuilder::new(_fbb);
+                if let Some(x) = args.request {
+                    builder.add_request(x);
+                }
+                if let Some(x) = args.install {
+                    builder.add_install(x);
+                }
+                if let Some(x) = args.name {
+                    builder.add_name(x);
+                }
+                if let Some(x) = args.phone {
+                    builder.add_phone(x);
+                }
+                builder.finish()
+            }
+
+            #[inline]
+            pub fn phone(&self) -> &'a str {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab.get::<::flatbuffers::ForwardsUOffset<&str>>(Register::VT_PHONE, None).unwrap()
+                }
+            }
+            #[inline]
+            pub fn name(&self) -> &'a str {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab.get::<::flatbuffers::ForwardsUOffset<&str>>(Register::VT_NAME, None).unwrap()
+                }
+            }
+            #[inline]
+            pub fn install(&self) -> &'a Id {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<Id>(Register::VT_INSTALL, None).unwrap() }
+            }
+            #[inline]
+            pub fn request(&self) -> &'a Id {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<Id>(Register::VT_REQUEST, None).unwrap() }
+            }
+        }
+
+        impl ::flatbuffers::Verifiable for Register<'_> {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                v.visit_table(pos)?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("phone", Self::VT_PHONE, true)?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("name", Self::VT_NAME, true)?
+                    .visit_field::<Id>("install", Self::VT_INSTALL, true)?
+                    .visit_field::<Id>("request", Self::VT_REQUEST, true)?
+                    .finish();
+                Ok(())
+            }
+        }
+        pub struct RegisterArgs<'a> {
+            pub phone: Option<::flatbuffers::WIPOffset<&'a str>>,
+            pub name: Option<::flatbuffers::WIPOffset<&'a str>>,
+            pub install: Option<&'a Id>,
+            pub request: Option<&'a Id>,
+        }
+        impl<'a> Default for RegisterArgs<'a> {
+            #[inline]
+            fn default() -> Self {
+                RegisterArgs {
+                    phone: None,   // required field
+                    name: None,    // required field
+                    install: None, // required field
+                    request: None, // required field
+                }
+            }
+        }
+
+        pub struct RegisterBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+            fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+        }
+        impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> RegisterBuilder<'a, 'b, A> {
+            #[inline]
+            pub fn add_phone(&mut self, phone: ::flatbuffers::WIPOffset<&'b str>) {
+                self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Register::VT_PHONE, phone);
+            }
+            #[inline]
+            pub fn add_name(&mut self, name: ::flatbuffers::WIPOffset<&'b str>) {
+                self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Register::VT_NAME, name);
+            }
+            #[inline]
+            pub fn add_install(&mut self, install: &Id) {
+                self.fbb_.push_slot_always::<&Id>(Register::VT_INSTALL, install);
+            }
+            #[inline]
+            pub fn add_request(&mut self, request: &Id) {
+                self.fbb_.push_slot_always::<&Id>(Register::VT_REQUEST, request);
+            }
+            #[inline]
+            pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> RegisterBuilder<'a, 'b, A> {
+                let start = _fbb.start_table();
+                RegisterBuilder { fbb_: _fbb, start_: start }
+            }
+            #[inline]
+            pub fn finish(self) -> ::flatbuffers::WIPOffset<Register<'a>> {
+                let o = self.fbb_.end_table(self.start_);
+                self.fbb_.required(o, Register::VT_PHONE, "phone");
+                self.fbb_.required(o, Register::VT_NAME, "name");
+                self.fbb_.required(o, Register::VT_INSTALL, "install");
+                self.fbb_.required(o, Register::VT_REQUEST, "request");
+                ::flatbuffers::WIPOffset::new(o.value())
+            }
+        }
+
+        impl ::core::fmt::Debug for Register<'_> {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                let mut ds = f.debug_struct("Register");
+                ds.field("phone", &self.phone());
+                ds.field("name", &self.name());
+                ds.field("install", &self.install());
+                ds.field("request", &self.request());
+                ds.finish()
+            }
+        }
+        pub enum RegisteredOffset {}
+        #[derive(Copy, Clone, PartialEq)]
+
+        pub struct Registered<'a> {
+            pub _tab: ::flatbuffers::Table<'a>,
+        }
+
+        impl<'a> ::flatbuffers::Follow<'a> for Registered<'a> {
+            type Inner = Registered<'a>;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+            }
+        }
+
+        impl<'a> Registered<'a> {
+            pub const VT_REGISTRATION: ::flatbuffers::VOffsetT = 4;
+            pub const VT_OTP_SENT: ::flatbuffers::VOffsetT = 6;
+            pub const VT_EXPIRES_IN_S: ::flatbuffers::VOffsetT = 8;
+
+            #[inline]
+            pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+                Registered { _tab: table }
+            }
+            #[allow(unused_mut)]
+            pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+                _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+                args: &'args RegisteredArgs<'args>,
+            ) -> ::flatbuffers::WIPOffset<Registered<'bldr>> {
+                let mut builder = RegisteredBuilder::new(_fbb);
+                builder.add_expires_in_s(args.expires_in_s);
+                if let Some(x) = args.registration {
+                    builder.add_registration(x);
+                }
+                builder.add_otp_sent(args.otp_sent);
+                builder.finish()
+            }
+
+            #[inline]
+            pub fn registration(&self) -> &'a Id {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<Id>(Registered::VT_REGISTRATION, None).unwrap() }
+            }
+            #[inline]
+            pub fn otp_sent(&self) -> bool {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<bool>(Registered::VT_OTP_SENT, Some(false)).unwrap() }
+            }
+            #[inline]
+            pub fn expires_in_s(&self) -> u32 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u32>(Registered::VT_EXPIRES_IN_S, Some(0)).unwrap() }
+            }
+        }
+
+        impl ::flatbuffers::Verifiable for Registered<'_> {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                v.visit_table(pos)?
+                    .visit_field::<Id>("registration", Self::VT_REGISTRATION, true)?
+                    .visit_field::<bool>("otp_sent", Self::VT_OTP_SENT, false)?
+                    .visit_field::<u32>("expires_in_s", Self::VT_EXPIRES_IN_S, false)?
+                    .finish();
+                Ok(())
+            }
+        }
+        pub struct RegisteredArgs<'a> {
+            pub registration: Option<&'a Id>,
+            pub otp_sent: bool,
+            pub expires_in_s: u32,
+        }
+        impl<'a> Default for RegisteredArgs<'a> {
+            #[inline]
+            fn default() -> Self {
+                RegisteredArgs {
+                    registration: None, // required field
+                    otp_sent: false,
+                    expires_in_s: 0,
+                }
+            }
+        }
+
+        pub struct RegisteredBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+            fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+        }
+        impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> RegisteredBuilder<'a, 'b, A> {
+            #[inline]
+            pub fn add_registration(&mut self, registration: &Id) {
+                self.fbb_.push_slot_always::<&Id>(Registered::VT_REGISTRATION, registration);
+            }
+            #[inline]
+            pub fn add_otp_sent(&mut self, otp_sent: bool) {
+                self.fbb_.push_slot::<bool>(Registered::VT_OTP_SENT, otp_sent, false);
+            }
+            #[inline]
+            pub fn add_expires_in_s(&mut self, expires_in_s: u32) {
+                self.fbb_.push_slot::<u32>(Registered::VT_EXPIRES_IN_S, expires_in_s, 0);
+            }
+            #[inline]
+            pub fn new(
+                _fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            ) -> RegisteredBuilder<'a, 'b, A> {
+                let start = _fbb.start_table();
+                RegisteredBuilder { fbb_: _fbb, start_: start }
+            }
+            #[inline]
+            pub fn finish(self) -> ::flatbuffers::WIPOffset<Registered<'a>> {
+                let o = self.fbb_.end_table(self.start_);
+                self.fbb_.required(o, Registered::VT_REGISTRATION, "registration");
+                ::flatbuffers::WIPOffset::new(o.value())
+            }
+        }
+
+        impl ::core::fmt::Debug for Registered<'_> {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                let mut ds = f.debug_struct("Registered");
+                ds.field("registration", &self.registration());
+                ds.field("otp_sent", &self.otp_sent());
+                ds.field("expires_in_s", &self.expires_in_s());
+                ds.finish()
+            }
+        }
+        pub enum VerifyOtpOffset {}
+        #[derive(Copy, Clone, PartialEq)]
+
+        pub struct VerifyOtp<'a> {
+            pub _tab: ::flatbuffers::Table<'a>,
+        }
+
+        impl<'a> ::flatbuffers::Follow<'a> for VerifyOtp<'a> {
+            type Inner = VerifyOtp<'a>;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+            }
+        }
+
+        impl<'a> VerifyOtp<'a> {
+            pub const VT_REGISTRATION: ::flatbuffers::VOffsetT = 4;
+            pub const VT_OTP: ::flatbuffers::VOffsetT = 6;
+            pub const VT_DEVICE_KEY: ::flatbuffers::VOffsetT = 8;
+            pub const VT_DEVICE_NAME: ::flatbuffers::VOffsetT = 10;
+            pub const VT_PROOF: ::flatbuffers::VOffsetT = 12;
+
+            #[inline]
+            pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+                VerifyOtp { _tab: table }
+            }
+            #[allow(unused_mut)]
+            pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+                _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+                args: &'args VerifyOtpArgs<'args>,
+            ) -> ::flatbuffers::WIPOffset<VerifyOtp<'bldr>> {
+                let mut builder = VerifyOtpBuilder::new(_fbb);
+                if let Some(x) = args.proof {
+                    builder.add_proof(x);
+                }
+                if let Some(x) = args.device_name {
+                    builder.add_device_name(x);
+                }
+                if let Some(x) = args.device_key {
+                    builder.add_device_key(x);
+                }
+                if let Some(x) = args.otp {
+                    builder.add_otp(x);
+                }
+                if let Some(x) = args.registration {
+                    builder.add_registration(x);
+                }
+                builder.finish()
+            }
+
+            #[inline]
+            pub fn registration(&self) -> &'a Id {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<Id>(VerifyOtp::VT_REGISTRATION, None).unwrap() }
+            }
+            #[inline]
+            pub fn otp(&self) -> &'a str {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab.get::<::flatbuffers::ForwardsUOffset<&str>>(VerifyOtp::VT_OTP, None).unwrap()
+                }
+            }
+            #[inline]
+            pub fn device_key(&self) -> ::flatbuffers::Vector<'a, u8> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, u8>>>(
+                            VerifyOtp::VT_DEVICE_KEY,
+                            None,
+                        )
+                        .unwrap()
+                }
+            }
+            #[inline]
+            pub fn device_name(&self) -> Option<&'a str> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab.get::<::flatbuffers::ForwardsUOffset<&str>>(VerifyOtp::VT_DEVICE_NAME, None)
+                }
+            }
+            #[inline]
+            pub fn proof(&self) -> ::flatbuffers::Vector<'a, u8> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, u8>>>(
+                            VerifyOtp::VT_PROOF,
+                            None,
+                        )
+                        .unwrap()
+                }
+            }
+        }
+
+        impl ::flatbuffers::Verifiable for VerifyOtp<'_> {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                v.visit_table(pos)?
+                    .visit_field::<Id>("registration", Self::VT_REGISTRATION, true)?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("otp", Self::VT_OTP, true)?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u8>>>(
+                        "device_key",
+                        Self::VT_DEVICE_KEY,
+                        true,
+                    )?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<&str>>(
+                        "device_name",
+                        Self::VT_DEVICE_NAME,
+                        false,
+                    )?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u8>>>(
+                        "proof",
+                        Self::VT_PROOF,
+                        true,
+                    )?
+                    .finish();
+                Ok(())
+            }
+        }
+        pub struct VerifyOtpArgs<'a> {
+            pub registration: Option<&'a Id>,
+            pub otp: Option<::flatbuffers::WIPOffset<&'a str>>,
+            pub device_key: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u8>>>,
+            pub device_name: Option<::flatbuffers::WIPOffset<&'a str>>,
+            pub proof: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u8>>>,
+        }
+        impl<'a> Default for VerifyOtpArgs<'a> {
+            #[inline]
+            fn default() -> Self {
+                VerifyOtpArgs {
+                    registration: None, // required field
+                    otp: None,          // required field
+                    device_key: None,   // required field
+                    device_name: None,
+                    proof: None, // required field
+                }
+            }
+        }
+
+        pub struct VerifyOtpBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+            fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+        }
+        impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> VerifyOtpBuilder<'a, 'b, A> {
+            #[inline]
+            pub fn add_registration(&mut self, registration: &Id) {
+                self.fbb_.push_slot_always::<&Id>(VerifyOtp::VT_REGISTRATION, registration);
+            }
+            #[inline]
+            pub fn add_otp(&mut self, otp: ::flatbuffers::WIPOffset<&'b str>) {
+                self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(VerifyOtp::VT_OTP, otp);
+            }
+            #[inline]
+            pub fn add_device_key(
+                &mut self,
+                device_key: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b, u8>>,
+            ) {
+                self.fbb_
+                    .push_slot_always::<::flatbuffers::WIPOffset<_>>(VerifyOtp::VT_DEVICE_KEY, device_key);
+            }
+            #[inline]
+            pub fn add_device_name(&mut self, device_name: ::flatbuffers::WIPOffset<&'b str>) {
+                self.fbb_
+                    .push_slot_always::<::flatbuffers::WIPOffset<_>>(VerifyOtp::VT_DEVICE_NAME, device_name);
+            }
+            #[inline]
+            pub fn add_proof(&mut self, proof: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b, u8>>) {
+                self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(VerifyOtp::VT_PROOF, proof);
+            }
+            #[inline]
+            pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> VerifyOtpBuilder<'a, 'b, A> {
+                let start = _fbb.start_table();
+                VerifyOtpBuilder { fbb_: _fbb, start_: start }
+            }
+            #[inline]
+            pub fn finish(self) -> ::flatbuffers::WIPOffset<VerifyOtp<'a>> {
+                let o = self.fbb_.end_table(self.start_);
+                self.fbb_.required(o, VerifyOtp::VT_REGISTRATION, "registration");
+                self.fbb_.required(o, VerifyOtp::VT_OTP, "otp");
+                self.fbb_.required(o, VerifyOtp::VT_DEVICE_KEY, "device_key");
+                self.fbb_.required(o, VerifyOtp::VT_PROOF, "proof");
+                ::flatbuffers::WIPOffset::new(o.value())
+            }
+        }
+
+        impl ::core::fmt::Debug for VerifyOtp<'_> {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                let mut ds = f.debug_struct("VerifyOtp");
+                ds.field("registration", &self.registration());
+                ds.field("otp", &self.otp());
+                ds.field("device_key", &self.device_key());
+                ds.field("device_name", &self.device_name());
+                ds.field("proof", &self.proof());
+                ds.finish()
+            }
+        }
+        pub enum VerifiedOffset {}
+        #[derive(Copy, Clone, PartialEq)]
+
+        pub struct Verified<'a> {
+            pub _tab: ::flatbuffers::Table<'a>,
+        }
+
+        impl<'a> ::flatbuffers::Follow<'a> for Verified<'a> {
+            type Inner = Verified<'a>;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+            }
+        }
+
+        impl<'a> Verified<'a> {
+            pub const VT_ACCOUNT: ::flatbuffers::VOffsetT = 4;
+            pub const VT_DEVICE: ::flatbuffers::VOffsetT = 6;
+            pub const VT_NAME: ::flatbuffers::VOffsetT = 8;
+            pub const VT_PHONE: ::flatbuffers::VOffsetT = 10;
+            pub const VT_TOKENS: ::flatbuffers::VOffsetT = 12;
+
+            #[inline]
+            pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+                Verified { _tab: table }
+            }
+            #[allow(unused_mut)]
+            pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+                _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+                args: &'args VerifiedArgs<'args>,
+            ) -> ::flatbuffers::WIPOffset<Verified<'bldr>> {
+                let mut builder = VerifiedBuilder::new(_fbb);
+                if let Some(x) = args.tokens {
+                    builder.add_tokens(x);
+                }
+                if let Some(x) = args.phone {
+                    builder.add_phone(x);
+                }
+                if let Some(x) = args.name {
+                    builder.add_name(x);
+                }
+                if let Some(x) = args.device {
+                    builder.add_device(x);
+                }
+                if let Some(x) = args.account {
+                    builder.add_account(x);
+                }
+                builder.finish()
+            }
+
+            #[inline]
+            pub fn account(&self) -> &'a Id {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<Id>(Verified::VT_ACCOUNT, None).unwrap() }
+            }
+            #[inline]
+            pub fn device(&self) -> &'a Id {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<Id>(Verified::VT_DEVICE, None).unwrap() }
+            }
+            #[inline]
+            pub fn name(&self) -> &'a str {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab.get::<::flatbuffers::ForwardsUOffset<&str>>(Verified::VT_NAME, None).unwrap()
+                }
+            }
+            #[inline]
+            pub fn phone(&self) -> &'a str {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab.get::<::flatbuffers::ForwardsUOffset<&str>>(Verified::VT_PHONE, None).unwrap()
+                }
+            }
+            #[inline]
+            pub fn tokens(&self) -> Tokens<'a> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<::flatbuffers::ForwardsUOffset<Tokens>>(Verified::VT_TOKENS, None)
+                        .unwrap()
+                }
+            }
+        }
+
+        impl ::flatbuffers::Verifiable for Verified<'_> {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                v.visit_table(pos)?
+                    .visit_field::<Id>("account", Self::VT_ACCOUNT, true)?
+                    .visit_field::<Id>("device", Self::VT_DEVICE, true)?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("name", Self::VT_NAME, true)?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("phone", Self::VT_PHONE, true)?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<Tokens>>("tokens", Self::VT_TOKENS, true)?
+                    .finish();
+                Ok(())
+            }
+        }
+        pub struct VerifiedArgs<'a> {
+            pub account: Option<&'a Id>,
+            pub device: Option<&'a Id>,
+            pub name: Option<::flatbuffers::WIPOffset<&'a str>>,
+            pub phone: Option<::flatbuffers::WIPOffset<&'a str>>,
+            pub tokens: Option<::flatbuffers::WIPOffset<Tokens<'a>>>,
+        }
+        impl<'a> Default for VerifiedArgs<'a> {
+            #[inline]
+            fn default() -> Self {
+                VerifiedArgs {
+                    account: None, // required field
+                    device: None,  // required field
+                    name: None,    // required field
+                    phone: None,   // required field
+                    tokens: None,  // required field
+                }
+            }
+        }
+
+        pub struct VerifiedBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+            fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+        }
+        impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> VerifiedBuilder<'a, 'b, A> {
+            #[inline]
+            pub fn add_account(&mut self, account: &Id) {
+                self.fbb_.push_slot_always::<&Id>(Verified::VT_ACCOUNT, account);
+            }
+            #[inline]
+            pub fn add_device(&mut self, device: &Id) {
+                self.fbb_.push_slot_always::<&Id>(Verified::VT_DEVICE, device);
+            }
+            #[inline]
+            pub fn add_name(&mut self, name: ::flatbuffers::WIPOffset<&'b str>) {
+                self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Verified::VT_NAME, name);
+            }
+            #[inline]
+            pub fn add_phone(&mut self, phone: ::flatbuffers::WIPOffset<&'b str>) {
+                self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Verified::VT_PHONE, phone);
+            }
+            #[inline]
+            pub fn add_tokens(&mut self, tokens: ::flatbuffers::WIPOffset<Tokens<'b>>) {
+                self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<Tokens>>(Verified::VT_TOKENS, tokens);
+            }
+            #[inline]
+            pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> VerifiedBuilder<'a, 'b, A> {
+                let start = _fbb.start_table();
+                VerifiedBuilder { fbb_: _fbb, start_: start }
+            }
+            #[inline]
+            pub fn finish(self) -> ::flatbuffers::WIPOffset<Verified<'a>> {
+                let o = self.fbb_.end_table(self.start_);
+                self.fbb_.required(o, Verified::VT_ACCOUNT, "account");
+                self.fbb_.required(o, Verified::VT_DEVICE, "device");
+                self.fbb_.required(o, Verified::VT_NAME, "name");
+                self.fbb_.required(o, Verified::VT_PHONE, "phone");
+                self.fbb_.required(o, Verified::VT_TOKENS, "tokens");
+                ::flatbuffers::WIPOffset::new(o.value())
+            }
+        }
+
+        impl ::core::fmt::Debug for Verified<'_> {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                let mut ds = f.debug_struct("Verified");
+                ds.field("account", &self.account());
+                ds.field("device", &self.device());
+                ds.field("name", &self.name());
+                ds.field("phone", &self.phone());
+                ds.field("tokens", &self.tokens());
+                ds.finish()
+            }
+        }
+        pub enum TokensOffset {}
+        #[derive(Copy, Clone, PartialEq)]
+
+        pub struct Tokens<'a> {
+            pub _tab: ::flatbuffers::Table<'a>,
+        }
+
+        impl<'a> ::flatbuffers::Follow<'a> for Tokens<'a> {
+            type Inner = Tokens<'a>;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+            }
+        }
+
+        impl<'a> Tokens<'a> {
+            pub const VT_ACCESS: ::flatbuffers::VOffsetT = 4;
+            pub const VT_ACCESS_EXPIRES: ::flatbuffers::VOffsetT = 6;
+            pub const VT_REFRESH: ::flatbuffers::VOffsetT = 8;
+            pub const VT_REFRESH_EXPIRES: ::flatbuffers::VOffsetT = 10;
+
+            #[inline]
+            pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+                Tokens { _tab: table }
+            }
+            #[allow(unused_mut)]
+            pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+                _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+                args: &'args TokensArgs<'args>,
+            ) -> ::flatbuffers::WIPOffset<Tokens<'bldr>> {
+                let mut builder = TokensBuilder::new(_fbb);
+                builder.add_refresh_expires(args.refresh_expires);
+                builder.add_access_expires(args.access_expires);
+                if let Some(x) = args.refresh {
+                    builder.add_refresh(x);
+                }
+                if let Some(x) = args.access {
+                    builder.add_access(x);
+                }
+                builder.finish()
+            }
+
+            #[inline]
+            pub fn access(&self) -> &'a str {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab.get::<::flatbuffers::ForwardsUOffset<&str>>(Tokens::VT_ACCESS, None).unwrap()
+                }
+            }
+            #[inline]
+            pub fn access_expires(&self) -> u64 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u64>(Tokens::VT_ACCESS_EXPIRES, Some(0)).unwrap() }
+            }
+            #[inline]
+            pub fn refresh(&self) -> ::flatbuffers::Vector<'a, u8> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, u8>>>(
+                            Tokens::VT_REFRESH,
+                            None,
+                        )
+                        .unwrap()
+                }
+            }
+            #[inline]
+            pub fn refresh_expires(&self) -> u64 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u64>(Tokens::VT_REFRESH_EXPIRES, Some(0)).unwrap() }
+            }
+        }
+
+        impl ::flatbuffers::Verifiable for Tokens<'_> {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                v.visit_table(pos)?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("access", Self::VT_ACCESS, true)?
+                    .visit_field::<u64>("access_expires", Self::VT_ACCESS_EXPIRES, false)?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u8>>>(
+                        "refresh",
+                        Self::VT_REFRESH,
+                        true,
+                    )?
+                    .visit_field::<u64>("refresh_expires", Self::VT_REFRESH_EXPIRES, false)?
+                    .finish();
+                Ok(())
+            }
+        }
+        pub struct TokensArgs<'a> {
+            pub access: Option<::flatbuffers::WIPOffset<&'a str>>,
+            pub access_expires: u64,
+            pub refresh: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u8>>>,
+            pub refresh_expires: u64,
+        }
+        impl<'a> Default for TokensArgs<'a> {
+            #[inline]
+            fn default() -> Self {
+                TokensArgs {
+                    access: None, // required field
+                    access_expires: 0,
+                    refresh: None, // required field
+                    refresh_expires: 0,
+                }
+            }
+        }
+
+        pub struct TokensBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+            fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+        }
+        impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> TokensBuilder<'a, 'b, A> {
+            #[inline]
+            pub fn add_access(&mut self, access: ::flatbuffers::WIPOffset<&'b str>) {
+                self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Tokens::VT_ACCESS, access);
+            }
+            #[inline]
+            pub fn add_access_expires(&mut self, access_expires: u64) {
+                self.fbb_.push_slot::<u64>(Tokens::VT_ACCESS_EXPIRES, access_expires, 0);
+            }
+            #[inline]
+            pub fn add_refresh(&mut self, refresh: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b, u8>>) {
+                self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Tokens::VT_REFRESH, refresh);
+            }
+            #[inline]
+            pub fn add_refresh_expires(&mut self, refresh_expires: u64) {
+                self.fbb_.push_slot::<u64>(Tokens::VT_REFRESH_EXPIRES, refresh_expires, 0);
+            }
+            #[inline]
+            pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> TokensBuilder<'a, 'b, A> {
+                let start = _fbb.start_table();
+                TokensBuilder { fbb_: _fbb, start_: start }
+            }
+            #[inline]
+            pub fn finish(self) -> ::flatbuffers::WIPOffset<Tokens<'a>> {
+                let o = self.fbb_.end_table(self.start_);
+                self.fbb_.required(o, Tokens::VT_ACCESS, "access");
+                self.fbb_.required(o, Tokens::VT_REFRESH, "refresh");
+                ::flatbuffers::WIPOffset::new(o.value())
+            }
+        }
+
+        impl ::core::fmt::Debug for Tokens<'_> {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                let mut ds = f.debug_struct("Tokens");
+                ds.field("access", &self.access());
+                ds.field("access_expires", &self.access_expires());
+                ds.field("refresh", &self.refresh());
+                ds.field("refresh_expires", &self.refresh_expires());
+                ds.finish()
+            }
+        }
+        pub enum RefreshOffset {}
+        #[derive(Copy, Clone, PartialEq)]
+
+        pub struct Refresh<'a> {
+            pub _tab: ::flatbuffers::Table<'a>,
+        }
+
+        impl<'a> ::flatbuffers::Follow<'a> for Refresh<'a> {
+            type Inner = Refresh<'a>;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+            }
+        }
+
+        impl<'a> Refresh<'a> {
+            pub const VT_TOKEN: ::flatbuffers::VOffsetT = 4;
+            pub const VT_REQUEST: ::flatbuffers::VOffsetT = 6;
+            pub const VT_PROOF: ::flatbuffers::VOffsetT = 8;
+
+            #[inline]
+            pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+                Refresh { _tab: table }
+            }
+            #[allow(unused_mut)]
+            pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+                _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+                args: &'args RefreshArgs<'args>,
+            ) -> ::flatbuffers::WIPOffset<Refresh<'bldr>> {
+                let mut builder = RefreshBuilder::new(_fbb);
+                if let Some(x) = args.proof {
+                    builder.add_proof(x);
+                }
+                if let Some(x) = args.request {
+                    builder.add_request(x);
+                }
+                if let Some(x) = args.token {
+                    builder.add_token(x);
+                }
+                builder.finish()
+            }
+
+            #[inline]
+            pub fn token(&self) -> ::flatbuffers::Vector<'a, u8> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, u8>>>(
+                            Refresh::VT_TOKEN,
+                            None,
+                        )
+                        .unwrap()
+                }
+            }
+            #[inline]
+            pub fn request(&self) -> &'a Id {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<Id>(Refresh::VT_REQUEST, None).unwrap() }
+            }
+            #[inline]
+            pub fn proof(&self) -> ::flatbuffers::Vector<'a, u8> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, u8>>>(
+                            Refresh::VT_PROOF,
+                            None,
+                        )
+                        .unwrap()
+                }
+            }
+        }
+
+        impl ::flatbuffers::Verifiable for Refresh<'_> {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                v.visit_table(pos)?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u8>>>(
+                        "token",
+                        Self::VT_TOKEN,
+                        true,
+                    )?
+                    .visit_field::<Id>("request", Self::VT_REQUEST, true)?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u8>>>(
+                        "proof",
+                        Self::VT_PROOF,
+                        true,
+                    )?
+                    .finish();
+                Ok(())
+            }
+        }
+        pub struct RefreshArgs<'a> {
+            pub token: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u8>>>,
+            pub request: Option<&'a Id>,
+            pub proof: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u8>>>,
+        }
+        impl<'a> Default for RefreshArgs<'a> {
+            #[inline]
+            fn default() -> Self {
+                RefreshArgs {
+                    token: None,   // required field
+                    request: None, // required field
+                    proof: None,   // required field
+                }
+            }
+        }
+
+        pub struct RefreshBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+            fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+        }
+        impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> RefreshBuilder<'a, 'b, A> {
+            #[inline]
+            pub fn add_token(&mut self, token: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b, u8>>) {
+                self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Refresh::VT_TOKEN, token);
+            }
+            #[inline]
+            pub fn add_request(&mut self, request: &Id) {
+                self.fbb_.push_slot_always::<&Id>(Refresh::VT_REQUEST, request);
+            }
+            #[inline]
+            pub fn add_proof(&mut self, proof: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b, u8>>) {
+                self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Refresh::VT_PROOF, proof);
+            }
+            #[inline]
+            pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> RefreshBuilder<'a, 'b, A> {
+                let start = _fbb.start_table();
+                RefreshBuilder { fbb_: _fbb, start_: start }
+            }
+            #[inline]
+            pub fn finish(self) -> ::flatbuffers::WIPOffset<Refresh<'a>> {
+                let o = self.fbb_.end_table(self.start_);
+                self.fbb_.required(o, Refresh::VT_TOKEN, "token");
+                self.fbb_.required(o, Refresh::VT_REQUEST, "request");
+                self.fbb_.required(o, Refresh::VT_PROOF, "proof");
+                ::flatbuffers::WIPOffset::new(o.value())
+            }
+        }
+
+        impl ::core::fmt::Debug for Refresh<'_> {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                let mut ds = f.debug_struct("Refresh");
+                ds.field("token", &self.token());
+                ds.field("request", &self.request());
+                ds.field("proof", &self.proof());
+                ds.finish()
+            }
+        }
+        pub enum RefreshedOffset {}
+        #[derive(Copy, Clone, PartialEq)]
+
+        pub struct Refreshed<'a> {
+            pub _tab: ::flatbuffers::Table<'a>,
+        }
+
+        impl<'a> ::flatbuffers::Follow<'a> for Refreshed<'a> {
+            type Inner = Refreshed<'a>;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+            }
+        }
+
+        impl<'a> Refreshed<'a> {
+            pub const VT_TOKENS: ::flatbuffers::VOffsetT = 4;
+
+            #[inline]
+            pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+                Refreshed { _tab: table }
+            }
+            #[allow(unused_mut)]
+            pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+                _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+                args: &'args RefreshedArgs<'args>,
+            ) -> ::flatbuffers::WIPOffset<Refreshed<'bldr>> {
+                let mut builder = RefreshedBuilder::new(_fbb);
+                if let Some(x) = args.tokens {
+                    builder.add_tokens(x);
+                }
+                builder.finish()
+            }
+
+            #[inline]
+            pub fn tokens(&self) -> Tokens<'a> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<::flatbuffers::ForwardsUOffset<Tokens>>(Refreshed::VT_TOKENS, None)
+                        .unwrap()
+                }
+            }
+        }
+
+        impl ::flatbuffers::Verifiable for Refreshed<'_> {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                v.visit_table(pos)?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<Tokens>>("tokens", Self::VT_TOKENS, true)?
+                    .finish();
+                Ok(())
+            }
+        }
+        pub struct RefreshedArgs<'a> {
+            pub tokens: Option<::flatbuffers::WIPOffset<Tokens<'a>>>,
+        }
+        impl<'a> Default for RefreshedArgs<'a> {
+            #[inline]
+            fn default() -> Self {
+                RefreshedArgs {
       tokens: None, // required field
     }
-  }
-}
+            }
+        }
 
-pub struct VerifiedBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
-  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
-  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
-}
-impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> VerifiedBuilder<'a, 'b, A> {
-  #[inline]
-  pub fn add_account(&mut self, account: &Id) {
-    self.fbb_.push_slot_always::<&Id>(Verified::VT_ACCOUNT, account);
-  }
-  #[inline]
-  pub fn add_device(&mut self, device: &Id) {
-    self.fbb_.push_slot_always::<&Id>(Verified::VT_DEVICE, device);
-  }
-  #[inline]
-  pub fn add_name(&mut self, name: ::flatbuffers::WIPOffset<&'b  str>) {
-    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Verified::VT_NAME, name);
-  }
-  #[inline]
-  pub fn add_phone(&mut self, phone: ::flatbuffers::WIPOffset<&'b  str>) {
-    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Verified::VT_PHONE, phone);
-  }
-  #[inline]
-  pub fn add_tokens(&mut self, tokens: ::flatbuffers::WIPOffset<Tokens<'b >>) {
-    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<Tokens>>(Verified::VT_TOKENS, tokens);
-  }
-  #[inline]
-  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> VerifiedBuilder<'a, 'b, A> {
-    let start = _fbb.start_table();
-    VerifiedBuilder {
-      fbb_: _fbb,
-      start_: start,
-    }
-  }
-  #[inline]
-  pub fn finish(self) -> ::flatbuffers::WIPOffset<Verified<'a>> {
-    let o = self.fbb_.end_table(self.start_);
-    self.fbb_.required(o, Verified::VT_ACCOUNT,"account");
-    self.fbb_.required(o, Verified::VT_DEVICE,"device");
-    self.fbb_.required(o, Verified::VT_NAME,"name");
-    self.fbb_.required(o, Verified::VT_PHONE,"phone");
-    self.fbb_.required(o, Verified::VT_TOKENS,"tokens");
-    ::flatbuffers::WIPOffset::new(o.value())
-  }
-}
+        pub struct RefreshedBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+            fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+        }
+        impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> RefreshedBuilder<'a, 'b, A> {
+            #[inline]
+            pub fn add_tokens(&mut self, tokens: ::flatbuffers::WIPOffset<Tokens<'b>>) {
+                self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<Tokens>>(Refreshed::VT_TOKENS, tokens);
+            }
+            #[inline]
+            pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> RefreshedBuilder<'a, 'b, A> {
+                let start = _fbb.start_table();
+                RefreshedBuilder { fbb_: _fbb, start_: start }
+            }
+            #[inline]
+            pub fn finish(self) -> ::flatbuffers::WIPOffset<Refreshed<'a>> {
+                let o = self.fbb_.end_table(self.start_);
+                self.fbb_.required(o, Refreshed::VT_TOKENS, "tokens");
+                ::flatbuffers::WIPOffset::new(o.value())
+            }
+        }
 
-impl ::core::fmt::Debug for Verified<'_> {
-  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-    let mut ds = f.debug_struct("Verified");
-      ds.field("account", &self.account());
-      ds.field("device", &self.device());
-      ds.field("name", &self.name());
-      ds.field("phone", &self.phone());
-      ds.field("tokens", &self.tokens());
-      ds.finish()
-  }
-}
-pub enum TokensOffset {}
-#[derive(Copy, Clone, PartialEq)]
+        impl ::core::fmt::Debug for Refreshed<'_> {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                let mut ds = f.debug_struct("Refreshed");
+                ds.field("tokens", &self.tokens());
+                ds.finish()
+            }
+        }
+        pub enum LogoutOffset {}
+        #[derive(Copy, Clone, PartialEq)]
 
-pub struct Tokens<'a> {
-  pub _tab: ::flatbuffers::Table<'a>,
-}
+        pub struct Logout<'a> {
+            pub _tab: ::flatbuffers::Table<'a>,
+        }
 
-impl<'a> ::flatbuffers::Follow<'a> for Tokens<'a> {
-  type Inner = Tokens<'a>;
-  #[inline]
-  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
-    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
-  }
-}
+        impl<'a> ::flatbuffers::Follow<'a> for Logout<'a> {
+            type Inner = Logout<'a>;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+            }
+        }
 
-impl<'a> Tokens<'a> {
-  pub const VT_ACCESS: ::flatbuffers::VOffsetT = 4;
-  pub const VT_ACCESS_EXPIRES: ::flatbuffers::VOffsetT = 6;
-  pub const VT_REFRESH: ::flatbuffers::VOffsetT = 8;
-  pub const VT_REFRESH_EXPIRES: ::flatbuffers::VOffsetT = 10;
+        impl<'a> Logout<'a> {
+            #[inline]
+            pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+                Logout { _tab: table }
+            }
+            #[allow(unused_mut)]
+            pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+                _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+                _args: &'args LogoutArgs,
+            ) -> ::flatbuffers::WIPOffset<Logout<'bldr>> {
+                let mut builder = LogoutBuilder::new(_fbb);
+                builder.finish()
+            }
+        }
 
-  #[inline]
-  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
-    Tokens { _tab: table }
-  }
-  #[allow(unused_mut)]
-  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
-    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
-    args: &'args TokensArgs<'args>
-  ) -> ::flatbuffers::WIPOffset<Tokens<'bldr>> {
-    let mut builder = TokensBuilder::new(_fbb);
-    builder.add_refresh_expires(args.refresh_expires);
-    builder.add_access_expires(args.access_expires);
-    if let Some(x) = args.refresh { builder.add_refresh(x); }
-    if let Some(x) = args.access { builder.add_access(x); }
-    builder.finish()
-  }
+        impl ::flatbuffers::Verifiable for Logout<'_> {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                v.visit_table(pos)?.finish();
+                Ok(())
+            }
+        }
+        pub struct LogoutArgs {}
+        impl<'a> Default for LogoutArgs {
+            #[inline]
+            fn default() -> Self {
+                LogoutArgs {}
+            }
+        }
 
+        pub struct LogoutBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+            fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+        }
+        impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> LogoutBuilder<'a, 'b, A> {
+            #[inline]
+            pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> LogoutBuilder<'a, 'b, A> {
+                let start = _fbb.start_table();
+                LogoutBuilder { fbb_: _fbb, start_: start }
+            }
+            #[inline]
+            pub fn finish(self) -> ::flatbuffers::WIPOffset<Logout<'a>> {
+                let o = self.fbb_.end_table(self.start_);
+                ::flatbuffers::WIPOffset::new(o.value())
+            }
+        }
 
-  #[inline]
-  pub fn access(&self) -> &'a str {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<&str>>(Tokens::VT_ACCESS, None).unwrap()}
-  }
-  #[inline]
-  pub fn access_expires(&self) -> u64 {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<u64>(Tokens::VT_ACCESS_EXPIRES, Some(0)).unwrap()}
-  }
-  #[inline]
-  pub fn refresh(&self) -> ::flatbuffers::Vector<'a, u8> {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, u8>>>(Tokens::VT_REFRESH, None).unwrap()}
-  }
-  #[inline]
-  pub fn refresh_expires(&self) -> u64 {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<u64>(Tokens::VT_REFRESH_EXPIRES, Some(0)).unwrap()}
-  }
-}
+        impl ::core::fmt::Debug for Logout<'_> {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                let mut ds = f.debug_struct("Logout");
+                ds.finish()
+            }
+        }
+        pub enum ListDevicesOffset {}
+        #[derive(Copy, Clone, PartialEq)]
 
-impl ::flatbuffers::Verifiable for Tokens<'_> {
-  #[inline]
-  fn run_verifier(
-    v: &mut ::flatbuffers::Verifier, pos: usize
-  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
-    v.visit_table(pos)?
-     .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("access", Self::VT_ACCESS, true)?
-     .visit_field::<u64>("access_expires", Self::VT_ACCESS_EXPIRES, false)?
-     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u8>>>("refresh", Self::VT_REFRESH, true)?
-     .visit_field::<u64>("refresh_expires", Self::VT_REFRESH_EXPIRES, false)?
-     .finish();
-    Ok(())
-  }
-}
-pub struct TokensArgs<'a> {
-    pub access: Option<::flatbuffers::WIPOffset<&'a str>>,
-    pub access_expires: u64,
-    pub refresh: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u8>>>,
-    pub refresh_expires: u64,
-}
-impl<'a> Default for TokensArgs<'a> {
-  #[inline]
-  fn default() -> Self {
-    TokensArgs {
-      access: None, // required field
-      access_expires: 0,
-      refresh: None, // required field
-      refresh_expires: 0,
-    }
-  }
-}
+        pub struct ListDevices<'a> {
+            pub _tab: ::flatbuffers::Table<'a>,
+        }
 
-pub struct TokensBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
-  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
-  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
-}
-impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> TokensBuilder<'a, 'b, A> {
-  #[inline]
-  pub fn add_access(&mut self, access: ::flatbuffers::WIPOffset<&'b  str>) {
-    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Tokens::VT_ACCESS, access);
-  }
-  #[inline]
-  pub fn add_access_expires(&mut self, access_expires: u64) {
-    self.fbb_.push_slot::<u64>(Tokens::VT_ACCESS_EXPIRES, access_expires, 0);
-  }
-  #[inline]
-  pub fn add_refresh(&mut self, refresh: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b , u8>>) {
-    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Tokens::VT_REFRESH, refresh);
-  }
-  #[inline]
-  pub fn add_refresh_expires(&mut self, refresh_expires: u64) {
-    self.fbb_.push_slot::<u64>(Tokens::VT_REFRESH_EXPIRES, refresh_expires, 0);
-  }
-  #[inline]
-  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> TokensBuilder<'a, 'b, A> {
-    let start = _fbb.start_table();
-    TokensBuilder {
-      fbb_: _fbb,
-      start_: start,
-    }
-  }
-  #[inline]
-  pub fn finish(self) -> ::flatbuffers::WIPOffset<Tokens<'a>> {
-    let o = self.fbb_.end_table(self.start_);
-    self.fbb_.required(o, Tokens::VT_ACCESS,"access");
-    self.fbb_.required(o, Tokens::VT_REFRESH,"refresh");
-    ::flatbuffers::WIPOffset::new(o.value())
-  }
-}
+        impl<'a> ::flatbuffers::Follow<'a> for ListDevices<'a> {
+            type Inner = ListDevices<'a>;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+            }
+        }
 
-impl ::core::fmt::Debug for Tokens<'_> {
-  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-    let mut ds = f.debug_struct("Tokens");
-      ds.field("access", &self.access());
-      ds.field("access_expires", &self.access_expires());
-      ds.field("refresh", &self.refresh());
-      ds.field("refresh_expires", &self.refresh_expires());
-      ds.finish()
-  }
-}
-pub enum RefreshOffset {}
-#[derive(Copy, Clone, PartialEq)]
+        impl<'a> ListDevices<'a> {
+            #[inline]
+            pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+                ListDevices { _tab: table }
+            }
+            #[allow(unused_mut)]
+            pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+                _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+                _args: &'args ListDevicesArgs,
+            ) -> ::flatbuffers::WIPOffset<ListDevices<'bldr>> {
+                let mut builder = ListDevicesBuilder::new(_fbb);
+                builder.finish()
+            }
+        }
 
-pub struct Refresh<'a> {
-  pub _tab: ::flatbuffers::Table<'a>,
-}
+        impl ::flatbuffers::Verifiable for ListDevices<'_> {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                v.visit_table(pos)?.finish();
+                Ok(())
+            }
+        }
+        pub struct ListDevicesArgs {}
+        impl<'a> Default for ListDevicesArgs {
+            #[inline]
+            fn default() -> Self {
+                ListDevicesArgs {}
+            }
+        }
 
-impl<'a> ::flatbuffers::Follow<'a> for Refresh<'a> {
-  type Inner = Refresh<'a>;
-  #[inline]
-  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
-    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
-  }
-}
+        pub struct ListDevicesBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+            fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+        }
+        impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> ListDevicesBuilder<'a, 'b, A> {
+            #[inline]
+            pub fn new(
+                _fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            ) -> ListDevicesBuilder<'a, 'b, A> {
+                let start = _fbb.start_table();
+                ListDevicesBuilder { fbb_: _fbb, start_: start }
+            }
+            #[inline]
+            pub fn finish(self) -> ::flatbuffers::WIPOffset<ListDevices<'a>> {
+                let o = self.fbb_.end_table(self.start_);
+                ::flatbuffers::WIPOffset::new(o.value())
+            }
+        }
 
-impl<'a> Refresh<'a> {
-  pub const VT_TOKEN: ::flatbuffers::VOffsetT = 4;
-  pub const VT_REQUEST: ::flatbuffers::VOffsetT = 6;
-  pub const VT_PROOF: ::flatbuffers::VOffsetT = 8;
+        impl ::core::fmt::Debug for ListDevices<'_> {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                let mut ds = f.debug_struct("ListDevices");
+                ds.finish()
+            }
+        }
+        pub enum DevicesOffset {}
+        #[derive(Copy, Clone, PartialEq)]
 
-  #[inline]
-  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
-    Refresh { _tab: table }
-  }
-  #[allow(unused_mut)]
-  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
-    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
-    args: &'args RefreshArgs<'args>
-  ) -> ::flatbuffers::WIPOffset<Refresh<'bldr>> {
-    let mut builder = RefreshBuilder::new(_fbb);
-    if let Some(x) = args.proof { builder.add_proof(x); }
-    if let Some(x) = args.request { builder.add_request(x); }
-    if let Some(x) = args.token { builder.add_token(x); }
-    builder.finish()
-  }
+        pub struct Devices<'a> {
+            pub _tab: ::flatbuffers::Table<'a>,
+        }
 
+        impl<'a> ::flatbuffers::Follow<'a> for Devices<'a> {
+            type Inner = Devices<'a>;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+            }
+        }
 
-  #[inline]
-  pub fn token(&self) -> ::flatbuffers::Vector<'a, u8> {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, u8>>>(Refresh::VT_TOKEN, None).unwrap()}
-  }
-  #[inline]
-  pub fn request(&self) -> &'a Id {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<Id>(Refresh::VT_REQUEST, None).unwrap()}
-  }
-  #[inline]
-  pub fn proof(&self) -> ::flatbuffers::Vector<'a, u8> {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, u8>>>(Refresh::VT_PROOF, None).unwrap()}
-  }
-}
+        impl<'a> Devices<'a> {
+            pub const VT_DEVICES: ::flatbuffers::VOffsetT = 4;
 
-impl ::flatbuffers::Verifiable for Refresh<'_> {
-  #[inline]
-  fn run_verifier(
-    v: &mut ::flatbuffers::Verifier, pos: usize
-  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
-    v.visit_table(pos)?
-     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u8>>>("token", Self::VT_TOKEN, true)?
-     .visit_field::<Id>("request", Self::VT_REQUEST, true)?
-     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u8>>>("proof", Self::VT_PROOF, true)?
-     .finish();
-    Ok(())
-  }
-}
-pub struct RefreshArgs<'a> {
-    pub token: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u8>>>,
-    pub request: Option<&'a Id>,
-    pub proof: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u8>>>,
-}
-impl<'a> Default for RefreshArgs<'a> {
-  #[inline]
-  fn default() -> Self {
-    RefreshArgs {
-      token: None, // required field
-      request: None, // required field
-      proof: None, // required field
-    }
-  }
-}
+            #[inline]
+            pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+                Devices { _tab: table }
+            }
+            #[allow(unused_mut)]
+            pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+                _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+                args: &'args DevicesArgs<'args>,
+            ) -> ::flatbuffers::WIPOffset<Devices<'bldr>> {
+                let mut builder = DevicesBuilder::new(_fbb);
+                if let Some(x) = args.devices {
+                    builder.add_devices(x);
+                }
+                builder.finish()
+            }
 
-pub struct RefreshBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
-  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
-  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
-}
-impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> RefreshBuilder<'a, 'b, A> {
-  #[inline]
-  pub fn add_token(&mut self, token: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b , u8>>) {
-    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Refresh::VT_TOKEN, token);
-  }
-  #[inline]
-  pub fn add_request(&mut self, request: &Id) {
-    self.fbb_.push_slot_always::<&Id>(Refresh::VT_REQUEST, request);
-  }
-  #[inline]
-  pub fn add_proof(&mut self, proof: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b , u8>>) {
-    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Refresh::VT_PROOF, proof);
-  }
-  #[inline]
-  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> RefreshBuilder<'a, 'b, A> {
-    let start = _fbb.start_table();
-    RefreshBuilder {
-      fbb_: _fbb,
-      start_: start,
-    }
-  }
-  #[inline]
-  pub fn finish(self) -> ::flatbuffers::WIPOffset<Refresh<'a>> {
-    let o = self.fbb_.end_table(self.start_);
-    self.fbb_.required(o, Refresh::VT_TOKEN,"token");
-    self.fbb_.required(o, Refresh::VT_REQUEST,"request");
-    self.fbb_.required(o, Refresh::VT_PROOF,"proof");
-    ::flatbuffers::WIPOffset::new(o.value())
-  }
-}
+            #[inline]
+            pub fn devices(&self) -> ::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<Device<'a>>> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<::flatbuffers::ForwardsUOffset<
+                            ::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<Device>>,
+                        >>(Devices::VT_DEVICES, None)
+                        .unwrap()
+                }
+            }
+        }
 
-impl ::core::fmt::Debug for Refresh<'_> {
-  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-    let mut ds = f.debug_struct("Refresh");
-      ds.field("token", &self.token());
-      ds.field("request", &self.request());
-      ds.field("proof", &self.proof());
-      ds.finish()
-  }
-}
-pub enum RefreshedOffset {}
-#[derive(Copy, Clone, PartialEq)]
-
-pub struct Refreshed<'a> {
-  pub _tab: ::flatbuffers::Table<'a>,
-}
-
-impl<'a> ::flatbuffers::Follow<'a> for Refreshed<'a> {
-  type Inner = Refreshed<'a>;
-  #[inline]
-  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
-    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
-  }
-}
-
-impl<'a> Refreshed<'a> {
-  pub const VT_TOKENS: ::flatbuffers::VOffsetT = 4;
-
-  #[inline]
-  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
-    Refreshed { _tab: table }
-  }
-  #[allow(unused_mut)]
-  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
-    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
-    args: &'args RefreshedArgs<'args>
-  ) -> ::flatbuffers::WIPOffset<Refreshed<'bldr>> {
-    let mut builder = RefreshedBuilder::new(_fbb);
-    if let Some(x) = args.tokens { builder.add_tokens(x); }
-    builder.finish()
-  }
-
-
-  #[inline]
-  pub fn tokens(&self) -> Tokens<'a> {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<Tokens>>(Refreshed::VT_TOKENS, None).unwrap()}
-  }
-}
-
-impl ::flatbuffers::Verifiable for Refreshed<'_> {
-  #[inline]
-  fn run_verifier(
-    v: &mut ::flatbuffers::Verifier, pos: usize
-  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
-    v.visit_table(pos)?
-     .visit_field::<::flatbuffers::ForwardsUOffset<Tokens>>("tokens", Self::VT_TOKENS, true)?
-     .finish();
-    Ok(())
-  }
-}
-pub struct RefreshedArgs<'a> {
-    pub tokens: Option<::flatbuffers::WIPOffset<Tokens<'a>>>,
-}
-impl<'a> Default for RefreshedArgs<'a> {
-  #[inline]
-  fn default() -> Self {
-    RefreshedArgs {
-      tokens: None, // required field
-    }
-  }
-}
-
-pub struct RefreshedBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
-  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
-  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
-}
-impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> RefreshedBuilder<'a, 'b, A> {
-  #[inline]
-  pub fn add_tokens(&mut self, tokens: ::flatbuffers::WIPOffset<Tokens<'b >>) {
-    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<Tokens>>(Refreshed::VT_TOKENS, tokens);
-  }
-  #[inline]
-  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> RefreshedBuilder<'a, 'b, A> {
-    let start = _fbb.start_table();
-    RefreshedBuilder {
-      fbb_: _fbb,
-      start_: start,
-    }
-  }
-  #[inline]
-  pub fn finish(self) -> ::flatbuffers::WIPOffset<Refreshed<'a>> {
-    let o = self.fbb_.end_table(self.start_);
-    self.fbb_.required(o, Refreshed::VT_TOKENS,"tokens");
-    ::flatbuffers::WIPOffset::new(o.value())
-  }
-}
-
-impl ::core::fmt::Debug for Refreshed<'_> {
-  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-    let mut ds = f.debug_struct("Refreshed");
-      ds.field("tokens", &self.tokens());
-      ds.finish()
-  }
-}
-pub enum LogoutOffset {}
-#[derive(Copy, Clone, PartialEq)]
-
-pub struct Logout<'a> {
-  pub _tab: ::flatbuffers::Table<'a>,
-}
-
-impl<'a> ::flatbuffers::Follow<'a> for Logout<'a> {
-  type Inner = Logout<'a>;
-  #[inline]
-  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
-    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
-  }
-}
-
-impl<'a> Logout<'a> {
-
-  #[inline]
-  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
-    Logout { _tab: table }
-  }
-  #[allow(unused_mut)]
-  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
-    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
-    _args: &'args LogoutArgs
-  ) -> ::flatbuffers::WIPOffset<Logout<'bldr>> {
-    let mut builder = LogoutBuilder::new(_fbb);
-    builder.finish()
-  }
-
-}
-
-impl ::flatbuffers::Verifiable for Logout<'_> {
-  #[inline]
-  fn run_verifier(
-    v: &mut ::flatbuffers::Verifier, pos: usize
-  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
-    v.visit_table(pos)?
-     .finish();
-    Ok(())
-  }
-}
-pub struct LogoutArgs {
-}
-impl<'a> Default for LogoutArgs {
-  #[inline]
-  fn default() -> Self {
-    LogoutArgs {
-    }
-  }
-}
-
-pub struct LogoutBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
-  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
-  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
-}
-impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> LogoutBuilder<'a, 'b, A> {
-  #[inline]
-  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> LogoutBuilder<'a, 'b, A> {
-    let start = _fbb.start_table();
-    LogoutBuilder {
-      fbb_: _fbb,
-      start_: start,
-    }
-  }
-  #[inline]
-  pub fn finish(self) -> ::flatbuffers::WIPOffset<Logout<'a>> {
-    let o = self.fbb_.end_table(self.start_);
-    ::flatbuffers::WIPOffset::new(o.value())
-  }
-}
-
-impl ::core::fmt::Debug for Logout<'_> {
-  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-    let mut ds = f.debug_struct("Logout");
-      ds.finish()
-  }
-}
-pub enum ListDevicesOffset {}
-#[derive(Copy, Clone, PartialEq)]
-
-pub struct ListDevices<'a> {
-  pub _tab: ::flatbuffers::Table<'a>,
-}
-
-impl<'a> ::flatbuffers::Follow<'a> for ListDevices<'a> {
-  type Inner = ListDevices<'a>;
-  #[inline]
-  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
-    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
-  }
-}
-
-impl<'a> ListDevices<'a> {
-
-  #[inline]
-  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
-    ListDevices { _tab: table }
-  }
-  #[allow(unused_mut)]
-  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
-    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
-    _args: &'args ListDevicesArgs
-  ) -> ::flatbuffers::WIPOffset<ListDevices<'bldr>> {
-    let mut builder = ListDevicesBuilder::new(_fbb);
-    builder.finish()
-  }
-
-}
-
-impl ::flatbuffers::Verifiable for ListDevices<'_> {
-  #[inline]
-  fn run_verifier(
-    v: &mut ::flatbuffers::Verifier, pos: usize
-  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
-    v.visit_table(pos)?
-     .finish();
-    Ok(())
-  }
-}
-pub struct ListDevicesArgs {
-}
-impl<'a> Default for ListDevicesArgs {
-  #[inline]
-  fn default() -> Self {
-    ListDevicesArgs {
-    }
-  }
-}
-
-pub struct ListDevicesBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
-  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
-  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
-}
-impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> ListDevicesBuilder<'a, 'b, A> {
-  #[inline]
-  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> ListDevicesBuilder<'a, 'b, A> {
-    let start = _fbb.start_table();
-    ListDevicesBuilder {
-      fbb_: _fbb,
-      start_: start,
-    }
-  }
-  #[inline]
-  pub fn finish(self) -> ::flatbuffers::WIPOffset<ListDevices<'a>> {
-    let o = self.fbb_.end_table(self.start_);
-    ::flatbuffers::WIPOffset::new(o.value())
-  }
-}
-
-impl ::core::fmt::Debug for ListDevices<'_> {
-  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-    let mut ds = f.debug_struct("ListDevices");
-      ds.finish()
-  }
-}
-pub enum DevicesOffset {}
-#[derive(Copy, Clone, PartialEq)]
-
-pub struct Devices<'a> {
-  pub _tab: ::flatbuffers::Table<'a>,
-}
-
-impl<'a> ::flatbuffers::Follow<'a> for Devices<'a> {
-  type Inner = Devices<'a>;
-  #[inline]
-  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
-    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
-  }
-}
-
-impl<'a> Devices<'a> {
-  pub const VT_DEVICES: ::flatbuffers::VOffsetT = 4;
-
-  #[inline]
-  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
-    Devices { _tab: table }
-  }
-  #[allow(unused_mut)]
-  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
-    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
-    args: &'args DevicesArgs<'args>
-  ) -> ::flatbuffers::WIPOffset<Devices<'bldr>> {
-    let mut builder = DevicesBuilder::new(_fbb);
-    if let Some(x) = args.devices { builder.add_devices(x); }
-    builder.finish()
-  }
-
-
-  #[inline]
-  pub fn devices(&self) -> ::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<Device<'a>>> {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<Device>>>>(Devices::VT_DEVICES, None).unwrap()}
-  }
-}
-
-impl ::flatbuffers::Verifiable for Devices<'_> {
-  #[inline]
-  fn run_verifier(
-    v: &mut ::flatbuffers::Verifier, pos: usize
-  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
-    v.visit_table(pos)?
-     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, ::flatbuffers::ForwardsUOffset<Device>>>>("devices", Self::VT_DEVICES, true)?
-     .finish();
-    Ok(())
-  }
-}
-pub struct DevicesArgs<'a> {
-    pub devices: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<Device<'a>>>>>,
-}
-impl<'a> Default for DevicesArgs<'a> {
-  #[inline]
-  fn default() -> Self {
-    DevicesArgs {
+        impl ::flatbuffers::Verifiable for Devices<'_> {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                v.visit_table(pos)?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<
+                        ::flatbuffers::Vector<'_, ::flatbuffers::ForwardsUOffset<Device>>,
+                    >>("devices", Self::VT_DEVICES, true)?
+                    .finish();
+                Ok(())
+            }
+        }
+        pub struct DevicesArgs<'a> {
+            pub devices: Option<
+                ::flatbuffers::WIPOffset<
+                    ::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<Device<'a>>>,
+                >,
+            >,
+        }
+        impl<'a> Default for DevicesArgs<'a> {
+            #[inline]
+            fn default() -> Self {
+                DevicesArgs {
       devices: None, // required field
     }
-  }
-}
+            }
+        }
 
-pub struct DevicesBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
-  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
-  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
-}
-impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> DevicesBuilder<'a, 'b, A> {
-  #[inline]
-  pub fn add_devices(&mut self, devices: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b , ::flatbuffers::ForwardsUOffset<Device<'b >>>>) {
-    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Devices::VT_DEVICES, devices);
-  }
-  #[inline]
-  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> DevicesBuilder<'a, 'b, A> {
-    let start = _fbb.start_table();
-    DevicesBuilder {
-      fbb_: _fbb,
-      start_: start,
-    }
-  }
-  #[inline]
-  pub fn finish(self) -> ::flatbuffers::WIPOffset<Devices<'a>> {
-    let o = self.fbb_.end_table(self.start_);
-    self.fbb_.required(o, Devices::VT_DEVICES,"devices");
-    ::flatbuffers::WIPOffset::new(o.value())
-  }
-}
+        pub struct DevicesBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+            fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+        }
+        impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> DevicesBuilder<'a, 'b, A> {
+            #[inline]
+            pub fn add_devices(
+                &mut self,
+                devices: ::flatbuffers::WIPOffset<
+                    ::flatbuffers::Vector<'b, ::flatbuffers::ForwardsUOffset<Device<'b>>>,
+                >,
+            ) {
+                self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Devices::VT_DEVICES, devices);
+            }
+            #[inline]
+            pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> DevicesBuilder<'a, 'b, A> {
+                let start = _fbb.start_table();
+                DevicesBuilder { fbb_: _fbb, start_: start }
+            }
+            #[inline]
+            pub fn finish(self) -> ::flatbuffers::WIPOffset<Devices<'a>> {
+                let o = self.fbb_.end_table(self.start_);
+                self.fbb_.required(o, Devices::VT_DEVICES, "devices");
+                ::flatbuffers::WIPOffset::new(o.value())
+            }
+        }
 
-impl ::core::fmt::Debug for Devices<'_> {
-  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-    let mut ds = f.debug_struct("Devices");
-      ds.field("devices", &self.devices());
-      ds.finish()
-  }
-}
-pub enum DeviceOffset {}
-#[derive(Copy, Clone, PartialEq)]
+        impl ::core::fmt::Debug for Devices<'_> {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                let mut ds = f.debug_struct("Devices");
+                ds.field("devices", &self.devices());
+                ds.finish()
+            }
+        }
+        pub enum DeviceOffset {}
+        #[derive(Copy, Clone, PartialEq)]
 
-pub struct Device<'a> {
-  pub _tab: ::flatbuffers::Table<'a>,
-}
+        pub struct Device<'a> {
+            pub _tab: ::flatbuffers::Table<'a>,
+        }
 
-impl<'a> ::flatbuffers::Follow<'a> for Device<'a> {
-  type Inner = Device<'a>;
-  #[inline]
-  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
-    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
-  }
-}
+        impl<'a> ::flatbuffers::Follow<'a> for Device<'a> {
+            type Inner = Device<'a>;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+            }
+        }
 
-impl<'a> Device<'a> {
-  pub const VT_DEVICE: ::flatbuffers::VOffsetT = 4;
-  pub const VT_NAME: ::flatbuffers::VOffsetT = 6;
-  pub const VT_ADDED_AT: ::flatbuffers::VOffsetT = 8;
-  pub const VT_CURRENT: ::flatbuffers::VOffsetT = 10;
+        impl<'a> Device<'a> {
+            pub const VT_DEVICE: ::flatbuffers::VOffsetT = 4;
+            pub const VT_NAME: ::flatbuffers::VOffsetT = 6;
+            pub const VT_ADDED_AT: ::flatbuffers::VOffsetT = 8;
+            pub const VT_CURRENT: ::flatbuffers::VOffsetT = 10;
 
-  #[inline]
-  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
-    Device { _tab: table }
-  }
-  #[allow(unused_mut)]
-  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
-    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
-    args: &'args DeviceArgs<'args>
-  ) -> ::flatbuffers::WIPOffset<Device<'bldr>> {
-    let mut builder = DeviceBuilder::new(_fbb);
-    builder.add_added_at(args.added_at);
-    if let Some(x) = args.name { builder.add_name(x); }
-    if let Some(x) = args.device { builder.add_device(x); }
-    builder.add_current(args.current);
-    builder.finish()
-  }
+            #[inline]
+            pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+                Device { _tab: table }
+            }
+            #[allow(unused_mut)]
+            pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+                _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+                args: &'args DeviceArgs<'args>,
+            ) -> ::flatbuffers::WIPOffset<Device<'bldr>> {
+                let mut builder = DeviceBuilder::new(_fbb);
+                builder.add_added_at(args.added_at);
+                if let Some(x) = args.name {
+                    builder.add_name(x);
+                }
+                if let Some(x) = args.device {
+                    builder.add_device(x);
+                }
+                builder.add_current(args.current);
+                builder.finish()
+            }
 
+            #[inline]
+            pub fn device(&self) -> &'a Id {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<Id>(Device::VT_DEVICE, None).unwrap() }
+            }
+            #[inline]
+            pub fn name(&self) -> Option<&'a str> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<&str>>(Device::VT_NAME, None) }
+            }
+            #[inline]
+            pub fn added_at(&self) -> u64 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u64>(Device::VT_ADDED_AT, Some(0)).unwrap() }
+            }
+            #[inline]
+            pub fn current(&self) -> bool {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<bool>(Device::VT_CURRENT, Some(false)).unwrap() }
+            }
+        }
 
-  #[inline]
-  pub fn device(&self) -> &'a Id {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<Id>(Device::VT_DEVICE, None).unwrap()}
-  }
-  #[inline]
-  pub fn name(&self) -> Option<&'a str> {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<&str>>(Device::VT_NAME, None)}
-  }
-  #[inline]
-  pub fn added_at(&self) -> u64 {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<u64>(Device::VT_ADDED_AT, Some(0)).unwrap()}
-  }
-  #[inline]
-  pub fn current(&self) -> bool {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<bool>(Device::VT_CURRENT, Some(false)).unwrap()}
-  }
-}
+        impl ::flatbuffers::Verifiable for Device<'_> {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                v.visit_table(pos)?
+                    .visit_field::<Id>("device", Self::VT_DEVICE, true)?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("name", Self::VT_NAME, false)?
+                    .visit_field::<u64>("added_at", Self::VT_ADDED_AT, false)?
+                    .visit_field::<bool>("current", Self::VT_CURRENT, false)?
+                    .finish();
+                Ok(())
+            }
+        }
+        pub struct DeviceArgs<'a> {
+            pub device: Option<&'a Id>,
+            pub name: Option<::flatbuffers::WIPOffset<&'a str>>,
+            pub added_at: u64,
+            pub current: bool,
+        }
+        impl<'a> Default for DeviceArgs<'a> {
+            #[inline]
+            fn default() -> Self {
+                DeviceArgs {
+                    device: None, // required field
+                    name: None,
+                    added_at: 0,
+                    current: false,
+                }
+            }
+        }
 
-impl ::flatbuffers::Verifiable for Device<'_> {
-  #[inline]
-  fn run_verifier(
-    v: &mut ::flatbuffers::Verifier, pos: usize
-  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
-    v.visit_table(pos)?
-     .visit_field::<Id>("device", Self::VT_DEVICE, true)?
-     .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("name", Self::VT_NAME, false)?
-     .visit_field::<u64>("added_at", Self::VT_ADDED_AT, false)?
-     .visit_field::<bool>("current", Self::VT_CURRENT, false)?
-     .finish();
-    Ok(())
-  }
-}
-pub struct DeviceArgs<'a> {
-    pub device: Option<&'a Id>,
-    pub name: Option<::flatbuffers::WIPOffset<&'a str>>,
-    pub added_at: u64,
-    pub current: bool,
-}
-impl<'a> Default for DeviceArgs<'a> {
-  #[inline]
-  fn default() -> Self {
-    DeviceArgs {
+        pub struct DeviceBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+            fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+        }
+        impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> DeviceBuilder<'a, 'b, A> {
+            #[inline]
+            pub fn add_device(&mut self, device: &Id) {
+                self.fbb_.push_slot_always::<&Id>(Device::VT_DEVICE, device);
+            }
+            #[inline]
+            pub fn add_name(&mut self, name: ::flatbuffers::WIPOffset<&'b str>) {
+                self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Device::VT_NAME, name);
+            }
+            #[inline]
+            pub fn add_added_at(&mut self, added_at: u64) {
+                self.fbb_.push_slot::<u64>(Device::VT_ADDED_AT, added_at, 0);
+            }
+            #[inline]
+            pub fn add_current(&mut self, current: bool) {
+                self.fbb_.push_slot::<bool>(Device::VT_CURRENT, current, false);
+            }
+            #[inline]
+            pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> DeviceBuilder<'a, 'b, A> {
+                let start = _fbb.start_table();
+                DeviceBuilder { fbb_: _fbb, start_: start }
+            }
+            #[inline]
+            pub fn finish(self) -> ::flatbuffers::WIPOffset<Device<'a>> {
+                let o = self.fbb_.end_table(self.start_);
+                self.fbb_.required(o, Device::VT_DEVICE, "device");
+                ::flatbuffers::WIPOffset::new(o.value())
+            }
+        }
+
+        impl ::core::fmt::Debug for Device<'_> {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                let mut ds = f.debug_struct("Device");
+                ds.field("device", &self.device());
+                ds.field("name", &self.name());
+                ds.field("added_at", &self.added_at());
+                ds.field("current", &self.current());
+                ds.finish()
+            }
+        }
+        pub enum RevokeDeviceOffset {}
+        #[derive(Copy, Clone, PartialEq)]
+
+        pub struct RevokeDevice<'a> {
+            pub _tab: ::flatbuffers::Table<'a>,
+        }
+
+        impl<'a> ::flatbuffers::Follow<'a> for RevokeDevice<'a> {
+            type Inner = RevokeDevice<'a>;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+            }
+        }
+
+        impl<'a> RevokeDevice<'a> {
+            pub const VT_DEVICE: ::flatbuffers::VOffsetT = 4;
+
+            #[inline]
+            pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+                RevokeDevice { _tab: table }
+            }
+            #[allow(unused_mut)]
+            pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+                _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+                args: &'args RevokeDeviceArgs<'args>,
+            ) -> ::flatbuffers::WIPOffset<RevokeDevice<'bldr>> {
+                let mut builder = RevokeDeviceBuilder::new(_fbb);
+                if let Some(x) = args.device {
+                    builder.add_device(x);
+                }
+                builder.finish()
+            }
+
+            #[inline]
+            pub fn device(&self) -> &'a Id {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<Id>(RevokeDevice::VT_DEVICE, None).unwrap() }
+            }
+        }
+
+        impl ::flatbuffers::Verifiable for RevokeDevice<'_> {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                v.visit_table(pos)?.visit_field::<Id>("device", Self::VT_DEVICE, true)?.finish();
+                Ok(())
+            }
+        }
+        pub struct RevokeDeviceArgs<'a> {
+            pub device: Option<&'a Id>,
+        }
+        impl<'a> Default for RevokeDeviceArgs<'a> {
+            #[inline]
+            fn default() -> Self {
+                RevokeDeviceArgs {
       device: None, // required field
-      name: None,
-      added_at: 0,
-      current: false,
     }
-  }
-}
+            }
+        }
 
-pub struct DeviceBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
-  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
-  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
-}
-impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> DeviceBuilder<'a, 'b, A> {
-  #[inline]
-  pub fn add_device(&mut self, device: &Id) {
-    self.fbb_.push_slot_always::<&Id>(Device::VT_DEVICE, device);
-  }
-  #[inline]
-  pub fn add_name(&mut self, name: ::flatbuffers::WIPOffset<&'b  str>) {
-    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Device::VT_NAME, name);
-  }
-  #[inline]
-  pub fn add_added_at(&mut self, added_at: u64) {
-    self.fbb_.push_slot::<u64>(Device::VT_ADDED_AT, added_at, 0);
-  }
-  #[inline]
-  pub fn add_current(&mut self, current: bool) {
-    self.fbb_.push_slot::<bool>(Device::VT_CURRENT, current, false);
-  }
-  #[inline]
-  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> DeviceBuilder<'a, 'b, A> {
-    let start = _fbb.start_table();
-    DeviceBuilder {
-      fbb_: _fbb,
-      start_: start,
-    }
-  }
-  #[inline]
-  pub fn finish(self) -> ::flatbuffers::WIPOffset<Device<'a>> {
-    let o = self.fbb_.end_table(self.start_);
-    self.fbb_.required(o, Device::VT_DEVICE,"device");
-    ::flatbuffers::WIPOffset::new(o.value())
-  }
-}
+        pub struct RevokeDeviceBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+            fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+        }
+        impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> RevokeDeviceBuilder<'a, 'b, A> {
+            #[inline]
+            pub fn add_device(&mut self, device: &Id) {
+                self.fbb_.push_slot_always::<&Id>(RevokeDevice::VT_DEVICE, device);
+            }
+            #[inline]
+            pub fn new(
+                _fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            ) -> RevokeDeviceBuilder<'a, 'b, A> {
+                let start = _fbb.start_table();
+                RevokeDeviceBuilder { fbb_: _fbb, start_: start }
+            }
+            #[inline]
+            pub fn finish(self) -> ::flatbuffers::WIPOffset<RevokeDevice<'a>> {
+                let o = self.fbb_.end_table(self.start_);
+                self.fbb_.required(o, RevokeDevice::VT_DEVICE, "device");
+                ::flatbuffers::WIPOffset::new(o.value())
+            }
+        }
 
-impl ::core::fmt::Debug for Device<'_> {
-  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-    let mut ds = f.debug_struct("Device");
-      ds.field("device", &self.device());
-      ds.field("name", &self.name());
-      ds.field("added_at", &self.added_at());
-      ds.field("current", &self.current());
-      ds.finish()
-  }
-}
-pub enum RevokeDeviceOffset {}
-#[derive(Copy, Clone, PartialEq)]
+        impl ::core::fmt::Debug for RevokeDevice<'_> {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                let mut ds = f.debug_struct("RevokeDevice");
+                ds.field("device", &self.device());
+                ds.finish()
+            }
+        }
+        pub enum DoneOffset {}
+        #[derive(Copy, Clone, PartialEq)]
 
-pub struct RevokeDevice<'a> {
-  pub _tab: ::flatbuffers::Table<'a>,
-}
+        pub struct Done<'a> {
+            pub _tab: ::flatbuffers::Table<'a>,
+        }
 
-impl<'a> ::flatbuffers::Follow<'a> for RevokeDevice<'a> {
-  type Inner = RevokeDevice<'a>;
-  #[inline]
-  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
-    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
-  }
-}
+        impl<'a> ::flatbuffers::Follow<'a> for Done<'a> {
+            type Inner = Done<'a>;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+            }
+        }
 
-impl<'a> RevokeDevice<'a> {
-  pub const VT_DEVICE: ::flatbuffers::VOffsetT = 4;
+        impl<'a> Done<'a> {
+            #[inline]
+            pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+                Done { _tab: table }
+            }
+            #[allow(unused_mut)]
+            pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+                _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+                _args: &'args DoneArgs,
+            ) -> ::flatbuffers::WIPOffset<Done<'bldr>> {
+                let mut builder = DoneBuilder::new(_fbb);
+                builder.finish()
+            }
+        }
 
-  #[inline]
-  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
-    RevokeDevice { _tab: table }
-  }
-  #[allow(unused_mut)]
-  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
-    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
-    args: &'args RevokeDeviceArgs<'args>
-  ) -> ::flatbuffers::WIPOffset<RevokeDevice<'bldr>> {
-    let mut builder = RevokeDeviceBuilder::new(_fbb);
-    if let Some(x) = args.device { builder.add_device(x); }
-    builder.finish()
-  }
+        impl ::flatbuffers::Verifiable for Done<'_> {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                v.visit_table(pos)?.finish();
+                Ok(())
+            }
+        }
+        pub struct DoneArgs {}
+        impl<'a> Default for DoneArgs {
+            #[inline]
+            fn default() -> Self {
+                DoneArgs {}
+            }
+        }
 
+        pub struct DoneBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+            fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+        }
+        impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> DoneBuilder<'a, 'b, A> {
+            #[inline]
+            pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> DoneBuilder<'a, 'b, A> {
+                let start = _fbb.start_table();
+                DoneBuilder { fbb_: _fbb, start_: start }
+            }
+            #[inline]
+            pub fn finish(self) -> ::flatbuffers::WIPOffset<Done<'a>> {
+                let o = self.fbb_.end_table(self.start_);
+                ::flatbuffers::WIPOffset::new(o.value())
+            }
+        }
 
-  #[inline]
-  pub fn device(&self) -> &'a Id {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<Id>(RevokeDevice::VT_DEVICE, None).unwrap()}
-  }
-}
+        impl ::core::fmt::Debug for Done<'_> {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                let mut ds = f.debug_struct("Done");
+                ds.finish()
+            }
+        }
+        pub enum LookupOffset {}
+        #[derive(Copy, Clone, PartialEq)]
 
-impl ::flatbuffers::Verifiable for RevokeDevice<'_> {
-  #[inline]
-  fn run_verifier(
-    v: &mut ::flatbuffers::Verifier, pos: usize
-  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
-    v.visit_table(pos)?
-     .visit_field::<Id>("device", Self::VT_DEVICE, true)?
-     .finish();
-    Ok(())
-  }
-}
-pub struct RevokeDeviceArgs<'a> {
-    pub device: Option<&'a Id>,
-}
-impl<'a> Default for RevokeDeviceArgs<'a> {
-  #[inline]
-  fn default() -> Self {
-    RevokeDeviceArgs {
-      device: None, // required field
-    }
-  }
-}
+        pub struct Lookup<'a> {
+            pub _tab: ::flatbuffers::Table<'a>,
+        }
 
-pub struct RevokeDeviceBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
-  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
-  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
-}
-impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> RevokeDeviceBuilder<'a, 'b, A> {
-  #[inline]
-  pub fn add_device(&mut self, device: &Id) {
-    self.fbb_.push_slot_always::<&Id>(RevokeDevice::VT_DEVICE, device);
-  }
-  #[inline]
-  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> RevokeDeviceBuilder<'a, 'b, A> {
-    let start = _fbb.start_table();
-    RevokeDeviceBuilder {
-      fbb_: _fbb,
-      start_: start,
-    }
-  }
-  #[inline]
-  pub fn finish(self) -> ::flatbuffers::WIPOffset<RevokeDevice<'a>> {
-    let o = self.fbb_.end_table(self.start_);
-    self.fbb_.required(o, RevokeDevice::VT_DEVICE,"device");
-    ::flatbuffers::WIPOffset::new(o.value())
-  }
-}
+        impl<'a> ::flatbuffers::Follow<'a> for Lookup<'a> {
+            type Inner = Lookup<'a>;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+            }
+        }
 
-impl ::core::fmt::Debug for RevokeDevice<'_> {
-  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-    let mut ds = f.debug_struct("RevokeDevice");
-      ds.field("device", &self.device());
-      ds.finish()
-  }
-}
-pub enum DoneOffset {}
-#[derive(Copy, Clone, PartialEq)]
+        impl<'a> Lookup<'a> {
+            pub const VT_PHONE: ::flatbuffers::VOffsetT = 4;
 
-pub struct Done<'a> {
-  pub _tab: ::flatbuffers::Table<'a>,
-}
+            #[inline]
+            pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+                Lookup { _tab: table }
+            }
+            #[allow(unused_mut)]
+            pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+                _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+                args: &'args LookupArgs<'args>,
+            ) -> ::flatbuffers::WIPOffset<Lookup<'bldr>> {
+                let mut builder = LookupBuilder::new(_fbb);
+                if let Some(x) = args.phone {
+                    builder.add_phone(x);
+                }
+                builder.finish()
+            }
 
-impl<'a> ::flatbuffers::Follow<'a> for Done<'a> {
-  type Inner = Done<'a>;
-  #[inline]
-  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
-    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
-  }
-}
+            #[inline]
+            pub fn phone(&self) -> &'a str {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab.get::<::flatbuffers::ForwardsUOffset<&str>>(Lookup::VT_PHONE, None).unwrap()
+                }
+            }
+        }
 
-impl<'a> Done<'a> {
-
-  #[inline]
-  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
-    Done { _tab: table }
-  }
-  #[allow(unused_mut)]
-  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
-    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
-    _args: &'args DoneArgs
-  ) -> ::flatbuffers::WIPOffset<Done<'bldr>> {
-    let mut builder = DoneBuilder::new(_fbb);
-    builder.finish()
-  }
-
-}
-
-impl ::flatbuffers::Verifiable for Done<'_> {
-  #[inline]
-  fn run_verifier(
-    v: &mut ::flatbuffers::Verifier, pos: usize
-  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
-    v.visit_table(pos)?
-     .finish();
-    Ok(())
-  }
-}
-pub struct DoneArgs {
-}
-impl<'a> Default for DoneArgs {
-  #[inline]
-  fn default() -> Self {
-    DoneArgs {
-    }
-  }
-}
-
-pub struct DoneBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
-  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
-  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
-}
-impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> DoneBuilder<'a, 'b, A> {
-  #[inline]
-  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> DoneBuilder<'a, 'b, A> {
-    let start = _fbb.start_table();
-    DoneBuilder {
-      fbb_: _fbb,
-      start_: start,
-    }
-  }
-  #[inline]
-  pub fn finish(self) -> ::flatbuffers::WIPOffset<Done<'a>> {
-    let o = self.fbb_.end_table(self.start_);
-    ::flatbuffers::WIPOffset::new(o.value())
-  }
-}
-
-impl ::core::fmt::Debug for Done<'_> {
-  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-    let mut ds = f.debug_struct("Done");
-      ds.finish()
-  }
-}
-pub enum LookupOffset {}
-#[derive(Copy, Clone, PartialEq)]
-
-pub struct Lookup<'a> {
-  pub _tab: ::flatbuffers::Table<'a>,
-}
-
-impl<'a> ::flatbuffers::Follow<'a> for Lookup<'a> {
-  type Inner = Lookup<'a>;
-  #[inline]
-  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
-    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
-  }
-}
-
-impl<'a> Lookup<'a> {
-  pub const VT_PHONE: ::flatbuffers::VOffsetT = 4;
-
-  #[inline]
-  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
-    Lookup { _tab: table }
-  }
-  #[allow(unused_mut)]
-  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
-    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
-    args: &'args LookupArgs<'args>
-  ) -> ::flatbuffers::WIPOffset<Lookup<'bldr>> {
-    let mut builder = LookupBuilder::new(_fbb);
-    if let Some(x) = args.phone { builder.add_phone(x); }
-    builder.finish()
-  }
-
-
-  #[inline]
-  pub fn phone(&self) -> &'a str {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<&str>>(Lookup::VT_PHONE, None).unwrap()}
-  }
-}
-
-impl ::flatbuffers::Verifiable for Lookup<'_> {
-  #[inline]
-  fn run_verifier(
-    v: &mut ::flatbuffers::Verifier, pos: usize
-  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
-    v.visit_table(pos)?
-     .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("phone", Self::VT_PHONE, true)?
-     .finish();
-    Ok(())
-  }
-}
-pub struct LookupArgs<'a> {
-    pub phone: Option<::flatbuffers::WIPOffset<&'a str>>,
-}
-impl<'a> Default for LookupArgs<'a> {
-  #[inline]
-  fn default() -> Self {
-    LookupArgs {
+        impl ::flatbuffers::Verifiable for Lookup<'_> {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                v.visit_table(pos)?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("phone", Self::VT_PHONE, true)?
+                    .finish();
+                Ok(())
+            }
+        }
+        pub struct LookupArgs<'a> {
+            pub phone: Option<::flatbuffers::WIPOffset<&'a str>>,
+        }
+        impl<'a> Default for LookupArgs<'a> {
+            #[inline]
+            fn default() -> Self {
+                LookupArgs {
       phone: None, // required field
     }
-  }
-}
-
-pub struct LookupBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
-  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
-  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
-}
-impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> LookupBuilder<'a, 'b, A> {
-  #[inline]
-  pub fn add_phone(&mut self, phone: ::flatbuffers::WIPOffset<&'b  str>) {
-    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Lookup::VT_PHONE, phone);
-  }
-  #[inline]
-  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> LookupBuilder<'a, 'b, A> {
-    let start = _fbb.start_table();
-    LookupBuilder {
-      fbb_: _fbb,
-      start_: start,
-    }
-  }
-  #[inline]
-  pub fn finish(self) -> ::flatbuffers::WIPOffset<Lookup<'a>> {
-    let o = self.fbb_.end_table(self.start_);
-    self.fbb_.required(o, Lookup::VT_PHONE,"phone");
-    ::flatbuffers::WIPOffset::new(o.value())
-  }
-}
-
-impl ::core::fmt::Debug for Lookup<'_> {
-  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-    let mut ds = f.debug_struct("Lookup");
-      ds.field("phone", &self.phone());
-      ds.finish()
-  }
-}
-pub enum FoundOffset {}
-#[derive(Copy, Clone, PartialEq)]
-
-pub struct Found<'a> {
-  pub _tab: ::flatbuffers::Table<'a>,
-}
-
-impl<'a> ::flatbuffers::Follow<'a> for Found<'a> {
-  type Inner = Found<'a>;
-  #[inline]
-  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
-    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
-  }
-}
-
-impl<'a> Found<'a> {
-  pub const VT_ACCOUNT: ::flatbuffers::VOffsetT = 4;
-  pub const VT_NAME: ::flatbuffers::VOffsetT = 6;
-  pub const VT_CHAT: ::flatbuffers::VOffsetT = 8;
-
-  #[inline]
-  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
-    Found { _tab: table }
-  }
-  #[allow(unused_mut)]
-  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
-    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
-    args: &'args FoundArgs<'args>
-  ) -> ::flatbuffers::WIPOffset<Found<'bldr>> {
-    let mut builder = FoundBuilder::new(_fbb);
-    if let Some(x) = args.chat { builder.add_chat(x); }
-    if let Some(x) = args.name { builder.add_name(x); }
-    if let Some(x) = args.account { builder.add_account(x); }
-    builder.finish()
-  }
-
-
-  #[inline]
-  pub fn account(&self) -> &'a Id {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<Id>(Found::VT_ACCOUNT, None).unwrap()}
-  }
-  #[inline]
-  pub fn name(&self) -> &'a str {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<&str>>(Found::VT_NAME, None).unwrap()}
-  }
-  #[inline]
-  pub fn chat(&self) -> &'a Id {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<Id>(Found::VT_CHAT, None).unwrap()}
-  }
-}
-
-impl ::flatbuffers::Verifiable for Found<'_> {
-  #[inline]
-  fn run_verifier(
-    v: &mut ::flatbuffers::Verifier, pos: usize
-  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
-    v.visit_table(pos)?
-     .visit_field::<Id>("account", Self::VT_ACCOUNT, true)?
-     .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("name", Self::VT_NAME, true)?
-     .visit_field::<Id>("chat", Self::VT_CHAT, true)?
-     .finish();
-    Ok(())
-  }
-}
-pub struct FoundArgs<'a> {
-    pub account: Option<&'a Id>,
-    pub name: Option<::flatbuffers::WIPOffset<&'a str>>,
-    pub chat: Option<&'a Id>,
-}
-impl<'a> Default for FoundArgs<'a> {
-  #[inline]
-  fn default() -> Self {
-    FoundArgs {
-      account: None, // required field
-      name: None, // required field
-      chat: None, // required field
-    }
-  }
-}
-
-pub struct FoundBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
-  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
-  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
-}
-impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> FoundBuilder<'a, 'b, A> {
-  #[inline]
-  pub fn add_account(&mut self, account: &Id) {
-    self.fbb_.push_slot_always::<&Id>(Found::VT_ACCOUNT, account);
-  }
-  #[inline]
-  pub fn add_name(&mut self, name: ::flatbuffers::WIPOffset<&'b  str>) {
-    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Found::VT_NAME, name);
-  }
-  #[inline]
-  pub fn add_chat(&mut self, chat: &Id) {
-    self.fbb_.push_slot_always::<&Id>(Found::VT_CHAT, chat);
-  }
-  #[inline]
-  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> FoundBuilder<'a, 'b, A> {
-    let start = _fbb.start_table();
-    FoundBuilder {
-      fbb_: _fbb,
-      start_: start,
-    }
-  }
-  #[inline]
-  pub fn finish(self) -> ::flatbuffers::WIPOffset<Found<'a>> {
-    let o = self.fbb_.end_table(self.start_);
-    self.fbb_.required(o, Found::VT_ACCOUNT,"account");
-    self.fbb_.required(o, Found::VT_NAME,"name");
-    self.fbb_.required(o, Found::VT_CHAT,"chat");
-    ::flatbuffers::WIPOffset::new(o.value())
-  }
-}
-
-impl ::core::fmt::Debug for Found<'_> {
-  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-    let mut ds = f.debug_struct("Found");
-      ds.field("account", &self.account());
-      ds.field("name", &self.name());
-      ds.field("chat", &self.chat());
-      ds.finish()
-  }
-}
-pub enum GetMessagesOffset {}
-#[derive(Copy, Clone, PartialEq)]
-
-pub struct GetMessages<'a> {
-  pub _tab: ::flatbuffers::Table<'a>,
-}
-
-impl<'a> ::flatbuffers::Follow<'a> for GetMessages<'a> {
-  type Inner = GetMessages<'a>;
-  #[inline]
-  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
-    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
-  }
-}
-
-impl<'a> GetMessages<'a> {
-  pub const VT_CHAT: ::flatbuffers::VOffsetT = 4;
-  pub const VT_LIMIT: ::flatbuffers::VOffsetT = 6;
-  pub const VT_BEFORE: ::flatbuffers::VOffsetT = 8;
-  pub const VT_AFTER: ::flatbuffers::VOffsetT = 10;
-
-  #[inline]
-  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
-    GetMessages { _tab: table }
-  }
-  #[allow(unused_mut)]
-  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
-    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
-    args: &'args GetMessagesArgs<'args>
-  ) -> ::flatbuffers::WIPOffset<GetMessages<'bldr>> {
-    let mut builder = GetMessagesBuilder::new(_fbb);
-    builder.add_after(args.after);
-    builder.add_before(args.before);
-    if let Some(x) = args.chat { builder.add_chat(x); }
-    builder.add_limit(args.limit);
-    builder.finish()
-  }
-
-
-  #[inline]
-  pub fn chat(&self) -> &'a Id {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<Id>(GetMessages::VT_CHAT, None).unwrap()}
-  }
-  #[inline]
-  pub fn limit(&self) -> u16 {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<u16>(GetMessages::VT_LIMIT, Some(50)).unwrap()}
-  }
-  #[inline]
-  pub fn before(&self) -> u64 {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<u64>(GetMessages::VT_BEFORE, Some(0)).unwrap()}
-  }
-  #[inline]
-  pub fn after(&self) -> u64 {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<u64>(GetMessages::VT_AFTER, Some(0)).unwrap()}
-  }
-}
-
-impl ::flatbuffers::Verifiable for GetMessages<'_> {
-  #[inline]
-  fn run_verifier(
-    v: &mut ::flatbuffers::Verifier, pos: usize
-  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
-    v.visit_table(pos)?
-     .visit_field::<Id>("chat", Self::VT_CHAT, true)?
-     .visit_field::<u16>("limit", Self::VT_LIMIT, false)?
-     .visit_field::<u64>("before", Self::VT_BEFORE, false)?
-     .visit_field::<u64>("after", Self::VT_AFTER, false)?
-     .finish();
-    Ok(())
-  }
-}
-pub struct GetMessagesArgs<'a> {
-    pub chat: Option<&'a Id>,
-    pub limit: u16,
-    pub before: u64,
-    pub after: u64,
-}
-impl<'a> Default for GetMessagesArgs<'a> {
-  #[inline]
-  fn default() -> Self {
-    GetMessagesArgs {
-      chat: None, // required field
-      limit: 50,
-      before: 0,
-      after: 0,
-    }
-  }
-}
-
-pub struct GetMessagesBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
-  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
-  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
-}
-impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> GetMessagesBuilder<'a, 'b, A> {
-  #[inline]
-  pub fn add_chat(&mut self, chat: &Id) {
-    self.fbb_.push_slot_always::<&Id>(GetMessages::VT_CHAT, chat);
-  }
-  #[inline]
-  pub fn add_limit(&mut self, limit: u16) {
-    self.fbb_.push_slot::<u16>(GetMessages::VT_LIMIT, limit, 50);
-  }
-  #[inline]
-  pub fn add_before(&mut self, before: u64) {
-    self.fbb_.push_slot::<u64>(GetMessages::VT_BEFORE, before, 0);
-  }
-  #[inline]
-  pub fn add_after(&mut self, after: u64) {
-    self.fbb_.push_slot::<u64>(GetMessages::VT_AFTER, after, 0);
-  }
-  #[inline]
-  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> GetMessagesBuilder<'a, 'b, A> {
-    let start = _fbb.start_table();
-    GetMessagesBuilder {
-      fbb_: _fbb,
-      start_: start,
-    }
-  }
-  #[inline]
-  pub fn finish(self) -> ::flatbuffers::WIPOffset<GetMessages<'a>> {
-    let o = self.fbb_.end_table(self.start_);
-    self.fbb_.required(o, GetMessages::VT_CHAT,"chat");
-    ::flatbuffers::WIPOffset::new(o.value())
-  }
-}
-
-impl ::core::fmt::Debug for GetMessages<'_> {
-  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-    let mut ds = f.debug_struct("GetMessages");
-      ds.field("chat", &self.chat());
-      ds.field("limit", &self.limit());
-      ds.field("before", &self.before());
-      ds.field("after", &self.after());
-      ds.finish()
-  }
-}
-pub enum PageOffset {}
-#[derive(Copy, Clone, PartialEq)]
-
-pub struct Page<'a> {
-  pub _tab: ::flatbuffers::Table<'a>,
-}
-
-impl<'a> ::flatbuffers::Follow<'a> for Page<'a> {
-  type Inner = Page<'a>;
-  #[inline]
-  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
-    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
-  }
-}
-
-impl<'a> Page<'a> {
-  pub const VT_COUNT: ::flatbuffers::VOffsetT = 4;
-  pub const VT_HAS_MORE: ::flatbuffers::VOffsetT = 6;
-  pub const VT_NEXT_CURSOR: ::flatbuffers::VOffsetT = 8;
-  pub const VT_MEMBERS: ::flatbuffers::VOffsetT = 10;
-
-  #[inline]
-  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
-    Page { _tab: table }
-  }
-  #[allow(unused_mut)]
-  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
-    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
-    args: &'args PageArgs<'args>
-  ) -> ::flatbuffers::WIPOffset<Page<'bldr>> {
-    let mut builder = PageBuilder::new(_fbb);
-    builder.add_next_cursor(args.next_cursor);
-    if let Some(x) = args.members { builder.add_members(x); }
-    builder.add_count(args.count);
-    builder.add_has_more(args.has_more);
-    builder.finish()
-  }
-
-
-  #[inline]
-  pub fn count(&self) -> u16 {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<u16>(Page::VT_COUNT, Some(0)).unwrap()}
-  }
-  #[inline]
-  pub fn has_more(&self) -> bool {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<bool>(Page::VT_HAS_MORE, Some(false)).unwrap()}
-  }
-  #[inline]
-  pub fn next_cursor(&self) -> u64 {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<u64>(Page::VT_NEXT_CURSOR, Some(0)).unwrap()}
-  }
-  #[inline]
-  pub fn members(&self) -> Option<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<CursorMoved<'a>>>> {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<CursorMoved>>>>(Page::VT_MEMBERS, None)}
-  }
-}
-
-impl ::flatbuffers::Verifiable for Page<'_> {
-  #[inline]
-  fn run_verifier(
-    v: &mut ::flatbuffers::Verifier, pos: usize
-  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
-    v.visit_table(pos)?
-     .visit_field::<u16>("count", Self::VT_COUNT, false)?
-     .visit_field::<bool>("has_more", Self::VT_HAS_MORE, false)?
-     .visit_field::<u64>("next_cursor", Self::VT_NEXT_CURSOR, false)?
-     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, ::flatbuffers::ForwardsUOffset<CursorMoved>>>>("members", Self::VT_MEMBERS, false)?
-     .finish();
-    Ok(())
-  }
-}
-pub struct PageArgs<'a> {
-    pub count: u16,
-    pub has_more: bool,
-    pub next_cursor: u64,
-    pub members: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<CursorMoved<'a>>>>>,
-}
-impl<'a> Default for PageArgs<'a> {
-  #[inline]
-  fn default() -> Self {
-    PageArgs {
-      count: 0,
-      has_more: false,
-      next_cursor: 0,
-      members: None,
-    }
-  }
-}
-
-pub struct PageBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
-  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
-  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
-}
-impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> PageBuilder<'a, 'b, A> {
-  #[inline]
-  pub fn add_count(&mut self, count: u16) {
-    self.fbb_.push_slot::<u16>(Page::VT_COUNT, count, 0);
-  }
-  #[inline]
-  pub fn add_has_more(&mut self, has_more: bool) {
-    self.fbb_.push_slot::<bool>(Page::VT_HAS_MORE, has_more, false);
-  }
-  #[inline]
-  pub fn add_next_cursor(&mut self, next_cursor: u64) {
-    self.fbb_.push_slot::<u64>(Page::VT_NEXT_CURSOR, next_cursor, 0);
-  }
-  #[inline]
-  pub fn add_members(&mut self, members: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b , ::flatbuffers::ForwardsUOffset<CursorMoved<'b >>>>) {
-    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Page::VT_MEMBERS, members);
-  }
-  #[inline]
-  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> PageBuilder<'a, 'b, A> {
-    let start = _fbb.start_table();
-    PageBuilder {
-      fbb_: _fbb,
-      start_: start,
-    }
-  }
-  #[inline]
-  pub fn finish(self) -> ::flatbuffers::WIPOffset<Page<'a>> {
-    let o = self.fbb_.end_table(self.start_);
-    ::flatbuffers::WIPOffset::new(o.value())
-  }
-}
-
-impl ::core::fmt::Debug for Page<'_> {
-  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-    let mut ds = f.debug_struct("Page");
-      ds.field("count", &self.count());
-      ds.field("has_more", &self.has_more());
-      ds.field("next_cursor", &self.next_cursor());
-      ds.field("members", &self.members());
-      ds.finish()
-  }
-}
-pub enum GetChatsOffset {}
-#[derive(Copy, Clone, PartialEq)]
-
-pub struct GetChats<'a> {
-  pub _tab: ::flatbuffers::Table<'a>,
-}
-
-impl<'a> ::flatbuffers::Follow<'a> for GetChats<'a> {
-  type Inner = GetChats<'a>;
-  #[inline]
-  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
-    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
-  }
-}
-
-impl<'a> GetChats<'a> {
-  pub const VT_AFTER: ::flatbuffers::VOffsetT = 4;
-
-  #[inline]
-  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
-    GetChats { _tab: table }
-  }
-  #[allow(unused_mut)]
-  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
-    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
-    args: &'args GetChatsArgs<'args>
-  ) -> ::flatbuffers::WIPOffset<GetChats<'bldr>> {
-    let mut builder = GetChatsBuilder::new(_fbb);
-    if let Some(x) = args.after { builder.add_after(x); }
-    builder.finish()
-  }
-
-
-  #[inline]
-  pub fn after(&self) -> Option<&'a Id> {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<Id>(GetChats::VT_AFTER, None)}
-  }
-}
-
-impl ::flatbuffers::Verifiable for GetChats<'_> {
-  #[inline]
-  fn run_verifier(
-    v: &mut ::flatbuffers::Verifier, pos: usize
-  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
-    v.visit_table(pos)?
-     .visit_field::<Id>("after", Self::VT_AFTER, false)?
-     .finish();
-    Ok(())
-  }
-}
-pub struct GetChatsArgs<'a> {
-    pub after: Option<&'a Id>,
-}
-impl<'a> Default for GetChatsArgs<'a> {
-  #[inline]
-  fn default() -> Self {
-    GetChatsArgs {
-      after: None,
-    }
-  }
-}
-
-pub struct GetChatsBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
-  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
-  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
-}
-impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> GetChatsBuilder<'a, 'b, A> {
-  #[inline]
-  pub fn add_after(&mut self, after: &Id) {
-    self.fbb_.push_slot_always::<&Id>(GetChats::VT_AFTER, after);
-  }
-  #[inline]
-  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> GetChatsBuilder<'a, 'b, A> {
-    let start = _fbb.start_table();
-    GetChatsBuilder {
-      fbb_: _fbb,
-      start_: start,
-    }
-  }
-  #[inline]
-  pub fn finish(self) -> ::flatbuffers::WIPOffset<GetChats<'a>> {
-    let o = self.fbb_.end_table(self.start_);
-    ::flatbuffers::WIPOffset::new(o.value())
-  }
-}
-
-impl ::core::fmt::Debug for GetChats<'_> {
-  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-    let mut ds = f.debug_struct("GetChats");
-      ds.field("after", &self.after());
-      ds.finish()
-  }
-}
-pub enum ChatsOffset {}
-#[derive(Copy, Clone, PartialEq)]
-
-pub struct Chats<'a> {
-  pub _tab: ::flatbuffers::Table<'a>,
-}
-
-impl<'a> ::flatbuffers::Follow<'a> for Chats<'a> {
-  type Inner = Chats<'a>;
-  #[inline]
-  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
-    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
-  }
-}
-
-impl<'a> Chats<'a> {
-  pub const VT_CHATS: ::flatbuffers::VOffsetT = 4;
-  pub const VT_HAS_MORE: ::flatbuffers::VOffsetT = 6;
-
-  #[inline]
-  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
-    Chats { _tab: table }
-  }
-  #[allow(unused_mut)]
-  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
-    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
-    args: &'args ChatsArgs<'args>
-  ) -> ::flatbuffers::WIPOffset<Chats<'bldr>> {
-    let mut builder = ChatsBuilder::new(_fbb);
-    if let Some(x) = args.chats { builder.add_chats(x); }
-    builder.add_has_more(args.has_more);
-    builder.finish()
-  }
-
-
-  #[inline]
-  pub fn chats(&self) -> ::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<Chat<'a>>> {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<Chat>>>>(Chats::VT_CHATS, None).unwrap()}
-  }
-  #[inline]
-  pub fn has_more(&self) -> bool {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<bool>(Chats::VT_HAS_MORE, Some(false)).unwrap()}
-  }
-}
-
-impl ::flatbuffers::Verifiable for Chats<'_> {
-  #[inline]
-  fn run_verifier(
-    v: &mut ::flatbuffers::Verifier, pos: usize
-  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
-    v.visit_table(pos)?
-     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, ::flatbuffers::ForwardsUOffset<Chat>>>>("chats", Self::VT_CHATS, true)?
-     .visit_field::<bool>("has_more", Self::VT_HAS_MORE, false)?
-     .finish();
-    Ok(())
-  }
-}
-pub struct ChatsArgs<'a> {
-    pub chats: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<Chat<'a>>>>>,
-    pub has_more: bool,
-}
-impl<'a> Default for ChatsArgs<'a> {
-  #[inline]
-  fn default() -> Self {
-    ChatsArgs {
-      chats: None, // required field
-      has_more: false,
-    }
-  }
-}
-
-pub struct ChatsBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
-  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
-  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
-}
-impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> ChatsBuilder<'a, 'b, A> {
-  #[inline]
-  pub fn add_chats(&mut self, chats: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b , ::flatbuffers::ForwardsUOffset<Chat<'b >>>>) {
-    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Chats::VT_CHATS, chats);
-  }
-  #[inline]
-  pub fn add_has_more(&mut self, has_more: bool) {
-    self.fbb_.push_slot::<bool>(Chats::VT_HAS_MORE, has_more, false);
-  }
-  #[inline]
-  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> ChatsBuilder<'a, 'b, A> {
-    let start = _fbb.start_table();
-    ChatsBuilder {
-      fbb_: _fbb,
-      start_: start,
-    }
-  }
-  #[inline]
-  pub fn finish(self) -> ::flatbuffers::WIPOffset<Chats<'a>> {
-    let o = self.fbb_.end_table(self.start_);
-    self.fbb_.required(o, Chats::VT_CHATS,"chats");
-    ::flatbuffers::WIPOffset::new(o.value())
-  }
-}
-
-impl ::core::fmt::Debug for Chats<'_> {
-  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-    let mut ds = f.debug_struct("Chats");
-      ds.field("chats", &self.chats());
-      ds.field("has_more", &self.has_more());
-      ds.finish()
-  }
-}
-pub enum ChatOffset {}
-#[derive(Copy, Clone, PartialEq)]
-
-pub struct Chat<'a> {
-  pub _tab: ::flatbuffers::Table<'a>,
-}
-
-impl<'a> ::flatbuffers::Follow<'a> for Chat<'a> {
-  type Inner = Chat<'a>;
-  #[inline]
-  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
-    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
-  }
-}
-
-impl<'a> Chat<'a> {
-  pub const VT_CHAT: ::flatbuffers::VOffsetT = 4;
-  pub const VT_PEER: ::flatbuffers::VOffsetT = 6;
-  pub const VT_PEER_NAME: ::flatbuffers::VOffsetT = 8;
-  pub const VT_HEAD: ::flatbuffers::VOffsetT = 10;
-  pub const VT_READ: ::flatbuffers::VOffsetT = 12;
-  pub const VT_LAST_AT: ::flatbuffers::VOffsetT = 14;
-
-  #[inline]
-  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
-    Chat { _tab: table }
-  }
-  #[allow(unused_mut)]
-  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
-    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
-    args: &'args ChatArgs<'args>
-  ) -> ::flatbuffers::WIPOffset<Chat<'bldr>> {
-    let mut builder = ChatBuilder::new(_fbb);
-    builder.add_last_at(args.last_at);
-    builder.add_read(args.read);
-    builder.add_head(args.head);
-    if let Some(x) = args.peer_name { builder.add_peer_name(x); }
-    if let Some(x) = args.peer { builder.add_peer(x); }
-    if let Some(x) = args.chat { builder.add_chat(x); }
-    builder.finish()
-  }
-
-
-  #[inline]
-  pub fn chat(&self) -> &'a Id {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<Id>(Chat::VT_CHAT, None).unwrap()}
-  }
-  #[inline]
-  pub fn peer(&self) -> Option<&'a Id> {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<Id>(Chat::VT_PEER, None)}
-  }
-  #[inline]
-  pub fn peer_name(&self) -> Option<&'a str> {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<&str>>(Chat::VT_PEER_NAME, None)}
-  }
-  #[inline]
-  pub fn head(&self) -> u64 {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<u64>(Chat::VT_HEAD, Some(0)).unwrap()}
-  }
-  #[inline]
-  pub fn read(&self) -> u64 {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<u64>(Chat::VT_READ, Some(0)).unwrap()}
-  }
-  #[inline]
-  pub fn last_at(&self) -> u64 {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<u64>(Chat::VT_LAST_AT, Some(0)).unwrap()}
-  }
-}
-
-impl ::flatbuffers::Verifiable for Chat<'_> {
-  #[inline]
-  fn run_verifier(
-    v: &mut ::flatbuffers::Verifier, pos: usize
-  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
-    v.visit_table(pos)?
-     .visit_field::<Id>("chat", Self::VT_CHAT, true)?
-     .visit_field::<Id>("peer", Self::VT_PEER, false)?
-     .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("peer_name", Self::VT_PEER_NAME, false)?
-     .visit_field::<u64>("head", Self::VT_HEAD, false)?
-     .visit_field::<u64>("read", Self::VT_READ, false)?
-     .visit_field::<u64>("last_at", Self::VT_LAST_AT, false)?
-     .finish();
-    Ok(())
-  }
-}
-pub struct ChatArgs<'a> {
-    pub chat: Option<&'a Id>,
-    pub peer: Option<&'a Id>,
-    pub peer_name: Option<::flatbuffers::WIPOffset<&'a str>>,
-    pub head: u64,
-    pub read: u64,
-    pub last_at: u64,
-}
-impl<'a> Default for ChatArgs<'a> {
-  #[inline]
-  fn default() -> Self {
-    ChatArgs {
-      chat: None, // required field
-      peer: None,
-      peer_name: None,
-      head: 0,
-      read: 0,
-      last_at: 0,
-    }
-  }
-}
-
-pub struct ChatBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
-  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
-  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
-}
-impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> ChatBuilder<'a, 'b, A> {
-  #[inline]
-  pub fn add_chat(&mut self, chat: &Id) {
-    self.fbb_.push_slot_always::<&Id>(Chat::VT_CHAT, chat);
-  }
-  #[inline]
-  pub fn add_peer(&mut self, peer: &Id) {
-    self.fbb_.push_slot_always::<&Id>(Chat::VT_PEER, peer);
-  }
-  #[inline]
-  pub fn add_peer_name(&mut self, peer_name: ::flatbuffers::WIPOffset<&'b  str>) {
-    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Chat::VT_PEER_NAME, peer_name);
-  }
-  #[inline]
-  pub fn add_head(&mut self, head: u64) {
-    self.fbb_.push_slot::<u64>(Chat::VT_HEAD, head, 0);
-  }
-  #[inline]
-  pub fn add_read(&mut self, read: u64) {
-    self.fbb_.push_slot::<u64>(Chat::VT_READ, read, 0);
-  }
-  #[inline]
-  pub fn add_last_at(&mut self, last_at: u64) {
-    self.fbb_.push_slot::<u64>(Chat::VT_LAST_AT, last_at, 0);
-  }
-  #[inline]
-  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> ChatBuilder<'a, 'b, A> {
-    let start = _fbb.start_table();
-    ChatBuilder {
-      fbb_: _fbb,
-      start_: start,
-    }
-  }
-  #[inline]
-  pub fn finish(self) -> ::flatbuffers::WIPOffset<Chat<'a>> {
-    let o = self.fbb_.end_table(self.start_);
-    self.fbb_.required(o, Chat::VT_CHAT,"chat");
-    ::flatbuffers::WIPOffset::new(o.value())
-  }
-}
-
-impl ::core::fmt::Debug for Chat<'_> {
-  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-    let mut ds = f.debug_struct("Chat");
-      ds.field("chat", &self.chat());
-      ds.field("peer", &self.peer());
-      ds.field("peer_name", &self.peer_name());
-      ds.field("head", &self.head());
-      ds.field("read", &self.read());
-      ds.field("last_at", &self.last_at());
-      ds.finish()
-  }
-}
-pub enum GetReceiptsOffset {}
-#[derive(Copy, Clone, PartialEq)]
-
-pub struct GetReceipts<'a> {
-  pub _tab: ::flatbuffers::Table<'a>,
-}
-
-impl<'a> ::flatbuffers::Follow<'a> for GetReceipts<'a> {
-  type Inner = GetReceipts<'a>;
-  #[inline]
-  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
-    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
-  }
-}
-
-impl<'a> GetReceipts<'a> {
-  pub const VT_CHAT: ::flatbuffers::VOffsetT = 4;
-  pub const VT_SEQ: ::flatbuffers::VOffsetT = 6;
-
-  #[inline]
-  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
-    GetReceipts { _tab: table }
-  }
-  #[allow(unused_mut)]
-  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
-    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
-    args: &'args GetReceiptsArgs<'args>
-  ) -> ::flatbuffers::WIPOffset<GetReceipts<'bldr>> {
-    let mut builder = GetReceiptsBuilder::new(_fbb);
-    builder.add_seq(args.seq);
-    if let Some(x) = args.chat { builder.add_chat(x); }
-    builder.finish()
-  }
-
-
-  #[inline]
-  pub fn chat(&self) -> &'a Id {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<Id>(GetReceipts::VT_CHAT, None).unwrap()}
-  }
-  #[inline]
-  pub fn seq(&self) -> u64 {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<u64>(GetReceipts::VT_SEQ, Some(0)).unwrap()}
-  }
-}
-
-impl ::flatbuffers::Verifiable for GetReceipts<'_> {
-  #[inline]
-  fn run_verifier(
-    v: &mut ::flatbuffers::Verifier, pos: usize
-  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
-    v.visit_table(pos)?
-     .visit_field::<Id>("chat", Self::VT_CHAT, true)?
-     .visit_field::<u64>("seq", Self::VT_SEQ, false)?
-     .finish();
-    Ok(())
-  }
-}
-pub struct GetReceiptsArgs<'a> {
-    pub chat: Option<&'a Id>,
-    pub seq: u64,
-}
-impl<'a> Default for GetReceiptsArgs<'a> {
-  #[inline]
-  fn default() -> Self {
-    GetReceiptsArgs {
-      chat: None, // required field
-      seq: 0,
-    }
-  }
-}
-
-pub struct GetReceiptsBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
-  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
-  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
-}
-impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> GetReceiptsBuilder<'a, 'b, A> {
-  #[inline]
-  pub fn add_chat(&mut self, chat: &Id) {
-    self.fbb_.push_slot_always::<&Id>(GetReceipts::VT_CHAT, chat);
-  }
-  #[inline]
-  pub fn add_seq(&mut self, seq: u64) {
-    self.fbb_.push_slot::<u64>(GetReceipts::VT_SEQ, seq, 0);
-  }
-  #[inline]
-  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> GetReceiptsBuilder<'a, 'b, A> {
-    let start = _fbb.start_table();
-    GetReceiptsBuilder {
-      fbb_: _fbb,
-      start_: start,
-    }
-  }
-  #[inline]
-  pub fn finish(self) -> ::flatbuffers::WIPOffset<GetReceipts<'a>> {
-    let o = self.fbb_.end_table(self.start_);
-    self.fbb_.required(o, GetReceipts::VT_CHAT,"chat");
-    ::flatbuffers::WIPOffset::new(o.value())
-  }
-}
-
-impl ::core::fmt::Debug for GetReceipts<'_> {
-  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-    let mut ds = f.debug_struct("GetReceipts");
-      ds.field("chat", &self.chat());
-      ds.field("seq", &self.seq());
-      ds.finish()
-  }
-}
-pub enum ReceiptsOffset {}
-#[derive(Copy, Clone, PartialEq)]
-
-pub struct Receipts<'a> {
-  pub _tab: ::flatbuffers::Table<'a>,
-}
-
-impl<'a> ::flatbuffers::Follow<'a> for Receipts<'a> {
-  type Inner = Receipts<'a>;
-  #[inline]
-  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
-    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
-  }
-}
-
-impl<'a> Receipts<'a> {
-  pub const VT_RECEIPTS: ::flatbuffers::VOffsetT = 4;
-
-  #[inline]
-  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
-    Receipts { _tab: table }
-  }
-  #[allow(unused_mut)]
-  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
-    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
-    args: &'args ReceiptsArgs<'args>
-  ) -> ::flatbuffers::WIPOffset<Receipts<'bldr>> {
-    let mut builder = ReceiptsBuilder::new(_fbb);
-    if let Some(x) = args.receipts { builder.add_receipts(x); }
-    builder.finish()
-  }
-
-
-  #[inline]
-  pub fn receipts(&self) -> ::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<Receipt<'a>>> {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<Receipt>>>>(Receipts::VT_RECEIPTS, None).unwrap()}
-  }
-}
-
-impl ::flatbuffers::Verifiable for Receipts<'_> {
-  #[inline]
-  fn run_verifier(
-    v: &mut ::flatbuffers::Verifier, pos: usize
-  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
-    v.visit_table(pos)?
-     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, ::flatbuffers::ForwardsUOffset<Receipt>>>>("receipts", Self::VT_RECEIPTS, true)?
-     .finish();
-    Ok(())
-  }
-}
-pub struct ReceiptsArgs<'a> {
-    pub receipts: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<Receipt<'a>>>>>,
-}
-impl<'a> Default for ReceiptsArgs<'a> {
-  #[inline]
-  fn default() -> Self {
-    ReceiptsArgs {
+            }
+        }
+
+        pub struct LookupBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+            fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+        }
+        impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> LookupBuilder<'a, 'b, A> {
+            #[inline]
+            pub fn add_phone(&mut self, phone: ::flatbuffers::WIPOffset<&'b str>) {
+                self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Lookup::VT_PHONE, phone);
+            }
+            #[inline]
+            pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> LookupBuilder<'a, 'b, A> {
+                let start = _fbb.start_table();
+                LookupBuilder { fbb_: _fbb, start_: start }
+            }
+            #[inline]
+            pub fn finish(self) -> ::flatbuffers::WIPOffset<Lookup<'a>> {
+                let o = self.fbb_.end_table(self.start_);
+                self.fbb_.required(o, Lookup::VT_PHONE, "phone");
+                ::flatbuffers::WIPOffset::new(o.value())
+            }
+        }
+
+        impl ::core::fmt::Debug for Lookup<'_> {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                let mut ds = f.debug_struct("Lookup");
+                ds.field("phone", &self.phone());
+                ds.finish()
+            }
+        }
+        pub enum FoundOffset {}
+        #[derive(Copy, Clone, PartialEq)]
+
+        pub struct Found<'a> {
+            pub _tab: ::flatbuffers::Table<'a>,
+        }
+
+        impl<'a> ::flatbuffers::Follow<'a> for Found<'a> {
+            type Inner = Found<'a>;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+            }
+        }
+
+        impl<'a> Found<'a> {
+            pub const VT_ACCOUNT: ::flatbuffers::VOffsetT = 4;
+            pub const VT_NAME: ::flatbuffers::VOffsetT = 6;
+            pub const VT_CHAT: ::flatbuffers::VOffsetT = 8;
+
+            #[inline]
+            pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+                Found { _tab: table }
+            }
+            #[allow(unused_mut)]
+            pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+                _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+                args: &'args FoundArgs<'args>,
+            ) -> ::flatbuffers::WIPOffset<Found<'bldr>> {
+                let mut builder = FoundBuilder::new(_fbb);
+                if let Some(x) = args.chat {
+                    builder.add_chat(x);
+                }
+                if let Some(x) = args.name {
+                    builder.add_name(x);
+                }
+                if let Some(x) = args.account {
+                    builder.add_account(x);
+                }
+                builder.finish()
+            }
+
+            #[inline]
+            pub fn account(&self) -> &'a Id {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<Id>(Found::VT_ACCOUNT, None).unwrap() }
+            }
+            #[inline]
+            pub fn name(&self) -> &'a str {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab.get::<::flatbuffers::ForwardsUOffset<&str>>(Found::VT_NAME, None).unwrap()
+                }
+            }
+            #[inline]
+            pub fn chat(&self) -> &'a Id {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<Id>(Found::VT_CHAT, None).unwrap() }
+            }
+        }
+
+        impl ::flatbuffers::Verifiable for Found<'_> {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                v.visit_table(pos)?
+                    .visit_field::<Id>("account", Self::VT_ACCOUNT, true)?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("name", Self::VT_NAME, true)?
+                    .visit_field::<Id>("chat", Self::VT_CHAT, true)?
+                    .finish();
+                Ok(())
+            }
+        }
+        pub struct FoundArgs<'a> {
+            pub account: Option<&'a Id>,
+            pub name: Option<::flatbuffers::WIPOffset<&'a str>>,
+            pub chat: Option<&'a Id>,
+        }
+        impl<'a> Default for FoundArgs<'a> {
+            #[inline]
+            fn default() -> Self {
+                FoundArgs {
+                    account: None, // required field
+                    name: None,    // required field
+                    chat: None,    // required field
+                }
+            }
+        }
+
+        pub struct FoundBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+            fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+        }
+        impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> FoundBuilder<'a, 'b, A> {
+            #[inline]
+            pub fn add_account(&mut self, account: &Id) {
+                self.fbb_.push_slot_always::<&Id>(Found::VT_ACCOUNT, account);
+            }
+            #[inline]
+            pub fn add_name(&mut self, name: ::flatbuffers::WIPOffset<&'b str>) {
+                self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Found::VT_NAME, name);
+            }
+            #[inline]
+            pub fn add_chat(&mut self, chat: &Id) {
+                self.fbb_.push_slot_always::<&Id>(Found::VT_CHAT, chat);
+            }
+            #[inline]
+            pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> FoundBuilder<'a, 'b, A> {
+                let start = _fbb.start_table();
+                FoundBuilder { fbb_: _fbb, start_: start }
+            }
+            #[inline]
+            pub fn finish(self) -> ::flatbuffers::WIPOffset<Found<'a>> {
+                let o = self.fbb_.end_table(self.start_);
+                self.fbb_.required(o, Found::VT_ACCOUNT, "account");
+                self.fbb_.required(o, Found::VT_NAME, "name");
+                self.fbb_.required(o, Found::VT_CHAT, "chat");
+                ::flatbuffers::WIPOffset::new(o.value())
+            }
+        }
+
+        impl ::core::fmt::Debug for Found<'_> {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                let mut ds = f.debug_struct("Found");
+                ds.field("account", &self.account());
+                ds.field("name", &self.name());
+                ds.field("chat", &self.chat());
+                ds.finish()
+            }
+        }
+        pub enum GetMessagesOffset {}
+        #[derive(Copy, Clone, PartialEq)]
+
+        pub struct GetMessages<'a> {
+            pub _tab: ::flatbuffers::Table<'a>,
+        }
+
+        impl<'a> ::flatbuffers::Follow<'a> for GetMessages<'a> {
+            type Inner = GetMessages<'a>;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+            }
+        }
+
+        impl<'a> GetMessages<'a> {
+            pub const VT_CHAT: ::flatbuffers::VOffsetT = 4;
+            pub const VT_LIMIT: ::flatbuffers::VOffsetT = 6;
+            pub const VT_BEFORE: ::flatbuffers::VOffsetT = 8;
+            pub const VT_AFTER: ::flatbuffers::VOffsetT = 10;
+
+            #[inline]
+            pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+                GetMessages { _tab: table }
+            }
+            #[allow(unused_mut)]
+            pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+                _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+                args: &'args GetMessagesArgs<'args>,
+            ) -> ::flatbuffers::WIPOffset<GetMessages<'bldr>> {
+                let mut builder = GetMessagesBuilder::new(_fbb);
+                builder.add_after(args.after);
+                builder.add_before(args.before);
+                if let Some(x) = args.chat {
+                    builder.add_chat(x);
+                }
+                builder.add_limit(args.limit);
+                builder.finish()
+            }
+
+            #[inline]
+            pub fn chat(&self) -> &'a Id {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<Id>(GetMessages::VT_CHAT, None).unwrap() }
+            }
+            #[inline]
+            pub fn limit(&self) -> u16 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u16>(GetMessages::VT_LIMIT, Some(50)).unwrap() }
+            }
+            #[inline]
+            pub fn before(&self) -> u64 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u64>(GetMessages::VT_BEFORE, Some(0)).unwrap() }
+            }
+            #[inline]
+            pub fn after(&self) -> u64 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u64>(GetMessages::VT_AFTER, Some(0)).unwrap() }
+            }
+        }
+
+        impl ::flatbuffers::Verifiable for GetMessages<'_> {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                v.visit_table(pos)?
+                    .visit_field::<Id>("chat", Self::VT_CHAT, true)?
+                    .visit_field::<u16>("limit", Self::VT_LIMIT, false)?
+                    .visit_field::<u64>("before", Self::VT_BEFORE, false)?
+                    .visit_field::<u64>("after", Self::VT_AFTER, false)?
+                    .finish();
+                Ok(())
+            }
+        }
+        pub struct GetMessagesArgs<'a> {
+            pub chat: Option<&'a Id>,
+            pub limit: u16,
+            pub before: u64,
+            pub after: u64,
+        }
+        impl<'a> Default for GetMessagesArgs<'a> {
+            #[inline]
+            fn default() -> Self {
+                GetMessagesArgs {
+                    chat: None, // required field
+                    limit: 50,
+                    before: 0,
+                    after: 0,
+                }
+            }
+        }
+
+        pub struct GetMessagesBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+            fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+        }
+        impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> GetMessagesBuilder<'a, 'b, A> {
+            #[inline]
+            pub fn add_chat(&mut self, chat: &Id) {
+                self.fbb_.push_slot_always::<&Id>(GetMessages::VT_CHAT, chat);
+            }
+            #[inline]
+            pub fn add_limit(&mut self, limit: u16) {
+                self.fbb_.push_slot::<u16>(GetMessages::VT_LIMIT, limit, 50);
+            }
+            #[inline]
+            pub fn add_before(&mut self, before: u64) {
+                self.fbb_.push_slot::<u64>(GetMessages::VT_BEFORE, before, 0);
+            }
+            #[inline]
+            pub fn add_after(&mut self, after: u64) {
+                self.fbb_.push_slot::<u64>(GetMessages::VT_AFTER, after, 0);
+            }
+            #[inline]
+            pub fn new(
+                _fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            ) -> GetMessagesBuilder<'a, 'b, A> {
+                let start = _fbb.start_table();
+                GetMessagesBuilder { fbb_: _fbb, start_: start }
+            }
+            #[inline]
+            pub fn finish(self) -> ::flatbuffers::WIPOffset<GetMessages<'a>> {
+                let o = self.fbb_.end_table(self.start_);
+                self.fbb_.required(o, GetMessages::VT_CHAT, "chat");
+                ::flatbuffers::WIPOffset::new(o.value())
+            }
+        }
+
+        impl ::core::fmt::Debug for GetMessages<'_> {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                let mut ds = f.debug_struct("GetMessages");
+                ds.field("chat", &self.chat());
+                ds.field("limit", &self.limit());
+                ds.field("before", &self.before());
+                ds.field("after", &self.after());
+                ds.finish()
+            }
+        }
+        pub enum PageOffset {}
+        #[derive(Copy, Clone, PartialEq)]
+
+        pub struct Page<'a> {
+            pub _tab: ::flatbuffers::Table<'a>,
+        }
+
+        impl<'a> ::flatbuffers::Follow<'a> for Page<'a> {
+            type Inner = Page<'a>;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+            }
+        }
+
+        impl<'a> Page<'a> {
+            pub const VT_COUNT: ::flatbuffers::VOffsetT = 4;
+            pub const VT_HAS_MORE: ::flatbuffers::VOffsetT = 6;
+            pub const VT_NEXT_CURSOR: ::flatbuffers::VOffsetT = 8;
+            pub const VT_MEMBERS: ::flatbuffers::VOffsetT = 10;
+
+            #[inline]
+            pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+                Page { _tab: table }
+            }
+            #[allow(unused_mut)]
+            pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+                _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+                args: &'args PageArgs<'args>,
+            ) -> ::flatbuffers::WIPOffset<Page<'bldr>> {
+                let mut builder = PageBuilder::new(_fbb);
+                builder.add_next_cursor(args.next_cursor);
+                if let Some(x) = args.members {
+                    builder.add_members(x);
+                }
+                builder.add_count(args.count);
+                builder.add_has_more(args.has_more);
+                builder.finish()
+            }
+
+            #[inline]
+            pub fn count(&self) -> u16 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u16>(Page::VT_COUNT, Some(0)).unwrap() }
+            }
+            #[inline]
+            pub fn has_more(&self) -> bool {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<bool>(Page::VT_HAS_MORE, Some(false)).unwrap() }
+            }
+            #[inline]
+            pub fn next_cursor(&self) -> u64 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u64>(Page::VT_NEXT_CURSOR, Some(0)).unwrap() }
+            }
+            #[inline]
+            pub fn members(
+                &self,
+            ) -> Option<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<CursorMoved<'a>>>>
+            {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab.get::<::flatbuffers::ForwardsUOffset<
+                        ::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<CursorMoved>>,
+                    >>(Page::VT_MEMBERS, None)
+                }
+            }
+        }
+
+        impl ::flatbuffers::Verifiable for Page<'_> {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                v.visit_table(pos)?
+                    .visit_field::<u16>("count", Self::VT_COUNT, false)?
+                    .visit_field::<bool>("has_more", Self::VT_HAS_MORE, false)?
+                    .visit_field::<u64>("next_cursor", Self::VT_NEXT_CURSOR, false)?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<
+                        ::flatbuffers::Vector<'_, ::flatbuffers::ForwardsUOffset<CursorMoved>>,
+                    >>("members", Self::VT_MEMBERS, false)?
+                    .finish();
+                Ok(())
+            }
+        }
+        pub struct PageArgs<'a> {
+            pub count: u16,
+            pub has_more: bool,
+            pub next_cursor: u64,
+            pub members: Option<
+                ::flatbuffers::WIPOffset<
+                    ::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<CursorMoved<'a>>>,
+                >,
+            >,
+        }
+        impl<'a> Default for PageArgs<'a> {
+            #[inline]
+            fn default() -> Self {
+                PageArgs { count: 0, has_more: false, next_cursor: 0, members: None }
+            }
+        }
+
+        pub struct PageBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+            fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+        }
+        impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> PageBuilder<'a, 'b, A> {
+            #[inline]
+            pub fn add_count(&mut self, count: u16) {
+                self.fbb_.push_slot::<u16>(Page::VT_COUNT, count, 0);
+            }
+            #[inline]
+            pub fn add_has_more(&mut self, has_more: bool) {
+                self.fbb_.push_slot::<bool>(Page::VT_HAS_MORE, has_more, false);
+            }
+            #[inline]
+            pub fn add_next_cursor(&mut self, next_cursor: u64) {
+                self.fbb_.push_slot::<u64>(Page::VT_NEXT_CURSOR, next_cursor, 0);
+            }
+            #[inline]
+            pub fn add_members(
+                &mut self,
+                members: ::flatbuffers::WIPOffset<
+                    ::flatbuffers::Vector<'b, ::flatbuffers::ForwardsUOffset<CursorMoved<'b>>>,
+                >,
+            ) {
+                self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Page::VT_MEMBERS, members);
+            }
+            #[inline]
+            pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> PageBuilder<'a, 'b, A> {
+                let start = _fbb.start_table();
+                PageBuilder { fbb_: _fbb, start_: start }
+            }
+            #[inline]
+            pub fn finish(self) -> ::flatbuffers::WIPOffset<Page<'a>> {
+                let o = self.fbb_.end_table(self.start_);
+                ::flatbuffers::WIPOffset::new(o.value())
+            }
+        }
+
+        impl ::core::fmt::Debug for Page<'_> {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                let mut ds = f.debug_struct("Page");
+                ds.field("count", &self.count());
+                ds.field("has_more", &self.has_more());
+                ds.field("next_cursor", &self.next_cursor());
+                ds.field("members", &self.members());
+                ds.finish()
+            }
+        }
+        pub enum GetChatsOffset {}
+        #[derive(Copy, Clone, PartialEq)]
+
+        pub struct GetChats<'a> {
+            pub _tab: ::flatbuffers::Table<'a>,
+        }
+
+        impl<'a> ::flatbuffers::Follow<'a> for GetChats<'a> {
+            type Inner = GetChats<'a>;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+            }
+        }
+
+        impl<'a> GetChats<'a> {
+            pub const VT_AFTER: ::flatbuffers::VOffsetT = 4;
+
+            #[inline]
+            pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+                GetChats { _tab: table }
+            }
+            #[allow(unused_mut)]
+            pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+                _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+                args: &'args GetChatsArgs<'args>,
+            ) -> ::flatbuffers::WIPOffset<GetChats<'bldr>> {
+                let mut builder = GetChatsBuilder::new(_fbb);
+                if let Some(x) = args.after {
+                    builder.add_after(x);
+                }
+                builder.finish()
+            }
+
+            #[inline]
+            pub fn after(&self) -> Option<&'a Id> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<Id>(GetChats::VT_AFTER, None) }
+            }
+        }
+
+        impl ::flatbuffers::Verifiable for GetChats<'_> {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                v.visit_table(pos)?.visit_field::<Id>("after", Self::VT_AFTER, false)?.finish();
+                Ok(())
+            }
+        }
+        pub struct GetChatsArgs<'a> {
+            pub after: Option<&'a Id>,
+        }
+        impl<'a> Default for GetChatsArgs<'a> {
+            #[inline]
+            fn default() -> Self {
+                GetChatsArgs { after: None }
+            }
+        }
+
+        pub struct GetChatsBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+            fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+        }
+        impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> GetChatsBuilder<'a, 'b, A> {
+            #[inline]
+            pub fn add_after(&mut self, after: &Id) {
+                self.fbb_.push_slot_always::<&Id>(GetChats::VT_AFTER, after);
+            }
+            #[inline]
+            pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> GetChatsBuilder<'a, 'b, A> {
+                let start = _fbb.start_table();
+                GetChatsBuilder { fbb_: _fbb, start_: start }
+            }
+            #[inline]
+            pub fn finish(self) -> ::flatbuffers::WIPOffset<GetChats<'a>> {
+                let o = self.fbb_.end_table(self.start_);
+                ::flatbuffers::WIPOffset::new(o.value())
+            }
+        }
+
+        impl ::core::fmt::Debug for GetChats<'_> {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                let mut ds = f.debug_struct("GetChats");
+                ds.field("after", &self.after());
+                ds.finish()
+            }
+        }
+        pub enum ChatsOffset {}
+        #[derive(Copy, Clone, PartialEq)]
+
+        pub struct Chats<'a> {
+            pub _tab: ::flatbuffers::Table<'a>,
+        }
+
+        impl<'a> ::flatbuffers::Follow<'a> for Chats<'a> {
+            type Inner = Chats<'a>;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+            }
+        }
+
+        impl<'a> Chats<'a> {
+            pub const VT_CHATS: ::flatbuffers::VOffsetT = 4;
+            pub const VT_HAS_MORE: ::flatbuffers::VOffsetT = 6;
+
+            #[inline]
+            pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+                Chats { _tab: table }
+            }
+            #[allow(unused_mut)]
+            pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+                _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+                args: &'args ChatsArgs<'args>,
+            ) -> ::flatbuffers::WIPOffset<Chats<'bldr>> {
+                let mut builder = ChatsBuilder::new(_fbb);
+                if let Some(x) = args.chats {
+                    builder.add_chats(x);
+                }
+                builder.add_has_more(args.has_more);
+                builder.finish()
+            }
+
+            #[inline]
+            pub fn chats(&self) -> ::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<Chat<'a>>> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<::flatbuffers::ForwardsUOffset<
+                            ::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<Chat>>,
+                        >>(Chats::VT_CHATS, None)
+                        .unwrap()
+                }
+            }
+            #[inline]
+            pub fn has_more(&self) -> bool {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<bool>(Chats::VT_HAS_MORE, Some(false)).unwrap() }
+            }
+        }
+
+        impl ::flatbuffers::Verifiable for Chats<'_> {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                v.visit_table(pos)?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<
+                        ::flatbuffers::Vector<'_, ::flatbuffers::ForwardsUOffset<Chat>>,
+                    >>("chats", Self::VT_CHATS, true)?
+                    .visit_field::<bool>("has_more", Self::VT_HAS_MORE, false)?
+                    .finish();
+                Ok(())
+            }
+        }
+        pub struct ChatsArgs<'a> {
+            pub chats: Option<
+                ::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<Chat<'a>>>>,
+            >,
+            pub has_more: bool,
+        }
+        impl<'a> Default for ChatsArgs<'a> {
+            #[inline]
+            fn default() -> Self {
+                ChatsArgs {
+                    chats: None, // required field
+                    has_more: false,
+                }
+            }
+        }
+
+        pub struct ChatsBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+            fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+        }
+        impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> ChatsBuilder<'a, 'b, A> {
+            #[inline]
+            pub fn add_chats(
+                &mut self,
+                chats: ::flatbuffers::WIPOffset<
+                    ::flatbuffers::Vector<'b, ::flatbuffers::ForwardsUOffset<Chat<'b>>>,
+                >,
+            ) {
+                self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Chats::VT_CHATS, chats);
+            }
+            #[inline]
+            pub fn add_has_more(&mut self, has_more: bool) {
+                self.fbb_.push_slot::<bool>(Chats::VT_HAS_MORE, has_more, false);
+            }
+            #[inline]
+            pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> ChatsBuilder<'a, 'b, A> {
+                let start = _fbb.start_table();
+                ChatsBuilder { fbb_: _fbb, start_: start }
+            }
+            #[inline]
+            pub fn finish(self) -> ::flatbuffers::WIPOffset<Chats<'a>> {
+                let o = self.fbb_.end_table(self.start_);
+                self.fbb_.required(o, Chats::VT_CHATS, "chats");
+                ::flatbuffers::WIPOffset::new(o.value())
+            }
+        }
+
+        impl ::core::fmt::Debug for Chats<'_> {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                let mut ds = f.debug_struct("Chats");
+                ds.field("chats", &self.chats());
+                ds.field("has_more", &self.has_more());
+                ds.finish()
+            }
+        }
+        pub enum ChatOffset {}
+        #[derive(Copy, Clone, PartialEq)]
+
+        pub struct Chat<'a> {
+            pub _tab: ::flatbuffers::Table<'a>,
+        }
+
+        impl<'a> ::flatbuffers::Follow<'a> for Chat<'a> {
+            type Inner = Chat<'a>;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+            }
+        }
+
+        impl<'a> Chat<'a> {
+            pub const VT_CHAT: ::flatbuffers::VOffsetT = 4;
+            pub const VT_PEER: ::flatbuffers::VOffsetT = 6;
+            pub const VT_PEER_NAME: ::flatbuffers::VOffsetT = 8;
+            pub const VT_HEAD: ::flatbuffers::VOffsetT = 10;
+            pub const VT_READ: ::flatbuffers::VOffsetT = 12;
+            pub const VT_LAST_AT: ::flatbuffers::VOffsetT = 14;
+
+            #[inline]
+            pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+                Chat { _tab: table }
+            }
+            #[allow(unused_mut)]
+            pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+                _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+                args: &'args ChatArgs<'args>,
+            ) -> ::flatbuffers::WIPOffset<Chat<'bldr>> {
+                let mut builder = ChatBuilder::new(_fbb);
+                builder.add_last_at(args.last_at);
+                builder.add_read(args.read);
+                builder.add_head(args.head);
+                if let Some(x) = args.peer_name {
+                    builder.add_peer_name(x);
+                }
+                if let Some(x) = args.peer {
+                    builder.add_peer(x);
+                }
+                if let Some(x) = args.chat {
+                    builder.add_chat(x);
+                }
+                builder.finish()
+            }
+
+            #[inline]
+            pub fn chat(&self) -> &'a Id {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<Id>(Chat::VT_CHAT, None).unwrap() }
+            }
+            #[inline]
+            pub fn peer(&self) -> Option<&'a Id> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<Id>(Chat::VT_PEER, None) }
+            }
+            #[inline]
+            pub fn peer_name(&self) -> Option<&'a str> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<&str>>(Chat::VT_PEER_NAME, None) }
+            }
+            #[inline]
+            pub fn head(&self) -> u64 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u64>(Chat::VT_HEAD, Some(0)).unwrap() }
+            }
+            #[inline]
+            pub fn read(&self) -> u64 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u64>(Chat::VT_READ, Some(0)).unwrap() }
+            }
+            #[inline]
+            pub fn last_at(&self) -> u64 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u64>(Chat::VT_LAST_AT, Some(0)).unwrap() }
+            }
+        }
+
+        impl ::flatbuffers::Verifiable for Chat<'_> {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                v.visit_table(pos)?
+                    .visit_field::<Id>("chat", Self::VT_CHAT, true)?
+                    .visit_field::<Id>("peer", Self::VT_PEER, false)?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<&str>>(
+                        "peer_name",
+                        Self::VT_PEER_NAME,
+                        false,
+                    )?
+                    .visit_field::<u64>("head", Self::VT_HEAD, false)?
+                    .visit_field::<u64>("read", Self::VT_READ, false)?
+                    .visit_field::<u64>("last_at", Self::VT_LAST_AT, false)?
+                    .finish();
+                Ok(())
+            }
+        }
+        pub struct ChatArgs<'a> {
+            pub chat: Option<&'a Id>,
+            pub peer: Option<&'a Id>,
+            pub peer_name: Option<::flatbuffers::WIPOffset<&'a str>>,
+            pub head: u64,
+            pub read: u64,
+            pub last_at: u64,
+        }
+        impl<'a> Default for ChatArgs<'a> {
+            #[inline]
+            fn default() -> Self {
+                ChatArgs {
+                    chat: None, // required field
+                    peer: None,
+                    peer_name: None,
+                    head: 0,
+                    read: 0,
+                    last_at: 0,
+                }
+            }
+        }
+
+        pub struct ChatBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+            fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+        }
+        impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> ChatBuilder<'a, 'b, A> {
+            #[inline]
+            pub fn add_chat(&mut self, chat: &Id) {
+                self.fbb_.push_slot_always::<&Id>(Chat::VT_CHAT, chat);
+            }
+            #[inline]
+            pub fn add_peer(&mut self, peer: &Id) {
+                self.fbb_.push_slot_always::<&Id>(Chat::VT_PEER, peer);
+            }
+            #[inline]
+            pub fn add_peer_name(&mut self, peer_name: ::flatbuffers::WIPOffset<&'b str>) {
+                self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Chat::VT_PEER_NAME, peer_name);
+            }
+            #[inline]
+            pub fn add_head(&mut self, head: u64) {
+                self.fbb_.push_slot::<u64>(Chat::VT_HEAD, head, 0);
+            }
+            #[inline]
+            pub fn add_read(&mut self, read: u64) {
+                self.fbb_.push_slot::<u64>(Chat::VT_READ, read, 0);
+            }
+            #[inline]
+            pub fn add_last_at(&mut self, last_at: u64) {
+                self.fbb_.push_slot::<u64>(Chat::VT_LAST_AT, last_at, 0);
+            }
+            #[inline]
+            pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> ChatBuilder<'a, 'b, A> {
+                let start = _fbb.start_table();
+                ChatBuilder { fbb_: _fbb, start_: start }
+            }
+            #[inline]
+            pub fn finish(self) -> ::flatbuffers::WIPOffset<Chat<'a>> {
+                let o = self.fbb_.end_table(self.start_);
+                self.fbb_.required(o, Chat::VT_CHAT, "chat");
+                ::flatbuffers::WIPOffset::new(o.value())
+            }
+        }
+
+        impl ::core::fmt::Debug for Chat<'_> {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                let mut ds = f.debug_struct("Chat");
+                ds.field("chat", &self.chat());
+                ds.field("peer", &self.peer());
+                ds.field("peer_name", &self.peer_name());
+                ds.field("head", &self.head());
+                ds.field("read", &self.read());
+                ds.field("last_at", &self.last_at());
+                ds.finish()
+            }
+        }
+        pub enum GetReceiptsOffset {}
+        #[derive(Copy, Clone, PartialEq)]
+
+        pub struct GetReceipts<'a> {
+            pub _tab: ::flatbuffers::Table<'a>,
+        }
+
+        impl<'a> ::flatbuffers::Follow<'a> for GetReceipts<'a> {
+            type Inner = GetReceipts<'a>;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+            }
+        }
+
+        impl<'a> GetReceipts<'a> {
+            pub const VT_CHAT: ::flatbuffers::VOffsetT = 4;
+            pub const VT_SEQ: ::flatbuffers::VOffsetT = 6;
+
+            #[inline]
+            pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+                GetReceipts { _tab: table }
+            }
+            #[allow(unused_mut)]
+            pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+                _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+                args: &'args GetReceiptsArgs<'args>,
+            ) -> ::flatbuffers::WIPOffset<GetReceipts<'bldr>> {
+                let mut builder = GetReceiptsBuilder::new(_fbb);
+                builder.add_seq(args.seq);
+                if let Some(x) = args.chat {
+                    builder.add_chat(x);
+                }
+                builder.finish()
+            }
+
+            #[inline]
+            pub fn chat(&self) -> &'a Id {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<Id>(GetReceipts::VT_CHAT, None).unwrap() }
+            }
+            #[inline]
+            pub fn seq(&self) -> u64 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u64>(GetReceipts::VT_SEQ, Some(0)).unwrap() }
+            }
+        }
+
+        impl ::flatbuffers::Verifiable for GetReceipts<'_> {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                v.visit_table(pos)?
+                    .visit_field::<Id>("chat", Self::VT_CHAT, true)?
+                    .visit_field::<u64>("seq", Self::VT_SEQ, false)?
+                    .finish();
+                Ok(())
+            }
+        }
+        pub struct GetReceiptsArgs<'a> {
+            pub chat: Option<&'a Id>,
+            pub seq: u64,
+        }
+        impl<'a> Default for GetReceiptsArgs<'a> {
+            #[inline]
+            fn default() -> Self {
+                GetReceiptsArgs {
+                    chat: None, // required field
+                    seq: 0,
+                }
+            }
+        }
+
+        pub struct GetReceiptsBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+            fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+        }
+        impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> GetReceiptsBuilder<'a, 'b, A> {
+            #[inline]
+            pub fn add_chat(&mut self, chat: &Id) {
+                self.fbb_.push_slot_always::<&Id>(GetReceipts::VT_CHAT, chat);
+            }
+            #[inline]
+            pub fn add_seq(&mut self, seq: u64) {
+                self.fbb_.push_slot::<u64>(GetReceipts::VT_SEQ, seq, 0);
+            }
+            #[inline]
+            pub fn new(
+                _fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            ) -> GetReceiptsBuilder<'a, 'b, A> {
+                let start = _fbb.start_table();
+                GetReceiptsBuilder { fbb_: _fbb, start_: start }
+            }
+            #[inline]
+            pub fn finish(self) -> ::flatbuffers::WIPOffset<GetReceipts<'a>> {
+                let o = self.fbb_.end_table(self.start_);
+                self.fbb_.required(o, GetReceipts::VT_CHAT, "chat");
+                ::flatbuffers::WIPOffset::new(o.value())
+            }
+        }
+
+        impl ::core::fmt::Debug for GetReceipts<'_> {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                let mut ds = f.debug_struct("GetReceipts");
+                ds.field("chat", &self.chat());
+                ds.field("seq", &self.seq());
+                ds.finish()
+            }
+        }
+        pub enum ReceiptsOffset {}
+        #[derive(Copy, Clone, PartialEq)]
+
+        pub struct Receipts<'a> {
+            pub _tab: ::flatbuffers::Table<'a>,
+        }
+
+        impl<'a> ::flatbuffers::Follow<'a> for Receipts<'a> {
+            type Inner = Receipts<'a>;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+            }
+        }
+
+        impl<'a> Receipts<'a> {
+            pub const VT_RECEIPTS: ::flatbuffers::VOffsetT = 4;
+
+            #[inline]
+            pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+                Receipts { _tab: table }
+            }
+            #[allow(unused_mut)]
+            pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+                _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+                args: &'args ReceiptsArgs<'args>,
+            ) -> ::flatbuffers::WIPOffset<Receipts<'bldr>> {
+                let mut builder = ReceiptsBuilder::new(_fbb);
+                if let Some(x) = args.receipts {
+                    builder.add_receipts(x);
+                }
+                builder.finish()
+            }
+
+            #[inline]
+            pub fn receipts(&self) -> ::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<Receipt<'a>>> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<::flatbuffers::ForwardsUOffset<
+                            ::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<Receipt>>,
+                        >>(Receipts::VT_RECEIPTS, None)
+                        .unwrap()
+                }
+            }
+        }
+
+        impl ::flatbuffers::Verifiable for Receipts<'_> {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                v.visit_table(pos)?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<
+                        ::flatbuffers::Vector<'_, ::flatbuffers::ForwardsUOffset<Receipt>>,
+                    >>("receipts", Self::VT_RECEIPTS, true)?
+                    .finish();
+                Ok(())
+            }
+        }
+        pub struct ReceiptsArgs<'a> {
+            pub receipts: Option<
+                ::flatbuffers::WIPOffset<
+                    ::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<Receipt<'a>>>,
+                >,
+            >,
+        }
+        impl<'a> Default for ReceiptsArgs<'a> {
+            #[inline]
+            fn default() -> Self {
+                ReceiptsArgs {
       receipts: None, // required field
     }
-  }
-}
-
-pub struct ReceiptsBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
-  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
-  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
-}
-impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> ReceiptsBuilder<'a, 'b, A> {
-  #[inline]
-  pub fn add_receipts(&mut self, receipts: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b , ::flatbuffers::ForwardsUOffset<Receipt<'b >>>>) {
-    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Receipts::VT_RECEIPTS, receipts);
-  }
-  #[inline]
-  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> ReceiptsBuilder<'a, 'b, A> {
-    let start = _fbb.start_table();
-    ReceiptsBuilder {
-      fbb_: _fbb,
-      start_: start,
-    }
-  }
-  #[inline]
-  pub fn finish(self) -> ::flatbuffers::WIPOffset<Receipts<'a>> {
-    let o = self.fbb_.end_table(self.start_);
-    self.fbb_.required(o, Receipts::VT_RECEIPTS,"receipts");
-    ::flatbuffers::WIPOffset::new(o.value())
-  }
-}
-
-impl ::core::fmt::Debug for Receipts<'_> {
-  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-    let mut ds = f.debug_struct("Receipts");
-      ds.field("receipts", &self.receipts());
-      ds.finish()
-  }
-}
-pub enum ReceiptOffset {}
-#[derive(Copy, Clone, PartialEq)]
-
-pub struct Receipt<'a> {
-  pub _tab: ::flatbuffers::Table<'a>,
-}
-
-impl<'a> ::flatbuffers::Follow<'a> for Receipt<'a> {
-  type Inner = Receipt<'a>;
-  #[inline]
-  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
-    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
-  }
-}
-
-impl<'a> Receipt<'a> {
-  pub const VT_MEMBER: ::flatbuffers::VOffsetT = 4;
-  pub const VT_DELIVERED_AT: ::flatbuffers::VOffsetT = 6;
-  pub const VT_READ_AT: ::flatbuffers::VOffsetT = 8;
-
-  #[inline]
-  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
-    Receipt { _tab: table }
-  }
-  #[allow(unused_mut)]
-  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
-    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
-    args: &'args ReceiptArgs<'args>
-  ) -> ::flatbuffers::WIPOffset<Receipt<'bldr>> {
-    let mut builder = ReceiptBuilder::new(_fbb);
-    builder.add_read_at(args.read_at);
-    builder.add_delivered_at(args.delivered_at);
-    if let Some(x) = args.member { builder.add_member(x); }
-    builder.finish()
-  }
-
-
-  #[inline]
-  pub fn member(&self) -> &'a Id {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<Id>(Receipt::VT_MEMBER, None).unwrap()}
-  }
-  #[inline]
-  pub fn delivered_at(&self) -> u64 {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<u64>(Receipt::VT_DELIVERED_AT, Some(0)).unwrap()}
-  }
-  #[inline]
-  pub fn read_at(&self) -> u64 {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<u64>(Receipt::VT_READ_AT, Some(0)).unwrap()}
-  }
-}
-
-impl ::flatbuffers::Verifiable for Receipt<'_> {
-  #[inline]
-  fn run_verifier(
-    v: &mut ::flatbuffers::Verifier, pos: usize
-  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
-    v.visit_table(pos)?
-     .visit_field::<Id>("member", Self::VT_MEMBER, true)?
-     .visit_field::<u64>("delivered_at", Self::VT_DELIVERED_AT, false)?
-     .visit_field::<u64>("read_at", Self::VT_READ_AT, false)?
-     .finish();
-    Ok(())
-  }
-}
-pub struct ReceiptArgs<'a> {
-    pub member: Option<&'a Id>,
-    pub delivered_at: u64,
-    pub read_at: u64,
-}
-impl<'a> Default for ReceiptArgs<'a> {
-  #[inline]
-  fn default() -> Self {
-    ReceiptArgs {
-      member: None, // required field
-      delivered_at: 0,
-      read_at: 0,
-    }
-  }
-}
-
-pub struct ReceiptBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
-  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
-  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
-}
-impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> ReceiptBuilder<'a, 'b, A> {
-  #[inline]
-  pub fn add_member(&mut self, member: &Id) {
-    self.fbb_.push_slot_always::<&Id>(Receipt::VT_MEMBER, member);
-  }
-  #[inline]
-  pub fn add_delivered_at(&mut self, delivered_at: u64) {
-    self.fbb_.push_slot::<u64>(Receipt::VT_DELIVERED_AT, delivered_at, 0);
-  }
-  #[inline]
-  pub fn add_read_at(&mut self, read_at: u64) {
-    self.fbb_.push_slot::<u64>(Receipt::VT_READ_AT, read_at, 0);
-  }
-  #[inline]
-  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> ReceiptBuilder<'a, 'b, A> {
-    let start = _fbb.start_table();
-    ReceiptBuilder {
-      fbb_: _fbb,
-      start_: start,
-    }
-  }
-  #[inline]
-  pub fn finish(self) -> ::flatbuffers::WIPOffset<Receipt<'a>> {
-    let o = self.fbb_.end_table(self.start_);
-    self.fbb_.required(o, Receipt::VT_MEMBER,"member");
-    ::flatbuffers::WIPOffset::new(o.value())
-  }
-}
-
-impl ::core::fmt::Debug for Receipt<'_> {
-  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-    let mut ds = f.debug_struct("Receipt");
-      ds.field("member", &self.member());
-      ds.field("delivered_at", &self.delivered_at());
-      ds.field("read_at", &self.read_at());
-      ds.finish()
-  }
-}
-pub enum FrameOffset {}
-#[derive(Copy, Clone, PartialEq)]
-
-pub struct Frame<'a> {
-  pub _tab: ::flatbuffers::Table<'a>,
-}
-
-impl<'a> ::flatbuffers::Follow<'a> for Frame<'a> {
-  type Inner = Frame<'a>;
-  #[inline]
-  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
-    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
-  }
-}
-
-impl<'a> Frame<'a> {
-  pub const VT_BODY_TYPE: ::flatbuffers::VOffsetT = 4;
-  pub const VT_BODY: ::flatbuffers::VOffsetT = 6;
-
-  #[inline]
-  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
-    Frame { _tab: table }
-  }
-  #[allow(unused_mut)]
-  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
-    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
-    args: &'args FrameArgs
-  ) -> ::flatbuffers::WIPOffset<Frame<'bldr>> {
-    let mut builder = FrameBuilder::new(_fbb);
-    if let Some(x) = args.body { builder.add_body(x); }
-    builder.add_body_type(args.body_type);
-    builder.finish()
-  }
-
-
-  #[inline]
-  pub fn body_type(&self) -> Body {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<Body>(Frame::VT_BODY_TYPE, Some(Body::NONE)).unwrap()}
-  }
-  #[inline]
-  pub fn body(&self) -> Option<::flatbuffers::Table<'a>> {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Table<'a>>>(Frame::VT_BODY, None)}
-  }
-  #[inline]
-  #[allow(non_snake_case)]
-  pub fn body_as_hello(&self) -> Option<Hello<'a>> {
-    if self.body_type() == Body::Hello {
-      self.body().map(|t| {
-       // Safety:
-       // Created from a valid Table for this object
-       // Which contains a valid union in this slot
-       unsafe { Hello::init_from_table(t) }
-     })
-    } else {
-      None
-    }
-  }
-
-  #[inline]
-  #[allow(non_snake_case)]
-  pub fn body_as_connected(&self) -> Option<Connected<'a>> {
-    if self.body_type() == Body::Connected {
-      self.body().map(|t| {
-       // Safety:
-       // Created from a valid Table for this object
-       // Which contains a valid union in this slot
-       unsafe { Connected::init_from_table(t) }
-     })
-    } else {
-      None
-    }
-  }
-
-  #[inline]
-  #[allow(non_snake_case)]
-  pub fn body_as_synced(&self) -> Option<Synced<'a>> {
-    if self.body_type() == Body::Synced {
-      self.body().map(|t| {
-       // Safety:
-       // Created from a valid Table for this object
-       // Which contains a valid union in this slot
-       unsafe { Synced::init_from_table(t) }
-     })
-    } else {
-      None
-    }
-  }
-
-  #[inline]
-  #[allow(non_snake_case)]
-  pub fn body_as_ping(&self) -> Option<Ping<'a>> {
-    if self.body_type() == Body::Ping {
-      self.body().map(|t| {
-       // Safety:
-       // Created from a valid Table for this object
-       // Which contains a valid union in this slot
-       unsafe { Ping::init_from_table(t) }
-     })
-    } else {
-      None
-    }
-  }
-
-  #[inline]
-  #[allow(non_snake_case)]
-  pub fn body_as_pong(&self) -> Option<Pong<'a>> {
-    if self.body_type() == Body::Pong {
-      self.body().map(|t| {
-       // Safety:
-       // Created from a valid Table for this object
-       // Which contains a valid union in this slot
-       unsafe { Pong::init_from_table(t) }
-     })
-    } else {
-      None
-    }
-  }
-
-  #[inline]
-  #[allow(non_snake_case)]
-  pub fn body_as_goodbye(&self) -> Option<Goodbye<'a>> {
-    if self.body_type() == Body::Goodbye {
-      self.body().map(|t| {
-       // Safety:
-       // Created from a valid Table for this object
-       // Which contains a valid union in this slot
-       unsafe { Goodbye::init_from_table(t) }
-     })
-    } else {
-      None
-    }
-  }
-
-  #[inline]
-  #[allow(non_snake_case)]
-  pub fn body_as_device_added(&self) -> Option<DeviceAdded<'a>> {
-    if self.body_type() == Body::DeviceAdded {
-      self.body().map(|t| {
-       // Safety:
-       // Created from a valid Table for this object
-       // Which contains a valid union in this slot
-       unsafe { DeviceAdded::init_from_table(t) }
-     })
-    } else {
-      None
-    }
-  }
-
-  #[inline]
-  #[allow(non_snake_case)]
-  pub fn body_as_chat_up(&self) -> Option<ChatUp<'a>> {
-    if self.body_type() == Body::ChatUp {
-      self.body().map(|t| {
-       // Safety:
-       // Created from a valid Table for this object
-       // Which contains a valid union in this slot
-       unsafe { ChatUp::init_from_table(t) }
-     })
-    } else {
-      None
-    }
-  }
-
-  #[inline]
-  #[allow(non_snake_case)]
-  pub fn body_as_append(&self) -> Option<Append<'a>> {
-    if self.body_type() == Body::Append {
-      self.body().map(|t| {
-       // Safety:
-       // Created from a valid Table for this object
-       // Which contains a valid union in this slot
-       unsafe { Append::init_from_table(t) }
-     })
-    } else {
-      None
-    }
-  }
-
-  #[inline]
-  #[allow(non_snake_case)]
-  pub fn body_as_append_ack(&self) -> Option<AppendAck<'a>> {
-    if self.body_type() == Body::AppendAck {
-      self.body().map(|t| {
-       // Safety:
-       // Created from a valid Table for this object
-       // Which contains a valid union in this slot
-       unsafe { AppendAck::init_from_table(t) }
-     })
-    } else {
-      None
-    }
-  }
-
-  #[inline]
-  #[allow(non_snake_case)]
-  pub fn body_as_append_refused(&self) -> Option<AppendRefused<'a>> {
-    if self.body_type() == Body::AppendRefused {
-      self.body().map(|t| {
-       // Safety:
-       // Created from a valid Table for this object
-       // Which contains a valid union in this slot
-       unsafe { AppendRefused::init_from_table(t) }
-     })
-    } else {
-      None
-    }
-  }
-
-  #[inline]
-  #[allow(non_snake_case)]
-  pub fn body_as_move_cursor(&self) -> Option<MoveCursor<'a>> {
-    if self.body_type() == Body::MoveCursor {
-      self.body().map(|t| {
-       // Safety:
-       // Created from a valid Table for this object
-       // Which contains a valid union in this slot
-       unsafe { MoveCursor::init_from_table(t) }
-     })
-    } else {
-      None
-    }
-  }
-
-  #[inline]
-  #[allow(non_snake_case)]
-  pub fn body_as_chat_down(&self) -> Option<ChatDown<'a>> {
-    if self.body_type() == Body::ChatDown {
-      self.body().map(|t| {
-       // Safety:
-       // Created from a valid Table for this object
-       // Which contains a valid union in this slot
-       unsafe { ChatDown::init_from_table(t) }
-     })
-    } else {
-      None
-    }
-  }
-
-  #[inline]
-  #[allow(non_snake_case)]
-  pub fn body_as_entry(&self) -> Option<Entry<'a>> {
-    if self.body_type() == Body::Entry {
-      self.body().map(|t| {
-       // Safety:
-       // Created from a valid Table for this object
-       // Which contains a valid union in this slot
-       unsafe { Entry::init_from_table(t) }
-     })
-    } else {
-      None
-    }
-  }
-
-  #[inline]
-  #[allow(non_snake_case)]
-  pub fn body_as_cursor_moved(&self) -> Option<CursorMoved<'a>> {
-    if self.body_type() == Body::CursorMoved {
-      self.body().map(|t| {
-       // Safety:
-       // Created from a valid Table for this object
-       // Which contains a valid union in this slot
-       unsafe { CursorMoved::init_from_table(t) }
-     })
-    } else {
-      None
-    }
-  }
-
-  #[inline]
-  #[allow(non_snake_case)]
-  pub fn body_as_register(&self) -> Option<Register<'a>> {
-    if self.body_type() == Body::Register {
-      self.body().map(|t| {
-       // Safety:
-       // Created from a valid Table for this object
-       // Which contains a valid union in this slot
-       unsafe { Register::init_from_table(t) }
-     })
-    } else {
-      None
-    }
-  }
-
-  #[inline]
-  #[allow(non_snake_case)]
-  pub fn body_as_registered(&self) -> Option<Registered<'a>> {
-    if self.body_type() == Body::Registered {
-      self.body().map(|t| {
-       // Safety:
-       // Created from a valid Table for this object
-       // Which contains a valid union in this slot
-       unsafe { Registered::init_from_table(t) }
-     })
-    } else {
-      None
-    }
-  }
-
-  #[inline]
-  #[allow(non_snake_case)]
-  pub fn body_as_verify_otp(&self) -> Option<VerifyOtp<'a>> {
-    if self.body_type() == Body::VerifyOtp {
-      self.body().map(|t| {
-       // Safety:
-       // Created from a valid Table for this object
-       // Which contains a valid union in this slot
-       unsafe { VerifyOtp::init_from_table(t) }
-     })
-    } else {
-      None
-    }
-  }
-
-  #[inline]
-  #[allow(non_snake_case)]
-  pub fn body_as_verified(&self) -> Option<Verified<'a>> {
-    if self.body_type() == Body::Verified {
-      self.body().map(|t| {
-       // Safety:
-       // Created from a valid Table for this object
-       // Which contains a valid union in this slot
-       unsafe { Verified::init_from_table(t) }
-     })
-    } else {
-      None
-    }
-  }
-
-  #[inline]
-  #[allow(non_snake_case)]
-  pub fn body_as_refresh(&self) -> Option<Refresh<'a>> {
-    if self.body_type() == Body::Refresh {
-      self.body().map(|t| {
-       // Safety:
-       // Created from a valid Table for this object
-       // Which contains a valid union in this slot
-       unsafe { Refresh::init_from_table(t) }
-     })
-    } else {
-      None
-    }
-  }
-
-  #[inline]
-  #[allow(non_snake_case)]
-  pub fn body_as_refreshed(&self) -> Option<Refreshed<'a>> {
-    if self.body_type() == Body::Refreshed {
-      self.body().map(|t| {
-       // Safety:
-       // Created from a valid Table for this object
-       // Which contains a valid union in this slot
-       unsafe { Refreshed::init_from_table(t) }
-     })
-    } else {
-      None
-    }
-  }
-
-  #[inline]
-  #[allow(non_snake_case)]
-  pub fn body_as_logout(&self) -> Option<Logout<'a>> {
-    if self.body_type() == Body::Logout {
-      self.body().map(|t| {
-       // Safety:
-       // Created from a valid Table for this object
-       // Which contains a valid union in this slot
-       unsafe { Logout::init_from_table(t) }
-     })
-    } else {
-      None
-    }
-  }
-
-  #[inline]
-  #[allow(non_snake_case)]
-  pub fn body_as_list_devices(&self) -> Option<ListDevices<'a>> {
-    if self.body_type() == Body::ListDevices {
-      self.body().map(|t| {
-       // Safety:
-       // Created from a valid Table for this object
-       // Which contains a valid union in this slot
-       unsafe { ListDevices::init_from_table(t) }
-     })
-    } else {
-      None
-    }
-  }
-
-  #[inline]
-  #[allow(non_snake_case)]
-  pub fn body_as_devices(&self) -> Option<Devices<'a>> {
-    if self.body_type() == Body::Devices {
-      self.body().map(|t| {
-       // Safety:
-       // Created from a valid Table for this object
-       // Which contains a valid union in this slot
-       unsafe { Devices::init_from_table(t) }
-     })
-    } else {
-      None
-    }
-  }
-
-  #[inline]
-  #[allow(non_snake_case)]
-  pub fn body_as_revoke_device(&self) -> Option<RevokeDevice<'a>> {
-    if self.body_type() == Body::RevokeDevice {
-      self.body().map(|t| {
-       // Safety:
-       // Created from a valid Table for this object
-       // Which contains a valid union in this slot
-       unsafe { RevokeDevice::init_from_table(t) }
-     })
-    } else {
-      None
-    }
-  }
-
-  #[inline]
-  #[allow(non_snake_case)]
-  pub fn body_as_done(&self) -> Option<Done<'a>> {
-    if self.body_type() == Body::Done {
-      self.body().map(|t| {
-       // Safety:
-       // Created from a valid Table for this object
-       // Which contains a valid union in this slot
-       unsafe { Done::init_from_table(t) }
-     })
-    } else {
-      None
-    }
-  }
-
-  #[inline]
-  #[allow(non_snake_case)]
-  pub fn body_as_lookup(&self) -> Option<Lookup<'a>> {
-    if self.body_type() == Body::Lookup {
-      self.body().map(|t| {
-       // Safety:
-       // Created from a valid Table for this object
-       // Which contains a valid union in this slot
-       unsafe { Lookup::init_from_table(t) }
-     })
-    } else {
-      None
-    }
-  }
-
-  #[inline]
-  #[allow(non_snake_case)]
-  pub fn body_as_found(&self) -> Option<Found<'a>> {
-    if self.body_type() == Body::Found {
-      self.body().map(|t| {
-       // Safety:
-       // Created from a valid Table for this object
-       // Which contains a valid union in this slot
-       unsafe { Found::init_from_table(t) }
-     })
-    } else {
-      None
-    }
-  }
-
-  #[inline]
-  #[allow(non_snake_case)]
-  pub fn body_as_get_messages(&self) -> Option<GetMessages<'a>> {
-    if self.body_type() == Body::GetMessages {
-      self.body().map(|t| {
-       // Safety:
-       // Created from a valid Table for this object
-       // Which contains a valid union in this slot
-       unsafe { GetMessages::init_from_table(t) }
-     })
-    } else {
-      None
-    }
-  }
-
-  #[inline]
-  #[allow(non_snake_case)]
-  pub fn body_as_page(&self) -> Option<Page<'a>> {
-    if self.body_type() == Body::Page {
-      self.body().map(|t| {
-       // Safety:
-       // Created from a valid Table for this object
-       // Which contains a valid union in this slot
-       unsafe { Page::init_from_table(t) }
-     })
-    } else {
-      None
-    }
-  }
-
-  #[inline]
-  #[allow(non_snake_case)]
-  pub fn body_as_get_chats(&self) -> Option<GetChats<'a>> {
-    if self.body_type() == Body::GetChats {
-      self.body().map(|t| {
-       // Safety:
-       // Created from a valid Table for this object
-       // Which contains a valid union in this slot
-       unsafe { GetChats::init_from_table(t) }
-     })
-    } else {
-      None
-    }
-  }
-
-  #[inline]
-  #[allow(non_snake_case)]
-  pub fn body_as_chats(&self) -> Option<Chats<'a>> {
-    if self.body_type() == Body::Chats {
-      self.body().map(|t| {
-       // Safety:
-       // Created from a valid Table for this object
-       // Which contains a valid union in this slot
-       unsafe { Chats::init_from_table(t) }
-     })
-    } else {
-      None
-    }
-  }
-
-  #[inline]
-  #[allow(non_snake_case)]
-  pub fn body_as_get_receipts(&self) -> Option<GetReceipts<'a>> {
-    if self.body_type() == Body::GetReceipts {
-      self.body().map(|t| {
-       // Safety:
-       // Created from a valid Table for this object
-       // Which contains a valid union in this slot
-       unsafe { GetReceipts::init_from_table(t) }
-     })
-    } else {
-      None
-    }
-  }
-
-  #[inline]
-  #[allow(non_snake_case)]
-  pub fn body_as_receipts(&self) -> Option<Receipts<'a>> {
-    if self.body_type() == Body::Receipts {
-      self.body().map(|t| {
-       // Safety:
-       // Created from a valid Table for this object
-       // Which contains a valid union in this slot
-       unsafe { Receipts::init_from_table(t) }
-     })
-    } else {
-      None
-    }
-  }
-
-  #[inline]
-  #[allow(non_snake_case)]
-  pub fn body_as_refused(&self) -> Option<Refused<'a>> {
-    if self.body_type() == Body::Refused {
-      self.body().map(|t| {
-       // Safety:
-       // Created from a valid Table for this object
-       // Which contains a valid union in this slot
-       unsafe { Refused::init_from_table(t) }
-     })
-    } else {
-      None
-    }
-  }
-
-}
-
-impl ::flatbuffers::Verifiable for Frame<'_> {
-  #[inline]
-  fn run_verifier(
-    v: &mut ::flatbuffers::Verifier, pos: usize
-  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
-    v.visit_table(pos)?
-     .visit_union::<Body, _>("body_type", Self::VT_BODY_TYPE, "body", Self::VT_BODY, false, |key, v, pos| {
-        match key {
-          Body::Hello => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<Hello>>("Body::Hello", pos),
-          Body::Connected => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<Connected>>("Body::Connected", pos),
-          Body::Synced => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<Synced>>("Body::Synced", pos),
-          Body::Ping => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<Ping>>("Body::Ping", pos),
-          Body::Pong => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<Pong>>("Body::Pong", pos),
-          Body::Goodbye => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<Goodbye>>("Body::Goodbye", pos),
-          Body::DeviceAdded => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<DeviceAdded>>("Body::DeviceAdded", pos),
-          Body::ChatUp => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<ChatUp>>("Body::ChatUp", pos),
-          Body::Append => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<Append>>("Body::Append", pos),
-          Body::AppendAck => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<AppendAck>>("Body::AppendAck", pos),
-          Body::AppendRefused => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<AppendRefused>>("Body::AppendRefused", pos),
-          Body::MoveCursor => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<MoveCursor>>("Body::MoveCursor", pos),
-          Body::ChatDown => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<ChatDown>>("Body::ChatDown", pos),
-          Body::Entry => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<Entry>>("Body::Entry", pos),
-          Body::CursorMoved => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<CursorMoved>>("Body::CursorMoved", pos),
-          Body::Register => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<Register>>("Body::Register", pos),
-          Body::Registered => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<Registered>>("Body::Registered", pos),
-          Body::VerifyOtp => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<VerifyOtp>>("Body::VerifyOtp", pos),
-          Body::Verified => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<Verified>>("Body::Verified", pos),
-          Body::Refresh => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<Refresh>>("Body::Refresh", pos),
-          Body::Refreshed => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<Refreshed>>("Body::Refreshed", pos),
-          Body::Logout => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<Logout>>("Body::Logout", pos),
-          Body::ListDevices => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<ListDevices>>("Body::ListDevices", pos),
-          Body::Devices => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<Devices>>("Body::Devices", pos),
-          Body::RevokeDevice => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<RevokeDevice>>("Body::RevokeDevice", pos),
-          Body::Done => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<Done>>("Body::Done", pos),
-          Body::Lookup => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<Lookup>>("Body::Lookup", pos),
-          Body::Found => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<Found>>("Body::Found", pos),
-          Body::GetMessages => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<GetMessages>>("Body::GetMessages", pos),
-          Body::Page => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<Page>>("Body::Page", pos),
-          Body::GetChats => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<GetChats>>("Body::GetChats", pos),
-          Body::Chats => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<Chats>>("Body::Chats", pos),
-          Body::GetReceipts => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<GetReceipts>>("Body::GetReceipts", pos),
-          Body::Receipts => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<Receipts>>("Body::Receipts", pos),
-          Body::Refused => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<Refused>>("Body::Refused", pos),
-          _ => Ok(()),
+            }
         }
-     })?
-     .finish();
-    Ok(())
-  }
-}
-pub struct FrameArgs {
-    pub body_type: Body,
-    pub body: Option<::flatbuffers::WIPOffset<::flatbuffers::UnionWIPOffset>>,
-}
-impl<'a> Default for FrameArgs {
-  #[inline]
-  fn default() -> Self {
-    FrameArgs {
-      body_type: Body::NONE,
-      body: None,
-    }
-  }
-}
 
-pub struct FrameBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
-  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
-  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
-}
-impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> FrameBuilder<'a, 'b, A> {
-  #[inline]
-  pub fn add_body_type(&mut self, body_type: Body) {
-    self.fbb_.push_slot::<Body>(Frame::VT_BODY_TYPE, body_type, Body::NONE);
-  }
-  #[inline]
-  pub fn add_body(&mut self, body: ::flatbuffers::WIPOffset<::flatbuffers::UnionWIPOffset>) {
-    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Frame::VT_BODY, body);
-  }
-  #[inline]
-  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> FrameBuilder<'a, 'b, A> {
-    let start = _fbb.start_table();
-    FrameBuilder {
-      fbb_: _fbb,
-      start_: start,
-    }
-  }
-  #[inline]
-  pub fn finish(self) -> ::flatbuffers::WIPOffset<Frame<'a>> {
-    let o = self.fbb_.end_table(self.start_);
-    ::flatbuffers::WIPOffset::new(o.value())
-  }
-}
+        pub struct ReceiptsBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+            fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+        }
+        impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> ReceiptsBuilder<'a, 'b, A> {
+            #[inline]
+            pub fn add_receipts(
+                &mut self,
+                receipts: ::flatbuffers::WIPOffset<
+                    ::flatbuffers::Vector<'b, ::flatbuffers::ForwardsUOffset<Receipt<'b>>>,
+                >,
+            ) {
+                self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Receipts::VT_RECEIPTS, receipts);
+            }
+            #[inline]
+            pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> ReceiptsBuilder<'a, 'b, A> {
+                let start = _fbb.start_table();
+                ReceiptsBuilder { fbb_: _fbb, start_: start }
+            }
+            #[inline]
+            pub fn finish(self) -> ::flatbuffers::WIPOffset<Receipts<'a>> {
+                let o = self.fbb_.end_table(self.start_);
+                self.fbb_.required(o, Receipts::VT_RECEIPTS, "receipts");
+                ::flatbuffers::WIPOffset::new(o.value())
+            }
+        }
 
-impl ::core::fmt::Debug for Frame<'_> {
-  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-    let mut ds = f.debug_struct("Frame");
-      ds.field("body_type", &self.body_type());
-      match self.body_type() {
-        Body::Hello => {
-          if let Some(x) = self.body_as_hello() {
-            ds.field("body", &x)
-          } else {
-            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
-          }
-        },
-        Body::Connected => {
-          if let Some(x) = self.body_as_connected() {
-            ds.field("body", &x)
-          } else {
-            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
-          }
-        },
-        Body::Synced => {
-          if let Some(x) = self.body_as_synced() {
-            ds.field("body", &x)
-          } else {
-            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
-          }
-        },
-        Body::Ping => {
-          if let Some(x) = self.body_as_ping() {
-            ds.field("body", &x)
-          } else {
-            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
-          }
-        },
-        Body::Pong => {
-          if let Some(x) = self.body_as_pong() {
-            ds.field("body", &x)
-          } else {
-            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
-          }
-        },
-        Body::Goodbye => {
-          if let Some(x) = self.body_as_goodbye() {
-            ds.field("body", &x)
-          } else {
-            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
-          }
-        },
-        Body::DeviceAdded => {
-          if let Some(x) = self.body_as_device_added() {
-            ds.field("body", &x)
-          } else {
-            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
-          }
-        },
-        Body::ChatUp => {
-          if let Some(x) = self.body_as_chat_up() {
-            ds.field("body", &x)
-          } else {
-            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
-          }
-        },
-        Body::Append => {
-          if let Some(x) = self.body_as_append() {
-            ds.field("body", &x)
-          } else {
-            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
-          }
-        },
-        Body::AppendAck => {
-          if let Some(x) = self.body_as_append_ack() {
-            ds.field("body", &x)
-          } else {
-            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
-          }
-        },
-        Body::AppendRefused => {
-          if let Some(x) = self.body_as_append_refused() {
-            ds.field("body", &x)
-          } else {
-            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
-          }
-        },
-        Body::MoveCursor => {
-          if let Some(x) = self.body_as_move_cursor() {
-            ds.field("body", &x)
-          } else {
-            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
-          }
-        },
-        Body::ChatDown => {
-          if let Some(x) = self.body_as_chat_down() {
-            ds.field("body", &x)
-          } else {
-            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
-          }
-        },
-        Body::Entry => {
-          if let Some(x) = self.body_as_entry() {
-            ds.field("body", &x)
-          } else {
-            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
-          }
-        },
-        Body::CursorMoved => {
-          if let Some(x) = self.body_as_cursor_moved() {
-            ds.field("body", &x)
-          } else {
-            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
-          }
-        },
-        Body::Register => {
-          if let Some(x) = self.body_as_register() {
-            ds.field("body", &x)
-          } else {
-            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
-          }
-        },
-        Body::Registered => {
-          if let Some(x) = self.body_as_registered() {
-            ds.field("body", &x)
-          } else {
-            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
-          }
-        },
-        Body::VerifyOtp => {
-          if let Some(x) = self.body_as_verify_otp() {
-            ds.field("body", &x)
-          } else {
-            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
-          }
-        },
-        Body::Verified => {
-          if let Some(x) = self.body_as_verified() {
-            ds.field("body", &x)
-          } else {
-            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
-          }
-        },
-        Body::Refresh => {
-          if let Some(x) = self.body_as_refresh() {
-            ds.field("body", &x)
-          } else {
-            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
-          }
-        },
-        Body::Refreshed => {
-          if let Some(x) = self.body_as_refreshed() {
-            ds.field("body", &x)
-          } else {
-            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
-          }
-        },
-        Body::Logout => {
-          if let Some(x) = self.body_as_logout() {
-            ds.field("body", &x)
-          } else {
-            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
-          }
-        },
-        Body::ListDevices => {
-          if let Some(x) = self.body_as_list_devices() {
-            ds.field("body", &x)
-          } else {
-            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
-          }
-        },
-        Body::Devices => {
-          if let Some(x) = self.body_as_devices() {
-            ds.field("body", &x)
-          } else {
-            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
-          }
-        },
-        Body::RevokeDevice => {
-          if let Some(x) = self.body_as_revoke_device() {
-            ds.field("body", &x)
-          } else {
-            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
-          }
-        },
-        Body::Done => {
-          if let Some(x) = self.body_as_done() {
-            ds.field("body", &x)
-          } else {
-            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
-          }
-        },
-        Body::Lookup => {
-          if let Some(x) = self.body_as_lookup() {
-            ds.field("body", &x)
-          } else {
-            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
-          }
-        },
-        Body::Found => {
-          if let Some(x) = self.body_as_found() {
-            ds.field("body", &x)
-          } else {
-            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
-          }
-        },
-        Body::GetMessages => {
-          if let Some(x) = self.body_as_get_messages() {
-            ds.field("body", &x)
-          } else {
-            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
-          }
-        },
-        Body::Page => {
-          if let Some(x) = self.body_as_page() {
-            ds.field("body", &x)
-          } else {
-            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
-          }
-        },
-        Body::GetChats => {
-          if let Some(x) = self.body_as_get_chats() {
-            ds.field("body", &x)
-          } else {
-            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
-          }
-        },
-        Body::Chats => {
-          if let Some(x) = self.body_as_chats() {
-            ds.field("body", &x)
-          } else {
-            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
-          }
-        },
-        Body::GetReceipts => {
-          if let Some(x) = self.body_as_get_receipts() {
-            ds.field("body", &x)
-          } else {
-            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
-          }
-        },
-        Body::Receipts => {
-          if let Some(x) = self.body_as_receipts() {
-            ds.field("body", &x)
-          } else {
-            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
-          }
-        },
-        Body::Refused => {
-          if let Some(x) = self.body_as_refused() {
-            ds.field("body", &x)
-          } else {
-            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
-          }
-        },
-        _ => {
-          let x: Option<()> = None;
-          ds.field("body", &x)
-        },
-      };
-      ds.finish()
-  }
-}
-#[inline]
-/// Verifies that a buffer of bytes contains a `Frame`
-/// and returns it.
-/// Note that verification is still experimental and may not
-/// catch every error, or be maximally performant. For the
-/// previous, unchecked, behavior use
-/// `root_as_frame_unchecked`.
-pub fn root_as_frame(buf: &[u8]) -> Result<Frame<'_>, ::flatbuffers::InvalidFlatbuffer> {
-  ::flatbuffers::root::<Frame>(buf)
-}
-#[inline]
-/// Verifies that a buffer of bytes contains a size prefixed
-/// `Frame` and returns it.
-/// Note that verification is still experimental and may not
-/// catch every error, or be maximally performant. For the
-/// previous, unchecked, behavior use
-/// `size_prefixed_root_as_frame_unchecked`.
-pub fn size_prefixed_root_as_frame(buf: &[u8]) -> Result<Frame<'_>, ::flatbuffers::InvalidFlatbuffer> {
-  ::flatbuffers::size_prefixed_root::<Frame>(buf)
-}
-#[inline]
-/// Verifies, with the given options, that a buffer of bytes
-/// contains a `Frame` and returns it.
-/// Note that verification is still experimental and may not
-/// catch every error, or be maximally performant. For the
-/// previous, unchecked, behavior use
-/// `root_as_frame_unchecked`.
-pub fn root_as_frame_with_opts<'b, 'o>(
-  opts: &'o ::flatbuffers::VerifierOptions,
-  buf: &'b [u8],
-) -> Result<Frame<'b>, ::flatbuffers::InvalidFlatbuffer> {
-  ::flatbuffers::root_with_opts::<Frame<'b>>(opts, buf)
-}
-#[inline]
-/// Verifies, with the given verifier options, that a buffer of
-/// bytes contains a size prefixed `Frame` and returns
-/// it. Note that verification is still experimental and may not
-/// catch every error, or be maximally performant. For the
-/// previous, unchecked, behavior use
-/// `root_as_frame_unchecked`.
-pub fn size_prefixed_root_as_frame_with_opts<'b, 'o>(
-  opts: &'o ::flatbuffers::VerifierOptions,
-  buf: &'b [u8],
-) -> Result<Frame<'b>, ::flatbuffers::InvalidFlatbuffer> {
-  ::flatbuffers::size_prefixed_root_with_opts::<Frame<'b>>(opts, buf)
-}
-#[inline]
-/// Assumes, without verification, that a buffer of bytes contains a Frame and returns it.
-/// # Safety
-/// Callers must trust the given bytes do indeed contain a valid `Frame`.
-pub unsafe fn root_as_frame_unchecked(buf: &[u8]) -> Frame<'_> {
-  unsafe { ::flatbuffers::root_unchecked::<Frame>(buf) }
-}
-#[inline]
-/// Assumes, without verification, that a buffer of bytes contains a size prefixed Frame and returns it.
-/// # Safety
-/// Callers must trust the given bytes do indeed contain a valid size prefixed `Frame`.
-pub unsafe fn size_prefixed_root_as_frame_unchecked(buf: &[u8]) -> Frame<'_> {
-  unsafe { ::flatbuffers::size_prefixed_root_unchecked::<Frame>(buf) }
-}
-#[inline]
-pub fn finish_frame_buffer<'a, 'b, A: ::flatbuffers::Allocator + 'a>(
-    fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
-    root: ::flatbuffers::WIPOffset<Frame<'a>>) {
-  fbb.finish(root, None);
-}
+        impl ::core::fmt::Debug for Receipts<'_> {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                let mut ds = f.debug_struct("Receipts");
+                ds.field("receipts", &self.receipts());
+                ds.finish()
+            }
+        }
+        pub enum ReceiptOffset {}
+        #[derive(Copy, Clone, PartialEq)]
 
-#[inline]
-pub fn finish_size_prefixed_frame_buffer<'a, 'b, A: ::flatbuffers::Allocator + 'a>(fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>, root: ::flatbuffers::WIPOffset<Frame<'a>>) {
-  fbb.finish_size_prefixed(root, None);
-}
-}  // pub mod wire
-}  // pub mod godwit
+        pub struct Receipt<'a> {
+            pub _tab: ::flatbuffers::Table<'a>,
+        }
 
+        impl<'a> ::flatbuffers::Follow<'a> for Receipt<'a> {
+            type Inner = Receipt<'a>;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+            }
+        }
+
+        impl<'a> Receipt<'a> {
+            pub const VT_MEMBER: ::flatbuffers::VOffsetT = 4;
+            pub const VT_DELIVERED_AT: ::flatbuffers::VOffsetT = 6;
+            pub const VT_READ_AT: ::flatbuffers::VOffsetT = 8;
+
+            #[inline]
+            pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+                Receipt { _tab: table }
+            }
+            #[allow(unused_mut)]
+            pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+                _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+                args: &'args ReceiptArgs<'args>,
+            ) -> ::flatbuffers::WIPOffset<Receipt<'bldr>> {
+                let mut builder = ReceiptBuilder::new(_fbb);
+                builder.add_read_at(args.read_at);
+                builder.add_delivered_at(args.delivered_at);
+                if let Some(x) = args.member {
+                    builder.add_member(x);
+                }
+                builder.finish()
+            }
+
+            #[inline]
+            pub fn member(&self) -> &'a Id {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<Id>(Receipt::VT_MEMBER, None).unwrap() }
+            }
+            #[inline]
+            pub fn delivered_at(&self) -> u64 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u64>(Receipt::VT_DELIVERED_AT, Some(0)).unwrap() }
+            }
+            #[inline]
+            pub fn read_at(&self) -> u64 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u64>(Receipt::VT_READ_AT, Some(0)).unwrap() }
+            }
+        }
+
+        impl ::flatbuffers::Verifiable for Receipt<'_> {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                v.visit_table(pos)?
+                    .visit_field::<Id>("member", Self::VT_MEMBER, true)?
+                    .visit_field::<u64>("delivered_at", Self::VT_DELIVERED_AT, false)?
+                    .visit_field::<u64>("read_at", Self::VT_READ_AT, false)?
+                    .finish();
+                Ok(())
+            }
+        }
+        pub struct ReceiptArgs<'a> {
+            pub member: Option<&'a Id>,
+            pub delivered_at: u64,
+            pub read_at: u64,
+        }
+        impl<'a> Default for ReceiptArgs<'a> {
+            #[inline]
+            fn default() -> Self {
+                ReceiptArgs {
+                    member: None, // required field
+                    delivered_at: 0,
+                    read_at: 0,
+                }
+            }
+        }
+
+        pub struct ReceiptBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+            fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+        }
+        impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> ReceiptBuilder<'a, 'b, A> {
+            #[inline]
+            pub fn add_member(&mut self, member: &Id) {
+                self.fbb_.push_slot_always::<&Id>(Receipt::VT_MEMBER, member);
+            }
+            #[inline]
+            pub fn add_delivered_at(&mut self, delivered_at: u64) {
+                self.fbb_.push_slot::<u64>(Receipt::VT_DELIVERED_AT, delivered_at, 0);
+            }
+            #[inline]
+            pub fn add_read_at(&mut self, read_at: u64) {
+                self.fbb_.push_slot::<u64>(Receipt::VT_READ_AT, read_at, 0);
+            }
+            #[inline]
+            pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> ReceiptBuilder<'a, 'b, A> {
+                let start = _fbb.start_table();
+                ReceiptBuilder { fbb_: _fbb, start_: start }
+            }
+            #[inline]
+            pub fn finish(self) -> ::flatbuffers::WIPOffset<Receipt<'a>> {
+                let o = self.fbb_.end_table(self.start_);
+                self.fbb_.required(o, Receipt::VT_MEMBER, "member");
+                ::flatbuffers::WIPOffset::new(o.value())
+            }
+        }
+
+        impl ::core::fmt::Debug for Receipt<'_> {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                let mut ds = f.debug_struct("Receipt");
+                ds.field("member", &self.member());
+                ds.field("delivered_at", &self.delivered_at());
+                ds.field("read_at", &self.read_at());
+                ds.finish()
+            }
+        }
+        pub enum FrameOffset {}
+        #[derive(Copy, Clone, PartialEq)]
+
+        pub struct Frame<'a> {
+            pub _tab: ::flatbuffers::Table<'a>,
+        }
+
+        impl<'a> ::flatbuffers::Follow<'a> for Frame<'a> {
+            type Inner = Frame<'a>;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+            }
+        }
+
+        impl<'a> Frame<'a> {
+            pub const VT_BODY_TYPE: ::flatbuffers::VOffsetT = 4;
+            pub const VT_BODY: ::flatbuffers::VOffsetT = 6;
+
+            #[inline]
+            pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+                Frame { _tab: table }
+            }
+            #[allow(unused_mut)]
+            pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+                _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+                args: &'args FrameArgs,
+            ) -> ::flatbuffers::WIPOffset<Frame<'bldr>> {
+                let mut builder = FrameBuilder::new(_fbb);
+                if let Some(x) = args.body {
+                    builder.add_body(x);
+                }
+                builder.add_body_type(args.body_type);
+                builder.finish()
+            }
+
+            #[inline]
+            pub fn body_type(&self) -> Body {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<Body>(Frame::VT_BODY_TYPE, Some(Body::NONE)).unwrap() }
+            }
+            #[inline]
+            pub fn body(&self) -> Option<::flatbuffers::Table<'a>> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Table<'a>>>(Frame::VT_BODY, None)
+                }
+            }
+            #[inline]
+            #[allow(non_snake_case)]
+            pub fn body_as_hello(&self) -> Option<Hello<'a>> {
+                if self.body_type() == Body::Hello {
+                    self.body().map(|t| {
+                        // Safety:
+                        // Created from a valid Table for this object
+                        // Which contains a valid union in this slot
+                        unsafe { Hello::init_from_table(t) }
+                    })
+                } else {
+                    None
+                }
+            }
+
+            #[inline]
+            #[allow(non_snake_case)]
+            pub fn body_as_connected(&self) -> Option<Connected<'a>> {
+                if self.body_type() == Body::Connected {
+                    self.body().map(|t| {
+                        // Safety:
+                        // Created from a valid Table for this object
+                        // Which contains a valid union in this slot
+                        unsafe { Connected::init_from_table(t) }
+                    })
+                } else {
+                    None
+                }
+            }
+
+            #[inline]
+            #[allow(non_snake_case)]
+            pub fn body_as_synced(&self) -> Option<Synced<'a>> {
+                if self.body_type() == Body::Synced {
+                    self.body().map(|t| {
+                        // Safety:
+                        // Created from a valid Table for this object
+                        // Which contains a valid union in this slot
+                        unsafe { Synced::init_from_table(t) }
+                    })
+                } else {
+                    None
+                }
+            }
+
+            #[inline]
+            #[allow(non_snake_case)]
+            pub fn body_as_ping(&self) -> Option<Ping<'a>> {
+                if self.body_type() == Body::Ping {
+                    self.body().map(|t| {
+                        // Safety:
+                        // Created from a valid Table for this object
+                        // Which contains a valid union in this slot
+                        unsafe { Ping::init_from_table(t) }
+                    })
+                } else {
+                    None
+                }
+            }
+
+            #[inline]
+            #[allow(non_snake_case)]
+            pub fn body_as_pong(&self) -> Option<Pong<'a>> {
+                if self.body_type() == Body::Pong {
+                    self.body().map(|t| {
+                        // Safety:
+                        // Created from a valid Table for this object
+                        // Which contains a valid union in this slot
+                        unsafe { Pong::init_from_table(t) }
+                    })
+                } else {
+                    None
+                }
+            }
+
+            #[inline]
+            #[allow(non_snake_case)]
+            pub fn body_as_goodbye(&self) -> Option<Goodbye<'a>> {
+                if self.body_type() == Body::Goodbye {
+                    self.body().map(|t| {
+                        // Safety:
+                        // Created from a valid Table for this object
+                        // Which contains a valid union in this slot
+                        unsafe { Goodbye::init_from_table(t) }
+                    })
+                } else {
+                    None
+                }
+            }
+
+            #[inline]
+            #[allow(non_snake_case)]
+            pub fn body_as_device_added(&self) -> Option<DeviceAdded<'a>> {
+                if self.body_type() == Body::DeviceAdded {
+                    self.body().map(|t| {
+                        // Safety:
+                        // Created from a valid Table for this object
+                        // Which contains a valid union in this slot
+                        unsafe { DeviceAdded::init_from_table(t) }
+                    })
+                } else {
+                    None
+                }
+            }
+
+            #[inline]
+            #[allow(non_snake_case)]
+            pub fn body_as_chat_up(&self) -> Option<ChatUp<'a>> {
+                if self.body_type() == Body::ChatUp {
+                    self.body().map(|t| {
+                        // Safety:
+                        // Created from a valid Table for this object
+                        // Which contains a valid union in this slot
+                        unsafe { ChatUp::init_from_table(t) }
+                    })
+                } else {
+                    None
+                }
+            }
+
+            #[inline]
+            #[allow(non_snake_case)]
+            pub fn body_as_append(&self) -> Option<Append<'a>> {
+                if self.body_type() == Body::Append {
+                    self.body().map(|t| {
+                        // Safety:
+                        // Created from a valid Table for this object
+                        // Which contains a valid union in this slot
+                        unsafe { Append::init_from_table(t) }
+                    })
+                } else {
+                    None
+                }
+            }
+
+            #[inline]
+            #[allow(non_snake_case)]
+            pub fn body_as_append_ack(&self) -> Option<AppendAck<'a>> {
+                if self.body_type() == Body::AppendAck {
+                    self.body().map(|t| {
+                        // Safety:
+                        // Created from a valid Table for this object
+                        // Which contains a valid union in this slot
+                        unsafe { AppendAck::init_from_table(t) }
+                    })
+                } else {
+                    None
+                }
+            }
+
+            #[inline]
+            #[allow(non_snake_case)]
+            pub fn body_as_append_refused(&self) -> Option<AppendRefused<'a>> {
+                if self.body_type() == Body::AppendRefused {
+                    self.body().map(|t| {
+                        // Safety:
+                        // Created from a valid Table for this object
+                        // Which contains a valid union in this slot
+                        unsafe { AppendRefused::init_from_table(t) }
+                    })
+                } else {
+                    None
+                }
+            }
+
+            #[inline]
+            #[allow(non_snake_case)]
+            pub fn body_as_move_cursor(&self) -> Option<MoveCursor<'a>> {
+                if self.body_type() == Body::MoveCursor {
+                    self.body().map(|t| {
+                        // Safety:
+                        // Created from a valid Table for this object
+                        // Which contains a valid union in this slot
+                        unsafe { MoveCursor::init_from_table(t) }
+                    })
+                } else {
+                    None
+                }
+            }
+
+            #[inline]
+            #[allow(non_snake_case)]
+            pub fn body_as_chat_down(&self) -> Option<ChatDown<'a>> {
+                if self.body_type() == Body::ChatDown {
+                    self.body().map(|t| {
+                        // Safety:
+                        // Created from a valid Table for this object
+                        // Which contains a valid union in this slot
+                        unsafe { ChatDown::init_from_table(t) }
+                    })
+                } else {
+                    None
+                }
+            }
+
+            #[inline]
+            #[allow(non_snake_case)]
+            pub fn body_as_entry(&self) -> Option<Entry<'a>> {
+                if self.body_type() == Body::Entry {
+                    self.body().map(|t| {
+                        // Safety:
+                        // Created from a valid Table for this object
+                        // Which contains a valid union in this slot
+                        unsafe { Entry::init_from_table(t) }
+                    })
+                } else {
+                    None
+                }
+            }
+
+            #[inline]
+            #[allow(non_snake_case)]
+            pub fn body_as_cursor_moved(&self) -> Option<CursorMoved<'a>> {
+                if self.body_type() == Body::CursorMoved {
+                    self.body().map(|t| {
+                        // Safety:
+                        // Created from a valid Table for this object
+                        // Which contains a valid union in this slot
+                        unsafe { CursorMoved::init_from_table(t) }
+                    })
+                } else {
+                    None
+                }
+            }
+
+            #[inline]
+            #[allow(non_snake_case)]
+            pub fn body_as_register(&self) -> Option<Register<'a>> {
+                if self.body_type() == Body::Register {
+                    self.body().map(|t| {
+                        // Safety:
+                        // Created from a valid Table for this object
+                        // Which contains a valid union in this slot
+                        unsafe { Register::init_from_table(t) }
+                    })
+                } else {
+                    None
+                }
+            }
+
+            #[inline]
+            #[allow(non_snake_case)]
+            pub fn body_as_registered(&self) -> Option<Registered<'a>> {
+                if self.body_type() == Body::Registered {
+                    self.body().map(|t| {
+                        // Safety:
+                        // Created from a valid Table for this object
+                        // Which contains a valid union in this slot
+                        unsafe { Registered::init_from_table(t) }
+                    })
+                } else {
+                    None
+                }
+            }
+
+            #[inline]
+            #[allow(non_snake_case)]
+            pub fn body_as_verify_otp(&self) -> Option<VerifyOtp<'a>> {
+                if self.body_type() == Body::VerifyOtp {
+                    self.body().map(|t| {
+                        // Safety:
+                        // Created from a valid Table for this object
+                        // Which contains a valid union in this slot
+                        unsafe { VerifyOtp::init_from_table(t) }
+                    })
+                } else {
+                    None
+                }
+            }
+
+            #[inline]
+            #[allow(non_snake_case)]
+            pub fn body_as_verified(&self) -> Option<Verified<'a>> {
+                if self.body_type() == Body::Verified {
+                    self.body().map(|t| {
+                        // Safety:
+                        // Created from a valid Table for this object
+                        // Which contains a valid union in this slot
+                        unsafe { Verified::init_from_table(t) }
+                    })
+                } else {
+                    None
+                }
+            }
+
+            #[inline]
+            #[allow(non_snake_case)]
+            pub fn body_as_refresh(&self) -> Option<Refresh<'a>> {
+                if self.body_type() == Body::Refresh {
+                    self.body().map(|t| {
+                        // Safety:
+                        // Created from a valid Table for this object
+                        // Which contains a valid union in this slot
+                        unsafe { Refresh::init_from_table(t) }
+                    })
+                } else {
+                    None
+                }
+            }
+
+            #[inline]
+            #[allow(non_snake_case)]
+            pub fn body_as_refreshed(&self) -> Option<Refreshed<'a>> {
+                if self.body_type() == Body::Refreshed {
+                    self.body().map(|t| {
+                        // Safety:
+                        // Created from a valid Table for this object
+                        // Which contains a valid union in this slot
+                        unsafe { Refreshed::init_from_table(t) }
+                    })
+                } else {
+                    None
+                }
+            }
+
+            #[inline]
+            #[allow(non_snake_case)]
+            pub fn body_as_logout(&self) -> Option<Logout<'a>> {
+                if self.body_type() == Body::Logout {
+                    self.body().map(|t| {
+                        // Safety:
+                        // Created from a valid Table for this object
+                        // Which contains a valid union in this slot
+                        unsafe { Logout::init_from_table(t) }
+                    })
+                } else {
+                    None
+                }
+            }
+
+            #[inline]
+            #[allow(non_snake_case)]
+            pub fn body_as_list_devices(&self) -> Option<ListDevices<'a>> {
+                if self.body_type() == Body::ListDevices {
+                    self.body().map(|t| {
+                        // Safety:
+                        // Created from a valid Table for this object
+                        // Which contains a valid union in this slot
+                        unsafe { ListDevices::init_from_table(t) }
+                    })
+                } else {
+                    None
+                }
+            }
+
+            #[inline]
+            #[allow(non_snake_case)]
+            pub fn body_as_devices(&self) -> Option<Devices<'a>> {
+                if self.body_type() == Body::Devices {
+                    self.body().map(|t| {
+                        // Safety:
+                        // Created from a valid Table for this object
+                        // Which contains a valid union in this slot
+                        unsafe { Devices::init_from_table(t) }
+                    })
+                } else {
+                    None
+                }
+            }
+
+            #[inline]
+            #[allow(non_snake_case)]
+            pub fn body_as_revoke_device(&self) -> Option<RevokeDevice<'a>> {
+                if self.body_type() == Body::RevokeDevice {
+                    self.body().map(|t| {
+                        // Safety:
+                        // Created from a valid Table for this object
+                        // Which contains a valid union in this slot
+                        unsafe { RevokeDevice::init_from_table(t) }
+                    })
+                } else {
+                    None
+                }
+            }
+
+            #[inline]
+            #[allow(non_snake_case)]
+            pub fn body_as_done(&self) -> Option<Done<'a>> {
+                if self.body_type() == Body::Done {
+                    self.body().map(|t| {
+                        // Safety:
+                        // Created from a valid Table for this object
+                        // Which contains a valid union in this slot
+                        unsafe { Done::init_from_table(t) }
+                    })
+                } else {
+                    None
+                }
+            }
+
+            #[inline]
+            #[allow(non_snake_case)]
+            pub fn body_as_lookup(&self) -> Option<Lookup<'a>> {
+                if self.body_type() == Body::Lookup {
+                    self.body().map(|t| {
+                        // Safety:
+                        // Created from a valid Table for this object
+                        // Which contains a valid union in this slot
+                        unsafe { Lookup::init_from_table(t) }
+                    })
+                } else {
+                    None
+                }
+            }
+
+            #[inline]
+            #[allow(non_snake_case)]
+            pub fn body_as_found(&self) -> Option<Found<'a>> {
+                if self.body_type() == Body::Found {
+                    self.body().map(|t| {
+                        // Safety:
+                        // Created from a valid Table for this object
+                        // Which contains a valid union in this slot
+                        unsafe { Found::init_from_table(t) }
+                    })
+                } else {
+                    None
+                }
+            }
+
+            #[inline]
+            #[allow(non_snake_case)]
+            pub fn body_as_get_messages(&self) -> Option<GetMessages<'a>> {
+                if self.body_type() == Body::GetMessages {
+                    self.body().map(|t| {
+                        // Safety:
+                        // Created from a valid Table for this object
+                        // Which contains a valid union in this slot
+                        unsafe { GetMessages::init_from_table(t) }
+                    })
+                } else {
+                    None
+                }
+            }
+
+            #[inline]
+            #[allow(non_snake_case)]
+            pub fn body_as_page(&self) -> Option<Page<'a>> {
+                if self.body_type() == Body::Page {
+                    self.body().map(|t| {
+                        // Safety:
+                        // Created from a valid Table for this object
+                        // Which contains a valid union in this slot
+                        unsafe { Page::init_from_table(t) }
+                    })
+                } else {
+                    None
+                }
+            }
+
+            #[inline]
+            #[allow(non_snake_case)]
+            pub fn body_as_get_chats(&self) -> Option<GetChats<'a>> {
+                if self.body_type() == Body::GetChats {
+                    self.body().map(|t| {
+                        // Safety:
+                        // Created from a valid Table for this object
+                        // Which contains a valid union in this slot
+                        unsafe { GetChats::init_from_table(t) }
+                    })
+                } else {
+                    None
+                }
+            }
+
+            #[inline]
+            #[allow(non_snake_case)]
+            pub fn body_as_chats(&self) -> Option<Chats<'a>> {
+                if self.body_type() == Body::Chats {
+                    self.body().map(|t| {
+                        // Safety:
+                        // Created from a valid Table for this object
+                        // Which contains a valid union in this slot
+                        unsafe { Chats::init_from_table(t) }
+                    })
+                } else {
+                    None
+                }
+            }
+
+            #[inline]
+            #[allow(non_snake_case)]
+            pub fn body_as_get_receipts(&self) -> Option<GetReceipts<'a>> {
+                if self.body_type() == Body::GetReceipts {
+                    self.body().map(|t| {
+                        // Safety:
+                        // Created from a valid Table for this object
+                        // Which contains a valid union in this slot
+                        unsafe { GetReceipts::init_from_table(t) }
+                    })
+                } else {
+                    None
+                }
+            }
+
+            #[inline]
+            #[allow(non_snake_case)]
+            pub fn body_as_receipts(&self) -> Option<Receipts<'a>> {
+                if self.body_type() == Body::Receipts {
+                    self.body().map(|t| {
+                        // Safety:
+                        // Created from a valid Table for this object
+                        // Which contains a valid union in this slot
+                        unsafe { Receipts::init_from_table(t) }
+                    })
+                } else {
+                    None
+                }
+            }
+
+            #[inline]
+            #[allow(non_snake_case)]
+            pub fn body_as_refused(&self) -> Option<Refused<'a>> {
+                if self.body_type() == Body::Refused {
+                    self.body().map(|t| {
+                        // Safety:
+                        // Created from a valid Table for this object
+                        // Which contains a valid union in this slot
+                        unsafe { Refused::init_from_table(t) }
+                    })
+                } else {
+                    None
+                }
+            }
+        }
+
+        impl ::flatbuffers::Verifiable for Frame<'_> {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                v.visit_table(pos)?
+                    .visit_union::<Body, _>(
+                        "body_type",
+                        Self::VT_BODY_TYPE,
+                        "body",
+                        Self::VT_BODY,
+                        false,
+                        |key, v, pos| match key {
+                            Body::Hello => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<Hello>>(
+                                "Body::Hello",
+                                pos,
+                            ),
+                            Body::Connected => v
+                                .verify_union_variant::<::flatbuffers::ForwardsUOffset<Connected>>(
+                                    "Body::Connected",
+                                    pos,
+                                ),
+                            Body::Synced => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<Synced>>(
+                                "Body::Synced",
+                                pos,
+                            ),
+                            Body::Ping => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<Ping>>(
+                                "Body::Ping",
+                                pos,
+                            ),
+                            Body::Pong => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<Pong>>(
+                                "Body::Pong",
+                                pos,
+                            ),
+                            Body::Goodbye => v
+                                .verify_union_variant::<::flatbuffers::ForwardsUOffset<Goodbye>>(
+                                    "Body::Goodbye",
+                                    pos,
+                                ),
+                            Body::DeviceAdded => v
+                                .verify_union_variant::<::flatbuffers::ForwardsUOffset<DeviceAdded>>(
+                                    "Body::DeviceAdded",
+                                    pos,
+                                ),
+                            Body::ChatUp => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<ChatUp>>(
+                                "Body::ChatUp",
+                                pos,
+                            ),
+                            Body::Append => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<Append>>(
+                                "Body::Append",
+                                pos,
+                            ),
+                            Body::AppendAck => v
+                                .verify_union_variant::<::flatbuffers::ForwardsUOffset<AppendAck>>(
+                                    "Body::AppendAck",
+                                    pos,
+                                ),
+                            Body::AppendRefused => v
+                                .verify_union_variant::<::flatbuffers::ForwardsUOffset<AppendRefused>>(
+                                    "Body::AppendRefused",
+                                    pos,
+                                ),
+                            Body::MoveCursor => v
+                                .verify_union_variant::<::flatbuffers::ForwardsUOffset<MoveCursor>>(
+                                    "Body::MoveCursor",
+                                    pos,
+                                ),
+                            Body::ChatDown => v
+                                .verify_union_variant::<::flatbuffers::ForwardsUOffset<ChatDown>>(
+                                    "Body::ChatDown",
+                                    pos,
+                                ),
+                            Body::Entry => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<Entry>>(
+                                "Body::Entry",
+                                pos,
+                            ),
+                            Body::CursorMoved => v
+                                .verify_union_variant::<::flatbuffers::ForwardsUOffset<CursorMoved>>(
+                                    "Body::CursorMoved",
+                                    pos,
+                                ),
+                            Body::Register => v
+                                .verify_union_variant::<::flatbuffers::ForwardsUOffset<Register>>(
+                                    "Body::Register",
+                                    pos,
+                                ),
+                            Body::Registered => v
+                                .verify_union_variant::<::flatbuffers::ForwardsUOffset<Registered>>(
+                                    "Body::Registered",
+                                    pos,
+                                ),
+                            Body::VerifyOtp => v
+                                .verify_union_variant::<::flatbuffers::ForwardsUOffset<VerifyOtp>>(
+                                    "Body::VerifyOtp",
+                                    pos,
+                                ),
+                            Body::Verified => v
+                                .verify_union_variant::<::flatbuffers::ForwardsUOffset<Verified>>(
+                                    "Body::Verified",
+                                    pos,
+                                ),
+                            Body::Refresh => v
+                                .verify_union_variant::<::flatbuffers::ForwardsUOffset<Refresh>>(
+                                    "Body::Refresh",
+                                    pos,
+                                ),
+                            Body::Refreshed => v
+                                .verify_union_variant::<::flatbuffers::ForwardsUOffset<Refreshed>>(
+                                    "Body::Refreshed",
+                                    pos,
+                                ),
+                            Body::Logout => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<Logout>>(
+                                "Body::Logout",
+                                pos,
+                            ),
+                            Body::ListDevices => v
+                                .verify_union_variant::<::flatbuffers::ForwardsUOffset<ListDevices>>(
+                                    "Body::ListDevices",
+                                    pos,
+                                ),
+                            Body::Devices => v
+                                .verify_union_variant::<::flatbuffers::ForwardsUOffset<Devices>>(
+                                    "Body::Devices",
+                                    pos,
+                                ),
+                            Body::RevokeDevice => v
+                                .verify_union_variant::<::flatbuffers::ForwardsUOffset<RevokeDevice>>(
+                                    "Body::RevokeDevice",
+                                    pos,
+                                ),
+                            Body::Done => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<Done>>(
+                                "Body::Done",
+                                pos,
+                            ),
+                            Body::Lookup => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<Lookup>>(
+                                "Body::Lookup",
+                                pos,
+                            ),
+                            Body::Found => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<Found>>(
+                                "Body::Found",
+                                pos,
+                            ),
+                            Body::GetMessages => v
+                                .verify_union_variant::<::flatbuffers::ForwardsUOffset<GetMessages>>(
+                                    "Body::GetMessages",
+                                    pos,
+                                ),
+                            Body::Page => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<Page>>(
+                                "Body::Page",
+                                pos,
+                            ),
+                            Body::GetChats => v
+                                .verify_union_variant::<::flatbuffers::ForwardsUOffset<GetChats>>(
+                                    "Body::GetChats",
+                                    pos,
+                                ),
+                            Body::Chats => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<Chats>>(
+                                "Body::Chats",
+                                pos,
+                            ),
+                            Body::GetReceipts => v
+                                .verify_union_variant::<::flatbuffers::ForwardsUOffset<GetReceipts>>(
+                                    "Body::GetReceipts",
+                                    pos,
+                                ),
+                            Body::Receipts => v
+                                .verify_union_variant::<::flatbuffers::ForwardsUOffset<Receipts>>(
+                                    "Body::Receipts",
+                                    pos,
+                                ),
+                            Body::Refused => v
+                                .verify_union_variant::<::flatbuffers::ForwardsUOffset<Refused>>(
+                                    "Body::Refused",
+                                    pos,
+                                ),
+                            _ => Ok(()),
+                        },
+                    )?
+                    .finish();
+                Ok(())
+            }
+        }
+        pub struct FrameArgs {
+            pub body_type: Body,
+            pub body: Option<::flatbuffers::WIPOffset<::flatbuffers::UnionWIPOffset>>,
+        }
+        impl<'a> Default for FrameArgs {
+            #[inline]
+            fn default() -> Self {
+                FrameArgs { body_type: Body::NONE, body: None }
+            }
+        }
+
+        pub struct FrameBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+            fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+        }
+        impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> FrameBuilder<'a, 'b, A> {
+            #[inline]
+            pub fn add_body_type(&mut self, body_type: Body) {
+                self.fbb_.push_slot::<Body>(Frame::VT_BODY_TYPE, body_type, Body::NONE);
+            }
+            #[inline]
+            pub fn add_body(&mut self, body: ::flatbuffers::WIPOffset<::flatbuffers::UnionWIPOffset>) {
+                self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Frame::VT_BODY, body);
+            }
+            #[inline]
+            pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> FrameBuilder<'a, 'b, A> {
+                let start = _fbb.start_table();
+                FrameBuilder { fbb_: _fbb, start_: start }
+            }
+            #[inline]
+            pub fn finish(self) -> ::flatbuffers::WIPOffset<Frame<'a>> {
+                let o = self.fbb_.end_table(self.start_);
+                ::flatbuffers::WIPOffset::new(o.value())
+            }
+        }
+
+        impl ::core::fmt::Debug for Frame<'_> {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                let mut ds = f.debug_struct("Frame");
+                ds.field("body_type", &self.body_type());
+                match self.body_type() {
+                    Body::Hello => {
+                        if let Some(x) = self.body_as_hello() {
+                            ds.field("body", &x)
+                        } else {
+                            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
+                        }
+                    }
+                    Body::Connected => {
+                        if let Some(x) = self.body_as_connected() {
+                            ds.field("body", &x)
+                        } else {
+                            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
+                        }
+                    }
+                    Body::Synced => {
+                        if let Some(x) = self.body_as_synced() {
+                            ds.field("body", &x)
+                        } else {
+                            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
+                        }
+                    }
+                    Body::Ping => {
+                        if let Some(x) = self.body_as_ping() {
+                            ds.field("body", &x)
+                        } else {
+                            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
+                        }
+                    }
+                    Body::Pong => {
+                        if let Some(x) = self.body_as_pong() {
+                            ds.field("body", &x)
+                        } else {
+                            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
+                        }
+                    }
+                    Body::Goodbye => {
+                        if let Some(x) = self.body_as_goodbye() {
+                            ds.field("body", &x)
+                        } else {
+                            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
+                        }
+                    }
+                    Body::DeviceAdded => {
+                        if let Some(x) = self.body_as_device_added() {
+                            ds.field("body", &x)
+                        } else {
+                            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
+                        }
+                    }
+                    Body::ChatUp => {
+                        if let Some(x) = self.body_as_chat_up() {
+                            ds.field("body", &x)
+                        } else {
+                            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
+                        }
+                    }
+                    Body::Append => {
+                        if let Some(x) = self.body_as_append() {
+                            ds.field("body", &x)
+                        } else {
+                            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
+                        }
+                    }
+                    Body::AppendAck => {
+                        if let Some(x) = self.body_as_append_ack() {
+                            ds.field("body", &x)
+                        } else {
+                            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
+                        }
+                    }
+                    Body::AppendRefused => {
+                        if let Some(x) = self.body_as_append_refused() {
+                            ds.field("body", &x)
+                        } else {
+                            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
+                        }
+                    }
+                    Body::MoveCursor => {
+                        if let Some(x) = self.body_as_move_cursor() {
+                            ds.field("body", &x)
+                        } else {
+                            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
+                        }
+                    }
+                    Body::ChatDown => {
+                        if let Some(x) = self.body_as_chat_down() {
+                            ds.field("body", &x)
+                        } else {
+                            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
+                        }
+                    }
+                    Body::Entry => {
+                        if let Some(x) = self.body_as_entry() {
+                            ds.field("body", &x)
+                        } else {
+                            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
+                        }
+                    }
+                    Body::CursorMoved => {
+                        if let Some(x) = self.body_as_cursor_moved() {
+                            ds.field("body", &x)
+                        } else {
+                            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
+                        }
+                    }
+                    Body::Register => {
+                        if let Some(x) = self.body_as_register() {
+                            ds.field("body", &x)
+                        } else {
+                            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
+                        }
+                    }
+                    Body::Registered => {
+                        if let Some(x) = self.body_as_registered() {
+                            ds.field("body", &x)
+                        } else {
+                            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
+                        }
+                    }
+                    Body::VerifyOtp => {
+                        if let Some(x) = self.body_as_verify_otp() {
+                            ds.field("body", &x)
+                        } else {
+                            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
+                        }
+                    }
+                    Body::Verified => {
+                        if let Some(x) = self.body_as_verified() {
+                            ds.field("body", &x)
+                        } else {
+                            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
+                        }
+                    }
+                    Body::Refresh => {
+                        if let Some(x) = self.body_as_refresh() {
+                            ds.field("body", &x)
+                        } else {
+                            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
+                        }
+                    }
+                    Body::Refreshed => {
+                        if let Some(x) = self.body_as_refreshed() {
+                            ds.field("body", &x)
+                        } else {
+                            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
+                        }
+                    }
+                    Body::Logout => {
+                        if let Some(x) = self.body_as_logout() {
+                            ds.field("body", &x)
+                        } else {
+                            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
+                        }
+                    }
+                    Body::ListDevices => {
+                        if let Some(x) = self.body_as_list_devices() {
+                            ds.field("body", &x)
+                        } else {
+                            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
+                        }
+                    }
+                    Body::Devices => {
+                        if let Some(x) = self.body_as_devices() {
+                            ds.field("body", &x)
+                        } else {
+                            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
+                        }
+                    }
+                    Body::RevokeDevice => {
+                        if let Some(x) = self.body_as_revoke_device() {
+                            ds.field("body", &x)
+                        } else {
+                            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
+                        }
+                    }
+                    Body::Done => {
+                        if let Some(x) = self.body_as_done() {
+                            ds.field("body", &x)
+                        } else {
+                            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
+                        }
+                    }
+                    Body::Lookup => {
+                        if let Some(x) = self.body_as_lookup() {
+                            ds.field("body", &x)
+                        } else {
+                            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
+                        }
+                    }
+                    Body::Found => {
+                        if let Some(x) = self.body_as_found() {
+                            ds.field("body", &x)
+                        } else {
+                            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
+                        }
+                    }
+                    Body::GetMessages => {
+                        if let Some(x) = self.body_as_get_messages() {
+                            ds.field("body", &x)
+                        } else {
+                            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
+                        }
+                    }
+                    Body::Page => {
+                        if let Some(x) = self.body_as_page() {
+                            ds.field("body", &x)
+                        } else {
+                            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
+                        }
+                    }
+                    Body::GetChats => {
+                        if let Some(x) = self.body_as_get_chats() {
+                            ds.field("body", &x)
+                        } else {
+                            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
+                        }
+                    }
+                    Body::Chats => {
+                        if let Some(x) = self.body_as_chats() {
+                            ds.field("body", &x)
+                        } else {
+                            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
+                        }
+                    }
+                    Body::GetReceipts => {
+                        if let Some(x) = self.body_as_get_receipts() {
+                            ds.field("body", &x)
+                        } else {
+                            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
+                        }
+                    }
+                    Body::Receipts => {
+                        if let Some(x) = self.body_as_receipts() {
+                            ds.field("body", &x)
+                        } else {
+                            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
+                        }
+                    }
+                    Body::Refused => {
+                        if let Some(x) = self.body_as_refused() {
+                            ds.field("body", &x)
+                        } else {
+                            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
+                        }
+                    }
+                    _ => {
+                        let x: Option<()> = None;
+                        ds.field("body", &x)
+                    }
+                };
+                ds.finish()
+            }
+        }
+        #[inline]
+        /// Verifies that a buffer of bytes contains a `Frame`
+        /// and returns it.
+        /// Note that verification is still experimental and may not
+        /// catch every error, or be maximally performant. For the
+        /// previous, unchecked, behavior use
+        /// `root_as_frame_unchecked`.
+        pub fn root_as_frame(buf: &[u8]) -> Result<Frame<'_>, ::flatbuffers::InvalidFlatbuffer> {
+            ::flatbuffers::root::<Frame>(buf)
+        }
+        #[inline]
+        /// Verifies that a buffer of bytes contains a size prefixed
+        /// `Frame` and returns it.
+        /// Note that verification is still experimental and may not
+        /// catch every error, or be maximally performant. For the
+        /// previous, unchecked, behavior use
+        /// `size_prefixed_root_as_frame_unchecked`.
+        pub fn size_prefixed_root_as_frame(
+            buf: &[u8],
+        ) -> Result<Frame<'_>, ::flatbuffers::InvalidFlatbuffer> {
+            ::flatbuffers::size_prefixed_root::<Frame>(buf)
+        }
+        #[inline]
+        /// Verifies, with the given options, that a buffer of bytes
+        /// contains a `Frame` and returns it.
+        /// Note that verification is still experimental and may not
+        /// catch every error, or be maximally performant. For the
+        /// previous, unchecked, behavior use
+        /// `root_as_frame_unchecked`.
+        pub fn root_as_frame_with_opts<'b, 'o>(
+            opts: &'o ::flatbuffers::VerifierOptions,
+            buf: &'b [u8],
+        ) -> Result<Frame<'b>, ::flatbuffers::InvalidFlatbuffer> {
+            ::flatbuffers::root_with_opts::<Frame<'b>>(opts, buf)
+        }
+        #[inline]
+        /// Verifies, with the given verifier options, that a buffer of
+        /// bytes contains a size prefixed `Frame` and returns
+        /// it. Note that verification is still experimental and may not
+        /// catch every error, or be maximally performant. For the
+        /// previous, unchecked, behavior use
+        /// `root_as_frame_unchecked`.
+        pub fn size_prefixed_root_as_frame_with_opts<'b, 'o>(
+            opts: &'o ::flatbuffers::VerifierOptions,
+            buf: &'b [u8],
+        ) -> Result<Frame<'b>, ::flatbuffers::InvalidFlatbuffer> {
+            ::flatbuffers::size_prefixed_root_with_opts::<Frame<'b>>(opts, buf)
+        }
+        #[inline]
+        /// Assumes, without verification, that a buffer of bytes contains a Frame and returns it.
+        /// # Safety
+        /// Callers must trust the given bytes do indeed contain a valid `Frame`.
+        pub unsafe fn root_as_frame_unchecked(buf: &[u8]) -> Frame<'_> {
+            unsafe { ::flatbuffers::root_unchecked::<Frame>(buf) }
+        }
+        #[inline]
+        /// Assumes, without verification, that a buffer of bytes contains a size prefixed Frame and returns it.
+        /// # Safety
+        /// Callers must trust the given bytes do indeed contain a valid size prefixed `Frame`.
+        pub unsafe fn size_prefixed_root_as_frame_unchecked(buf: &[u8]) -> Frame<'_> {
+            unsafe { ::flatbuffers::size_prefixed_root_unchecked::<Frame>(buf) }
+        }
+        #[inline]
+        pub fn finish_frame_buffer<'a, 'b, A: ::flatbuffers::Allocator + 'a>(
+            fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            root: ::flatbuffers::WIPOffset<Frame<'a>>,
+        ) {
+            fbb.finish(root, None);
+        }
+
+        #[inline]
+        pub fn finish_size_prefixed_frame_buffer<'a, 'b, A: ::flatbuffers::Allocator + 'a>(
+            fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            root: ::flatbuffers::WIPOffset<Frame<'a>>,
+        ) {
+            fbb.finish_size_prefixed(root, None);
+        }
+    } // pub mod wire
+} // pub mod godwit

@@ -1,0 +1,388 @@
+//! What a client says, verified. A decoded [`Request`] is trusted after: ids have their size, keys and proofs theirs,
+//! counts are within [`limits`]. What a person typed (a name, a number) stays text here, since a wrong one gets an
+//! answer and not a closed stream.
+
+use bytes::Bytes;
+use flatbuffers::{ForwardsUOffset, Vector};
+
+use crate::encode::{self, Builder, Member};
+use crate::error::DecodeError;
+use crate::event::Kind;
+use crate::generated::wire as fb;
+use crate::{
+    AccountId, ChatId, ClientMsgId, DeviceId, InstallId, RegistrationId, RequestId, Secret, Seq, WallTime,
+    frame, limits,
+};
+
+/// One frame from a client.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Request {
+    /// Session: who is there.
+    Hello(Hello),
+    /// Session: a heartbeat (R28).
+    Ping {
+        /// The client's time, returned in the `Pong`.
+        client_time: WallTime,
+    },
+    /// Chat up: which chat the stream is for.
+    ChatUp {
+        /// The chat.
+        chat: ChatId,
+        /// The other account, until the 1:1 chat exists.
+        peer: Option<AccountId>,
+    },
+    /// Chat up: one message.
+    Append(Append),
+    /// Chat up: what has arrived and what was read.
+    MoveCursor {
+        /// Everything up to here is on the device.
+        delivered: Seq,
+        /// Everything up to here was read.
+        read: Seq,
+    },
+    /// Begins a registration (R13).
+    Register(Register),
+    /// Proves the number (R18).
+    VerifyOtp(VerifyOtp),
+    /// Asks for new tokens (C1).
+    Refresh(Refresh),
+    /// Ends this device (G6).
+    Logout,
+    /// Lists the account's devices (G6).
+    ListDevices,
+    /// Ends another device of the account (G6).
+    RevokeDevice {
+        /// Which.
+        device: DeviceId,
+    },
+    /// Finds a person by number.
+    Lookup {
+        /// The number as typed.
+        phone: Secret<String>,
+    },
+    /// A page of history (R47).
+    GetMessages(GetMessages),
+    /// A page of the account's chats.
+    GetChats {
+        /// Chats with ids above this.
+        after: Option<ChatId>,
+    },
+    /// When each member got and read a message (C15).
+    GetReceipts {
+        /// The chat.
+        chat: ChatId,
+        /// The message.
+        seq: Seq,
+    },
+    /// Something a newer client says: skipped on a session or chat, refused as a request.
+    Unknown,
+}
+
+/// The client's first frame.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hello {
+    /// The highest version the client speaks.
+    pub version: u16,
+    /// Who it is; `None` for an anonymous session, which may register, verify and refresh.
+    pub credentials: Option<Credentials>,
+    /// Cursor moves since this server time are owed.
+    pub receipts_since: WallTime,
+    /// Delivered cursors that differ from what the server stores.
+    pub cursors: Vec<(ChatId, Seq)>,
+    /// The client's name and version, for people.
+    pub client: String,
+}
+
+/// An access token and the device key's signature (see [`crate::proof`]).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Credentials {
+    /// The access token.
+    pub token: Secret<String>,
+    /// The proof.
+    pub proof: [u8; limits::PROOF_BYTES],
+}
+
+/// One message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Append {
+    /// The idempotency key.
+    pub client_msg_id: ClientMsgId,
+    /// Ciphertext; its size is for the command to judge, since a wrong one gets an answer.
+    pub content: Bytes,
+    /// The coarse hint.
+    pub kind: Kind,
+}
+
+/// Begins a registration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Register {
+    /// The number as typed.
+    pub phone: Secret<String>,
+    /// The name as typed.
+    pub name: String,
+    /// The client's installation.
+    pub install: InstallId,
+    /// The idempotency key.
+    pub request: RequestId,
+}
+
+/// Proves the number.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VerifyOtp {
+    /// The registration.
+    pub registration: RegistrationId,
+    /// The digits as typed.
+    pub otp: Secret<String>,
+    /// The device's Ed25519 public key.
+    pub device_key: [u8; limits::DEVICE_KEY_BYTES],
+    /// What its owner calls it.
+    pub device_name: String,
+    /// Its proof of possession.
+    pub proof: [u8; limits::PROOF_BYTES],
+}
+
+/// Asks for new tokens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refresh {
+    /// The refresh token.
+    pub token: Secret<[u8; limits::REFRESH_TOKEN_BYTES]>,
+    /// The idempotency key.
+    pub request: RequestId,
+    /// The device key's proof.
+    pub proof: [u8; limits::PROOF_BYTES],
+}
+
+/// A page of history.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GetMessages {
+    /// The chat.
+    pub chat: ChatId,
+    /// At most so many; its range is for the command to judge.
+    pub limit: u16,
+    /// Entries below this, newest first chosen; zero for none.
+    pub before: Seq,
+    /// Entries above this, oldest first chosen; zero for none.
+    pub after: Seq,
+}
+
+impl Request {
+    /// Verifies and reads one frame's body.
+    ///
+    /// # Errors
+    /// [`DecodeError`]: the bytes are no frame that a client sends.
+    pub fn decode(body: &Bytes) -> Result<Request, DecodeError> {
+        let frame = frame::verify(body)?;
+        if let Some(t) = frame.body_as_append() {
+            return Ok(Request::Append(Append {
+                client_msg_id: ClientMsgId::new(t.client_msg_id().0),
+                content: body.slice_ref(t.content().bytes()),
+                kind: Kind::from_wire(t.kind()),
+            }));
+        }
+        if let Some(t) = frame.body_as_move_cursor() {
+            return Ok(Request::MoveCursor { delivered: Seq(t.delivered()), read: Seq(t.read()) });
+        }
+        if let Some(t) = frame.body_as_chat_up() {
+            let peer = t.peer().map(|id| AccountId::new(id.0));
+            return Ok(Request::ChatUp { chat: ChatId::new(t.chat().0), peer });
+        }
+        if let Some(t) = frame.body_as_ping() {
+            return Ok(Request::Ping { client_time: WallTime(t.client_time()) });
+        }
+        if let Some(t) = frame.body_as_hello() {
+            return decode_hello(t).map(Request::Hello);
+        }
+        decode_unary(frame)
+    }
+
+    /// One frame, length prefix included.
+    pub fn encode(&self) -> Bytes {
+        encode::frame(|b| match self {
+            Request::Hello(hello) => encode_hello(b, hello),
+            Request::Ping { client_time } => {
+                let t = fb::Ping::create(b, &fb::PingArgs { client_time: client_time.0 });
+                (fb::Body::Ping, t.as_union_value())
+            }
+            Request::ChatUp { chat, peer } => {
+                let (chat, peer) = (fb::Id(*chat.as_bytes()), peer.map(|id| fb::Id(*id.as_bytes())));
+                let t = fb::ChatUp::create(b, &fb::ChatUpArgs { chat: Some(&chat), peer: peer.as_ref() });
+                (fb::Body::ChatUp, t.as_union_value())
+            }
+            Request::Append(append) => {
+                let content = Some(b.create_vector(&append.content));
+                let id = fb::Id(*append.client_msg_id.as_bytes());
+                let args = fb::AppendArgs { client_msg_id: Some(&id), content, kind: append.kind.to_wire() };
+                (fb::Body::Append, fb::Append::create(b, &args).as_union_value())
+            }
+            Request::MoveCursor { delivered, read } => {
+                let t =
+                    fb::MoveCursor::create(b, &fb::MoveCursorArgs { delivered: delivered.0, read: read.0 });
+                (fb::Body::MoveCursor, t.as_union_value())
+            }
+            unary => encode_unary(b, unary),
+        })
+    }
+}
+
+fn decode_hello(t: fb::Hello<'_>) -> Result<Hello, DecodeError> {
+    let credentials = match t.token() {
+        Some(token) if token.len() <= limits::ACCESS_TOKEN_BYTES_MAX => {
+            Some(Credentials { token: Secret::new(token.to_owned()), proof: array("proof", t.proof())? })
+        }
+        Some(_) => return Err(DecodeError::Field { field: "token" }),
+        None => None,
+    };
+    let cursors = t.cursors().map(decode_cursors).transpose()?.unwrap_or_default();
+    let client = t.client().unwrap_or_default().to_owned();
+    Ok(Hello {
+        version: t.version(),
+        credentials,
+        receipts_since: WallTime(t.receipts_since()),
+        cursors,
+        client,
+    })
+}
+
+fn decode_cursors(
+    cursors: Vector<'_, ForwardsUOffset<fb::HelloCursor<'_>>>,
+) -> Result<Vec<(ChatId, Seq)>, DecodeError> {
+    if cursors.len() > limits::HELLO_CURSORS_MAX {
+        return Err(DecodeError::Field { field: "cursors" });
+    }
+    Ok(cursors.iter().map(|c| (ChatId::new(c.chat().0), Seq(c.delivered()))).collect())
+}
+
+fn encode_hello(b: &mut Builder, hello: &Hello) -> Member {
+    let token = hello.credentials.as_ref().map(|c| b.create_string(c.token.expose()));
+    let proof = hello.credentials.as_ref().map(|c| b.create_vector(&c.proof));
+    let client = Some(b.create_string(&hello.client));
+    let mut cursors = Vec::with_capacity(hello.cursors.len());
+    for (chat, delivered) in &hello.cursors {
+        let chat = fb::Id(*chat.as_bytes());
+        cursors.push(fb::HelloCursor::create(
+            b,
+            &fb::HelloCursorArgs { chat: Some(&chat), delivered: delivered.0 },
+        ));
+    }
+    let cursors = (!cursors.is_empty()).then(|| b.create_vector(&cursors));
+    let receipts_since = hello.receipts_since.0;
+    let args = fb::HelloArgs { version: hello.version, token, proof, receipts_since, cursors, client };
+    (fb::Body::Hello, fb::Hello::create(b, &args).as_union_value())
+}
+
+fn decode_unary(frame: fb::Frame<'_>) -> Result<Request, DecodeError> {
+    if let Some(t) = frame.body_as_register() {
+        return Ok(Request::Register(Register {
+            phone: Secret::new(t.phone().to_owned()),
+            name: t.name().to_owned(),
+            install: InstallId::new(t.install().0),
+            request: RequestId::new(t.request().0),
+        }));
+    }
+    if let Some(t) = frame.body_as_verify_otp() {
+        return Ok(Request::VerifyOtp(VerifyOtp {
+            registration: RegistrationId::new(t.registration().0),
+            otp: Secret::new(t.otp().to_owned()),
+            device_key: array("device_key", Some(t.device_key()))?,
+            device_name: t.device_name().unwrap_or_default().to_owned(),
+            proof: array("proof", Some(t.proof()))?,
+        }));
+    }
+    if let Some(t) = frame.body_as_refresh() {
+        return Ok(Request::Refresh(Refresh {
+            token: Secret::new(array("token", Some(t.token()))?),
+            request: RequestId::new(t.request().0),
+            proof: array("proof", Some(t.proof()))?,
+        }));
+    }
+    if let Some(t) = frame.body_as_get_messages() {
+        let (before, after) = (Seq(t.before()), Seq(t.after()));
+        let get = GetMessages { chat: ChatId::new(t.chat().0), limit: t.limit(), before, after };
+        return Ok(Request::GetMessages(get));
+    }
+    if let Some(t) = frame.body_as_get_receipts() {
+        return Ok(Request::GetReceipts { chat: ChatId::new(t.chat().0), seq: Seq(t.seq()) });
+    }
+    if let Some(t) = frame.body_as_lookup() {
+        return Ok(Request::Lookup { phone: Secret::new(t.phone().to_owned()) });
+    }
+    if let Some(t) = frame.body_as_revoke_device() {
+        return Ok(Request::RevokeDevice { device: DeviceId::new(t.device().0) });
+    }
+    if let Some(t) = frame.body_as_get_chats() {
+        return Ok(Request::GetChats { after: t.after().map(|id| ChatId::new(id.0)) });
+    }
+    Ok(match frame.body_type() {
+        fb::Body::Logout => Request::Logout,
+        fb::Body::ListDevices => Request::ListDevices,
+        _ => Request::Unknown,
+    })
+}
+
+fn encode_unary(b: &mut Builder, request: &Request) -> Member {
+    match request {
+        Request::Register(register) => {
+            let (phone, name) = (b.create_string(register.phone.expose()), b.create_string(&register.name));
+            let (install, request) =
+                (fb::Id(*register.install.as_bytes()), fb::Id(*register.request.as_bytes()));
+            let args = fb::RegisterArgs {
+                phone: Some(phone),
+                name: Some(name),
+                install: Some(&install),
+                request: Some(&request),
+            };
+            (fb::Body::Register, fb::Register::create(b, &args).as_union_value())
+        }
+        Request::VerifyOtp(verify) => {
+            let registration = fb::Id(*verify.registration.as_bytes());
+            let args = fb::VerifyOtpArgs {
+                registration: Some(&registration),
+                otp: Some(b.create_string(verify.otp.expose())),
+                device_key: Some(b.create_vector(&verify.device_key)),
+                device_name: Some(b.create_string(&verify.device_name)),
+                proof: Some(b.create_vector(&verify.proof)),
+            };
+            (fb::Body::VerifyOtp, fb::VerifyOtp::create(b, &args).as_union_value())
+        }
+        Request::Refresh(refresh) => {
+            let request = fb::Id(*refresh.request.as_bytes());
+            let (token, proof) = (b.create_vector(refresh.token.expose()), b.create_vector(&refresh.proof));
+            let args = fb::RefreshArgs { token: Some(token), request: Some(&request), proof: Some(proof) };
+            (fb::Body::Refresh, fb::Refresh::create(b, &args).as_union_value())
+        }
+        Request::RevokeDevice { device } => {
+            let device = fb::Id(*device.as_bytes());
+            let t = fb::RevokeDevice::create(b, &fb::RevokeDeviceArgs { device: Some(&device) });
+            (fb::Body::RevokeDevice, t.as_union_value())
+        }
+        Request::Lookup { phone } => {
+            let phone = b.create_string(phone.expose());
+            (fb::Body::Lookup, fb::Lookup::create(b, &fb::LookupArgs { phone: Some(phone) }).as_union_value())
+        }
+        Request::GetMessages(get) => {
+            let chat = fb::Id(*get.chat.as_bytes());
+            let (before, after) = (get.before.0, get.after.0);
+            let args = fb::GetMessagesArgs { chat: Some(&chat), limit: get.limit, before, after };
+            (fb::Body::GetMessages, fb::GetMessages::create(b, &args).as_union_value())
+        }
+        Request::GetChats { after } => {
+            let after = after.map(|id| fb::Id(*id.as_bytes()));
+            let t = fb::GetChats::create(b, &fb::GetChatsArgs { after: after.as_ref() });
+            (fb::Body::GetChats, t.as_union_value())
+        }
+        Request::GetReceipts { chat, seq } => {
+            let chat = fb::Id(*chat.as_bytes());
+            let t = fb::GetReceipts::create(b, &fb::GetReceiptsArgs { chat: Some(&chat), seq: seq.0 });
+            (fb::Body::GetReceipts, t.as_union_value())
+        }
+        Request::Logout => (fb::Body::Logout, fb::Logout::create(b, &fb::LogoutArgs {}).as_union_value()),
+        _ => (fb::Body::ListDevices, fb::ListDevices::create(b, &fb::ListDevicesArgs {}).as_union_value()),
+    }
+}
+
+pub(crate) fn array<const N: usize>(
+    field: &'static str,
+    bytes: Option<Vector<'_, u8>>,
+) -> Result<[u8; N], DecodeError> {
+    bytes.and_then(|v| v.bytes().try_into().ok()).ok_or(DecodeError::Field { field })
+}
