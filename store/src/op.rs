@@ -11,7 +11,7 @@ use wire::{AccountId, ChatId, ClientMsgId, DeviceId, LogId, Phone, PersonName, R
 /// One request to the store. Appends and cursor moves to one log that wait together commit together.
 #[derive(Debug, Clone)]
 pub enum Op {
-    /// Appends one entry.
+    /// Appends entries of one device to one log.
     Append(Append),
     /// Moves a device's cursors forward.
     MoveCursor(MoveCursor),
@@ -49,7 +49,7 @@ pub enum Op {
 #[derive(Debug, Clone)]
 pub enum OpOutput {
     /// See [`Op::Append`].
-    Append(Result<Appended, AppendError>),
+    Append(Vec<Result<Appended, AppendError>>),
     /// See [`Op::MoveCursor`].
     MoveCursor(Result<CursorMoved, CursorError>),
     /// See [`Op::Tail`].
@@ -89,7 +89,8 @@ pub struct NotMember;
 
 // ---- append ----
 
-/// Appends one entry to a log and returns its place.
+/// Appends one device's messages to a log, in this order and in one transaction: a store error appended none of them.
+/// One result per message, in the same order; a refusal of one does not touch the others.
 #[derive(Debug, Clone)]
 pub struct Append {
     /// The log.
@@ -101,14 +102,21 @@ pub struct Append {
     pub sender: AccountId,
     /// From which device.
     pub device: DeviceId,
+    /// What it says: 1 to 64 messages, together under 512 KiB.
+    pub messages: Vec<Message>,
+    /// The server's wall time; entries of one log never go backwards (a later one is at least the head's time).
+    pub now: WallTime,
+}
+
+/// One message of an [`Append`].
+#[derive(Debug, Clone)]
+pub struct Message {
     /// The idempotency key.
     pub client_msg_id: ClientMsgId,
     /// The sender's coarse hint.
     pub kind: Kind,
     /// Ciphertext, 1 to 65,535 bytes (checked when decoded).
     pub content: Bytes,
-    /// The server's wall time; entries of one log never go backwards (a later one is at least the head's time).
-    pub now: WallTime,
 }
 
 /// A committed entry.
@@ -281,6 +289,8 @@ pub struct History {
     pub page: Page,
     /// At most so many entries, 1 to 500.
     pub limit: usize,
+    /// At most so many bytes of frames, the first one aside: a page of large messages ends early and has more.
+    pub bytes_max: usize,
 }
 
 /// Which page of a log.
