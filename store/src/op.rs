@@ -495,6 +495,8 @@ pub enum AddDeviceError {
 pub struct Refresh {
     /// The family the token names.
     pub family: RequestId,
+    /// The device whose proof came with it: a family of another device is unknown to it.
+    pub device: DeviceId,
     /// SHA-256 of the presented secret.
     pub presented: Secret<[u8; 32]>,
     /// The client's id for this request.
@@ -514,10 +516,6 @@ pub struct Refreshed {
     pub account: AccountId,
     /// Its phone number, for the new token's claims.
     pub phone: Phone,
-    /// Which device's.
-    pub device: DeviceId,
-    /// The device's key: whoever asked has yet to check the proof against it before it answers.
-    pub device_key: [u8; 32],
     /// When the successor ends; for a repeat, as the first time.
     pub expires: WallTime,
 }

@@ -148,6 +148,8 @@ pub struct Refresh {
     pub token: Secret<[u8; limits::REFRESH_TOKEN_BYTES]>,
     /// The idempotency key.
     pub request: RequestId,
+    /// The device's Ed25519 public key.
+    pub device_key: [u8; limits::DEVICE_KEY_BYTES],
     /// The device key's proof.
     pub proof: [u8; limits::PROOF_BYTES],
 }
@@ -292,6 +294,7 @@ fn decode_unary(frame: fb::Frame<'_>) -> Result<Request, DecodeError> {
         return Ok(Request::Refresh(Refresh {
             token: Secret::new(array("token", Some(t.token()))?),
             request: RequestId::new(t.request().0),
+            device_key: array("device_key", Some(t.device_key()))?,
             proof: array("proof", Some(t.proof()))?,
         }));
     }
@@ -346,8 +349,12 @@ fn encode_unary(b: &mut Builder, request: &Request) -> Member {
         }
         Request::Refresh(refresh) => {
             let request = fb::Id(*refresh.request.as_bytes());
-            let (token, proof) = (b.create_vector(refresh.token.expose()), b.create_vector(&refresh.proof));
-            let args = fb::RefreshArgs { token: Some(token), request: Some(&request), proof: Some(proof) };
+            let args = fb::RefreshArgs {
+                token: Some(b.create_vector(refresh.token.expose())),
+                request: Some(&request),
+                device_key: Some(b.create_vector(&refresh.device_key)),
+                proof: Some(b.create_vector(&refresh.proof)),
+            };
             (fb::Body::Refresh, fb::Refresh::create(b, &args).as_union_value())
         }
         Request::RevokeDevice { device } => {

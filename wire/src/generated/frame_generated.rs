@@ -3801,7 +3801,8 @@ pub mod godwit {
         impl<'a> Refresh<'a> {
             pub const VT_TOKEN: ::flatbuffers::VOffsetT = 4;
             pub const VT_REQUEST: ::flatbuffers::VOffsetT = 6;
-            pub const VT_PROOF: ::flatbuffers::VOffsetT = 8;
+            pub const VT_DEVICE_KEY: ::flatbuffers::VOffsetT = 8;
+            pub const VT_PROOF: ::flatbuffers::VOffsetT = 10;
 
             #[inline]
             pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
@@ -3815,6 +3816,9 @@ pub mod godwit {
                 let mut builder = RefreshBuilder::new(_fbb);
                 if let Some(x) = args.proof {
                     builder.add_proof(x);
+                }
+                if let Some(x) = args.device_key {
+                    builder.add_device_key(x);
                 }
                 if let Some(x) = args.request {
                     builder.add_request(x);
@@ -3847,6 +3851,20 @@ pub mod godwit {
                 unsafe { self._tab.get::<Id>(Refresh::VT_REQUEST, None).unwrap() }
             }
             #[inline]
+            pub fn device_key(&self) -> ::flatbuffers::Vector<'a, u8> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, u8>>>(
+                            Refresh::VT_DEVICE_KEY,
+                            None,
+                        )
+                        .unwrap()
+                }
+            }
+            #[inline]
             pub fn proof(&self) -> ::flatbuffers::Vector<'a, u8> {
                 // Safety:
                 // Created from valid Table for this object
@@ -3876,6 +3894,11 @@ pub mod godwit {
                     )?
                     .visit_field::<Id>("request", Self::VT_REQUEST, true)?
                     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u8>>>(
+                        "device_key",
+                        Self::VT_DEVICE_KEY,
+                        true,
+                    )?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u8>>>(
                         "proof",
                         Self::VT_PROOF,
                         true,
@@ -3887,15 +3910,17 @@ pub mod godwit {
         pub struct RefreshArgs<'a> {
             pub token: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u8>>>,
             pub request: Option<&'a Id>,
+            pub device_key: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u8>>>,
             pub proof: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u8>>>,
         }
         impl<'a> Default for RefreshArgs<'a> {
             #[inline]
             fn default() -> Self {
                 RefreshArgs {
-                    token: None,   // required field
-                    request: None, // required field
-                    proof: None,   // required field
+                    token: None,      // required field
+                    request: None,    // required field
+                    device_key: None, // required field
+                    proof: None,      // required field
                 }
             }
         }
@@ -3914,6 +3939,13 @@ pub mod godwit {
                 self.fbb_.push_slot_always::<&Id>(Refresh::VT_REQUEST, request);
             }
             #[inline]
+            pub fn add_device_key(
+                &mut self,
+                device_key: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b, u8>>,
+            ) {
+                self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Refresh::VT_DEVICE_KEY, device_key);
+            }
+            #[inline]
             pub fn add_proof(&mut self, proof: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b, u8>>) {
                 self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Refresh::VT_PROOF, proof);
             }
@@ -3927,6 +3959,7 @@ pub mod godwit {
                 let o = self.fbb_.end_table(self.start_);
                 self.fbb_.required(o, Refresh::VT_TOKEN, "token");
                 self.fbb_.required(o, Refresh::VT_REQUEST, "request");
+                self.fbb_.required(o, Refresh::VT_DEVICE_KEY, "device_key");
                 self.fbb_.required(o, Refresh::VT_PROOF, "proof");
                 ::flatbuffers::WIPOffset::new(o.value())
             }
@@ -3937,6 +3970,7 @@ pub mod godwit {
                 let mut ds = f.debug_struct("Refresh");
                 ds.field("token", &self.token());
                 ds.field("request", &self.request());
+                ds.field("device_key", &self.device_key());
                 ds.field("proof", &self.proof());
                 ds.finish()
             }
