@@ -1,1 +1,31 @@
-//! What a node decides: sessions, commands, fan-out, delivery; no IO.
+//! What a node decides, without IO, clocks or randomness of its own.
+//!
+//! One [`Node`] belongs to one loop. Its driver feeds it [`Input`]s (frames, finished effects, hints from elsewhere) and
+//! performs its [`Output`]s; after every input it drains [`Node::poll_output`], and it calls [`Node::handle_timeout`]
+//! when [`Node::poll_timeout`] has come. Time is an argument ([`Now`]), randomness a seed.
+//!
+//! The journey of a message: [`Input::Frame`] -> `command/append.rs` -> [`Output::Perform`] of one store op ->
+//! [`Input::Done`] -> the ack, then `fanout.rs` chooses who hears of it and `delivery.rs` carries it.
+//!
+//! Invariants: an ack leaves only after the store said "committed"; a session owes numbers, not buffers; nothing is
+//! read from a connection before its `Hello` is accepted; every queue here has a bound from [`Limits`] or
+//! [`wire::limits`].
+
+mod command;
+mod conn;
+mod cx;
+mod delivery;
+mod fanout;
+mod io;
+mod limits;
+mod moves;
+mod node;
+mod session;
+mod timers;
+mod token;
+
+pub use fanout::Hint;
+pub use io::{Effect, EffectError, EffectOutput, Input, LinkId, Now, OpId, Output, Sms, StreamId};
+pub use limits::{Limits, Rates};
+pub use node::{Node, NodeConfig, Stats};
+pub use token::{KeyError, KeyMaterial, Keys, TokenKey};

@@ -1,0 +1,312 @@
+//! What a device says in one chat: messages and cursor moves on the chat's up stream.
+//!
+//! Order: messages of one stream go to the store in the order they came, in groups, and a group only after the one
+//! before it is committed. A refusal that may be retried ends the stream, so that nothing after it overtakes it. An ack
+//! leaves only after the commit, and fan-out belongs to the commit, whether the connection is still there or not.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use store::ephemeral::{Bucket, EphemeralOp, Take};
+use store::keys::direct_chat_id;
+use store::op::{self, AppendError, Appended, CursorError, CursorMoved, Message, MoveCursor, Op};
+use wire::{AccountId, ChatId, CloseCode, DeviceId, ErrorCode, Event, LogId, Refusal, Seq, limits, request};
+
+use crate::cx::{Cx, Pending};
+use crate::fanout::Hint;
+use crate::io::{EffectError, LinkId, Output, StreamId};
+use crate::limits::Rates;
+use crate::moves::Move;
+use crate::timers::Timer;
+
+/// Content bytes in one group: half of a transaction's budget.
+const GROUP_BYTES_MAX: usize = 512 * 1024;
+
+/// A chat's up stream.
+#[derive(Debug)]
+pub(crate) struct ChatUp {
+    account: AccountId,
+    device: DeviceId,
+    chat: ChatId,
+    peer: Option<AccountId>,
+    /// Messages that wait for the group before them; bounded by [`limits::APPENDS_IN_FLIGHT_MAX`] by pausing the stream.
+    queue: VecDeque<Message>,
+    /// Messages in the group that is being counted or committed.
+    in_work: usize,
+    paused: bool,
+    /// A retryable refusal was sent: whatever still comes is not looked at.
+    ended: bool,
+    /// The client has said all.
+    finished: bool,
+}
+
+impl ChatUp {
+    /// A stream for a chat; a named peer must be the chat's other account.
+    pub(crate) fn new(
+        account: AccountId,
+        device: DeviceId,
+        chat: ChatId,
+        peer: Option<AccountId>,
+    ) -> Result<ChatUp, ErrorCode> {
+        if peer.is_some_and(|peer| direct_chat_id(account, peer) != chat) {
+            return Err(ErrorCode::ChatMismatch);
+        }
+        let queue = VecDeque::new();
+        Ok(ChatUp {
+            account,
+            device,
+            chat,
+            peer,
+            queue,
+            in_work: 0,
+            paused: false,
+            ended: false,
+            finished: false,
+        })
+    }
+
+    /// One message arrived.
+    pub(crate) fn append(&mut self, cx: &mut Cx, link: LinkId, stream: StreamId, append: request::Append) {
+        if self.ended {
+            return;
+        }
+        let client_msg_id = append.client_msg_id;
+        if let Some(code) = content_error(append.content.len()) {
+            return cx.send(link, stream, &Event::AppendRefused { client_msg_id, refusal: code.refuse() });
+        }
+        self.queue.push_back(Message { client_msg_id, kind: append.kind, content: append.content });
+        if !self.paused && self.queue.len() + self.in_work >= limits::APPENDS_IN_FLIGHT_MAX {
+            self.paused = true;
+            cx.output(Output::Pause { link, stream });
+        }
+        self.advance(cx, link, stream);
+    }
+
+    /// Cursors moved. They are gathered, and ride with the chat's next appends.
+    pub(crate) fn move_cursor(
+        &mut self,
+        cx: &mut Cx,
+        link: LinkId,
+        stream: StreamId,
+        delivered: Seq,
+        read: Seq,
+    ) {
+        if self.ended {
+            return;
+        }
+        let log = LogId::Chat(self.chat);
+        let (account, device) = (self.account, self.device);
+        let op = MoveCursor { log, account, device, delivered: delivered.max(read), read, now: cx.now.wall };
+        if cx.moves.add(Move { op, link, stream }) {
+            let delay = std::time::Duration::from_millis(cx.limits.cursor_coalesce_ms.into());
+            cx.after(delay, Timer::Moves(log));
+        }
+    }
+
+    /// The client has said all; `true` if everything is answered, so that the stream is over.
+    pub(crate) fn finish(&mut self, cx: &mut Cx, link: LinkId, stream: StreamId) -> bool {
+        self.finished = true;
+        self.close_if_answered(cx, link, stream)
+    }
+
+    fn close_if_answered(&self, cx: &mut Cx, link: LinkId, stream: StreamId) -> bool {
+        let answered = self.finished && self.in_work == 0 && self.queue.is_empty();
+        if answered && !self.ended {
+            cx.output(Output::Finish { link, stream });
+        }
+        answered
+    }
+
+    /// Hands the next group on, if none is in work: counted first, then committed.
+    fn advance(&mut self, cx: &mut Cx, link: LinkId, stream: StreamId) {
+        if self.in_work > 0 || self.queue.is_empty() || self.ended {
+            return;
+        }
+        if cx.is_busy() {
+            return self.refuse_next(cx, link, stream, ErrorCode::Busy.refuse());
+        }
+        let messages = self.next_group(limits::APPENDS_IN_FLIGHT_MAX);
+        self.count(cx, link, stream, messages);
+    }
+
+    fn next_group(&mut self, count_max: usize) -> Vec<Message> {
+        let mut bytes = 0;
+        let fits = |message: &&Message| {
+            bytes += message.content.len();
+            bytes <= GROUP_BYTES_MAX
+        };
+        let count = self.queue.iter().take(count_max).take_while(fits).count().max(1);
+        self.queue.drain(..count.min(self.queue.len())).collect()
+    }
+
+    fn count(&mut self, cx: &mut Cx, link: LinkId, stream: StreamId, messages: Vec<Message>) {
+        self.in_work = messages.len();
+        let takes = vec![self.take(cx); messages.len()];
+        cx.ephemeral(EphemeralOp::Take(takes), Pending::AppendCounted { link, stream, messages });
+    }
+
+    fn take(&self, cx: &Cx) -> Take {
+        message_take(cx, self.account)
+    }
+
+    /// The group was counted, or there are too few tokens: then half of it is tried, and one alone is refused.
+    pub(crate) fn counted(
+        &mut self,
+        cx: &mut Cx,
+        link: LinkId,
+        stream: StreamId,
+        mut messages: Vec<Message>,
+        taken: Result<(), Refusal>,
+    ) {
+        let Err(refusal) = taken else {
+            return self.commit(cx, link, stream, messages);
+        };
+        if messages.len() == 1 || refusal.code != ErrorCode::RateLimited {
+            self.put_back(messages);
+            return self.refuse_next(cx, link, stream, refusal);
+        }
+        let rest = messages.split_off(messages.len().div_ceil(2));
+        self.put_back(rest);
+        self.count(cx, link, stream, messages);
+    }
+
+    fn put_back(&mut self, messages: Vec<Message>) {
+        self.in_work = 0;
+        for message in messages.into_iter().rev() {
+            self.queue.push_front(message);
+        }
+    }
+
+    fn commit(&mut self, cx: &mut Cx, link: LinkId, stream: StreamId, messages: Vec<Message>) {
+        let (account, chat) = (self.account, self.chat);
+        let log = LogId::Chat(chat);
+        let append = op::Append {
+            log,
+            peer: self.peer,
+            sender: account,
+            device: self.device,
+            messages: messages.clone(),
+            now: cx.now.wall,
+        };
+        cx.store(Op::Append(append), Pending::Append { link, stream, account, chat, messages });
+        cx.flush_moves(log);
+    }
+
+    /// The group is decided: acks, refusals, then the next group.
+    pub(crate) fn committed(
+        &mut self,
+        cx: &mut Cx,
+        link: LinkId,
+        stream: StreamId,
+        messages: Vec<Message>,
+        result: &Result<Vec<Result<Appended, AppendError>>, EffectError>,
+    ) -> bool {
+        self.in_work = 0;
+        let results = match result {
+            Ok(results) => results,
+            Err(error) => {
+                self.put_back(messages);
+                self.refuse_next(cx, link, stream, (*error).into());
+                return self.finished;
+            }
+        };
+        for (message, result) in messages.iter().zip(results) {
+            cx.send(link, stream, &append_answer(message, result));
+        }
+        if self.paused && self.queue.len() < limits::APPENDS_IN_FLIGHT_MAX / 2 {
+            self.paused = false;
+            cx.output(Output::Resume { link, stream });
+        }
+        self.advance(cx, link, stream);
+        self.close_if_answered(cx, link, stream)
+    }
+
+    /// Refuses the oldest message, for now, and with it everything after it: the stream ends.
+    fn refuse_next(&mut self, cx: &mut Cx, link: LinkId, stream: StreamId, refusal: Refusal) {
+        let Some(message) = self.queue.pop_front() else { return };
+        self.queue.clear();
+        self.ended = true;
+        cx.send(link, stream, &Event::AppendRefused { client_msg_id: message.client_msg_id, refusal });
+        cx.output(Output::Finish { link, stream });
+        cx.output(Output::Stop { link, stream, code: CloseCode::Cancelled });
+    }
+}
+
+fn content_error(bytes: usize) -> Option<ErrorCode> {
+    match bytes {
+        0 => Some(ErrorCode::ContentEmpty),
+        1..=limits::CONTENT_BYTES_MAX => None,
+        _ => Some(ErrorCode::ContentTooLarge),
+    }
+}
+
+fn message_take(cx: &Cx, account: AccountId) -> Take {
+    Take { bucket: Bucket::Messages(account), rate: Rates::per_minute(cx.limits.rates.messages_per_minute) }
+}
+
+fn append_answer(message: &Message, result: &Result<Appended, AppendError>) -> Event {
+    let client_msg_id = message.client_msg_id;
+    match result {
+        Ok(appended) => Event::AppendAck { client_msg_id, seq: appended.seq, at: appended.at },
+        Err(error) => Event::AppendRefused { client_msg_id, refusal: append_code(*error).refuse() },
+    }
+}
+
+fn append_code(error: AppendError) -> ErrorCode {
+    match error {
+        AppendError::NotMember => ErrorCode::NotMember,
+        AppendError::RecipientUnknown => ErrorCode::RecipientUnknown,
+    }
+}
+
+/// Tells everyone of committed messages; gives back the tokens of those that were there before or were refused.
+pub(crate) fn fan_out(
+    cx: &mut Cx,
+    account: AccountId,
+    chat: ChatId,
+    results: &[Result<Appended, AppendError>],
+) {
+    let mut accounts: Arc<[AccountId]> = Arc::from([]);
+    for result in results {
+        match result {
+            Ok(appended) if !appended.repeat => {
+                if *accounts != *appended.members {
+                    accounts = appended.members.as_slice().into();
+                }
+                let (seq, at, frame) = (appended.seq, appended.at, appended.frame.clone());
+                cx.publish(Hint::Entry { chat, seq, at, frame, accounts: accounts.clone() });
+            }
+            Ok(_) | Err(_) => {
+                let take = message_take(cx, account);
+                cx.ephemeral(EphemeralOp::Refund(take), Pending::Nothing);
+            }
+        }
+    }
+}
+
+/// A gathered cursor move is decided: others are told, or its stream is. A store that could not say is asked again.
+pub(crate) fn moved(
+    cx: &mut Cx,
+    gathered: Move,
+    result: Result<Result<CursorMoved, CursorError>, EffectError>,
+) {
+    let MoveCursor { log, device, .. } = gathered.op;
+    let code = match result {
+        Ok(Ok(moved)) => {
+            if let (LogId::Chat(chat), true) = (log, moved.moved) {
+                let accounts = moved.members.into();
+                cx.publish(Hint::Cursor { chat, cursor: moved.cursor, except: device, accounts });
+            }
+            return;
+        }
+        Ok(Err(CursorError::Ahead)) => ErrorCode::CursorAhead,
+        Ok(Err(CursorError::NotMember)) => ErrorCode::NotMember,
+        Err(error) => {
+            if cx.moves.add(gathered) {
+                cx.after(error.retry_after, Timer::Moves(log));
+            }
+            return;
+        }
+    };
+    cx.send(gathered.link, gathered.stream, &Event::Refused(code.refuse()));
+}

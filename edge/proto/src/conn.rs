@@ -1,0 +1,301 @@
+//! One connection: its stage, its streams, and which frames belong on each.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use bytes::Bytes;
+use wire::proof::Exporter;
+use wire::{CloseCode, DecodeError, ErrorCode, Event, Refusal, Request};
+
+use crate::command::append::ChatUp;
+use crate::command::{self, Caller, Identity, Step};
+use crate::cx::{Cx, Pending};
+use crate::io::{LinkId, Output, StreamId};
+use crate::session::{self, Session};
+
+/// How far a connection has come.
+#[derive(Debug)]
+pub(crate) enum Stage {
+    /// It has not said `Hello`.
+    Greeting,
+    /// Its `Hello` is being looked at; there is no session to hint.
+    Admitting { version: u16 },
+    /// It is registered for hints, and its state is being read.
+    Opening(Box<Session>),
+    /// It may register, verify and refresh.
+    Anonymous,
+    /// It is a device.
+    Active(Box<Session>),
+    /// It was told why it ends.
+    Closing,
+}
+
+/// A stream the client opened.
+#[derive(Debug)]
+pub(crate) enum Up {
+    /// The session stream.
+    Session,
+    /// Nothing has been said on it.
+    New,
+    /// A request in work.
+    Request,
+    /// A chat's.
+    Chat(ChatUp),
+}
+
+/// One connection.
+#[derive(Debug)]
+pub(crate) struct Conn {
+    pub(crate) link: LinkId,
+    pub(crate) remote: IpAddr,
+    pub(crate) exporter: Exporter,
+    pub(crate) stage: Stage,
+    pub(crate) session_stream: Option<StreamId>,
+    /// Bounded by the streams that QUIC lets the client open.
+    pub(crate) streams: BTreeMap<StreamId, Up>,
+    /// Requests in work.
+    requests: usize,
+    /// Streams opened before `Hello` was accepted: nothing is read from them until then.
+    held: Vec<StreamId>,
+}
+
+impl Conn {
+    pub(crate) fn new(link: LinkId, remote: IpAddr, exporter: Exporter) -> Conn {
+        Conn {
+            link,
+            remote,
+            exporter,
+            stage: Stage::Greeting,
+            session_stream: None,
+            streams: BTreeMap::new(),
+            requests: 0,
+            held: Vec::new(),
+        }
+    }
+
+    /// The session, once it is active.
+    pub(crate) fn session(&self) -> Option<&Session> {
+        match &self.stage {
+            Stage::Active(session) => Some(session),
+            _ => None,
+        }
+    }
+
+    /// The session as hints see it: from when it was registered.
+    pub(crate) fn hinted_session(&mut self) -> Option<&mut Session> {
+        match &mut self.stage {
+            Stage::Active(session) | Stage::Opening(session) => Some(session),
+            _ => None,
+        }
+    }
+
+    /// Sends an event on the session stream.
+    pub(crate) fn say(&self, cx: &mut Cx, event: &Event) {
+        if let Some(stream) = self.session_stream {
+            cx.send(self.link, stream, event);
+        }
+    }
+
+    /// The client opened a stream.
+    pub(crate) fn on_opened(&mut self, cx: &mut Cx, stream: StreamId) {
+        let link = self.link;
+        match self.stage {
+            Stage::Greeting if self.session_stream.is_none() => {
+                self.session_stream = Some(stream);
+                self.streams.insert(stream, Up::Session);
+            }
+            Stage::Greeting | Stage::Admitting { .. } | Stage::Opening(_) => {
+                cx.output(Output::Pause { link, stream });
+                self.held.push(stream);
+            }
+            Stage::Anonymous | Stage::Active(_) => {
+                self.streams.insert(stream, Up::New);
+            }
+            Stage::Closing => cx.output(Output::Reset { link, stream, code: CloseCode::Refused }),
+        }
+    }
+
+    /// `Hello` is accepted: the streams that waited for it are read.
+    pub(crate) fn release(&mut self, cx: &mut Cx) {
+        for stream in std::mem::take(&mut self.held) {
+            self.streams.insert(stream, Up::New);
+            cx.output(Output::Resume { link: self.link, stream });
+        }
+    }
+
+    /// A frame arrived.
+    pub(crate) fn on_frame(&mut self, cx: &mut Cx, stream: StreamId, body: &Bytes) {
+        let Some(up) = self.streams.get_mut(&stream) else { return };
+        let request = match Request::decode(body) {
+            Ok(request) => request,
+            Err(error) => return self.malformed(cx, stream, &error),
+        };
+        match up {
+            Up::Session => self.session_frame(cx, stream, &request),
+            Up::New => self.first_frame(cx, stream, request),
+            Up::Request => self.abandon(cx, stream, CloseCode::Unexpected),
+            Up::Chat(_) => self.chat_frame(cx, stream, request),
+        }
+    }
+
+    fn malformed(&mut self, cx: &mut Cx, stream: StreamId, error: &DecodeError) {
+        tracing::debug!(link = self.link.0, stream = stream.0, %error, "malformed frame");
+        self.abandon(cx, stream, error.close_code());
+    }
+
+    fn session_frame(&mut self, cx: &mut Cx, stream: StreamId, request: &Request) {
+        match (&self.stage, request) {
+            (Stage::Greeting, Request::Hello(hello)) => session::hello(cx, self, hello),
+            (Stage::Anonymous | Stage::Active(_), Request::Ping { client_time }) => {
+                session::ping(cx, self, *client_time)
+            }
+            (Stage::Anonymous | Stage::Active(_), Request::Unknown) | (Stage::Closing, _) => {}
+            _ => self.abandon(cx, stream, CloseCode::Unexpected),
+        }
+    }
+
+    /// The first frame says what a stream is for.
+    fn first_frame(&mut self, cx: &mut Cx, stream: StreamId, request: Request) {
+        match request {
+            Request::ChatUp { chat, peer } => {
+                let Some(session) = self.session() else {
+                    return self.answer_refused(cx, stream, ErrorCode::Unauthenticated.refuse());
+                };
+                match ChatUp::new(session.account, session.device, chat, peer) {
+                    Ok(up) => drop(self.streams.insert(stream, Up::Chat(up))),
+                    Err(code) => self.answer_refused(cx, stream, code.refuse()),
+                }
+            }
+            Request::Hello(_) | Request::Ping { .. } | Request::Append(_) | Request::MoveCursor { .. } => {
+                self.abandon(cx, stream, CloseCode::Unexpected);
+            }
+            request => self.begin_call(cx, stream, request),
+        }
+    }
+
+    fn begin_call(&mut self, cx: &mut Cx, stream: StreamId, request: Request) {
+        if cx.is_busy() || self.requests >= cx.limits.requests_in_flight {
+            return self.answer_refused(cx, stream, ErrorCode::Busy.refuse());
+        }
+        self.streams.insert(stream, Up::Request);
+        self.requests += 1;
+        let caller = Caller { remote: self.remote, exporter: self.exporter, identity: self.identity() };
+        let step = command::begin(cx, &caller, request);
+        let place = (self.link, stream);
+        step_call(cx, Some(self), place, caller, step);
+    }
+
+    fn identity(&self) -> Option<Identity> {
+        self.session().map(|session| Identity { account: session.account, device: session.device })
+    }
+
+    fn chat_frame(&mut self, cx: &mut Cx, stream: StreamId, request: Request) {
+        let link = self.link;
+        let Some(Up::Chat(up)) = self.streams.get_mut(&stream) else { return };
+        match request {
+            Request::Append(append) => up.append(cx, link, stream, append),
+            Request::MoveCursor { delivered, read } => up.move_cursor(cx, link, stream, delivered, read),
+            Request::Unknown => {}
+            _ => self.abandon(cx, stream, CloseCode::Unexpected),
+        }
+    }
+
+    /// Refuses what a stream asked for and ends it.
+    pub(crate) fn answer_refused(&mut self, cx: &mut Cx, stream: StreamId, refusal: Refusal) {
+        self.answer(cx, stream, std::iter::once(Event::Refused(refusal).encode()));
+    }
+
+    /// Answers a request and ends its stream.
+    pub(crate) fn answer(&mut self, cx: &mut Cx, stream: StreamId, frames: impl IntoIterator<Item = Bytes>) {
+        let link = self.link;
+        match self.streams.remove(&stream) {
+            Some(Up::Request) => self.requests -= 1,
+            Some(_) => {}
+            None => return,
+        }
+        for frame in frames {
+            cx.send_frame(link, stream, frame);
+        }
+        cx.output(Output::Finish { link, stream });
+        cx.output(Output::Stop { link, stream, code: CloseCode::Done });
+    }
+
+    /// Abandons a stream for its peer's fault; without its session stream a connection is over.
+    pub(crate) fn abandon(&mut self, cx: &mut Cx, stream: StreamId, code: CloseCode) {
+        let link = self.link;
+        match self.streams.remove(&stream) {
+            Some(Up::Session) => cx.output(Output::Close { link, code }),
+            Some(Up::Request) => {
+                self.requests -= 1;
+                cx.output(Output::Reset { link, stream, code });
+            }
+            Some(_) => cx.output(Output::Reset { link, stream, code }),
+            None => {}
+        }
+    }
+
+    /// The client has said all it will on a stream.
+    pub(crate) fn on_finished(&mut self, cx: &mut Cx, stream: StreamId) {
+        let link = self.link;
+        match self.streams.get_mut(&stream) {
+            Some(Up::Session) => cx.output(Output::Close { link, code: CloseCode::Done }),
+            Some(Up::New) => {
+                self.streams.remove(&stream);
+                cx.output(Output::Finish { link, stream });
+            }
+            Some(Up::Chat(up)) => {
+                if up.finish(cx, link, stream) {
+                    self.streams.remove(&stream);
+                }
+            }
+            Some(Up::Request) | None => {}
+        }
+        self.held.retain(|&held| held != stream);
+    }
+
+    /// The client cancelled a stream, or no longer reads it. What was committed stays committed.
+    pub(crate) fn on_reset(&mut self, cx: &mut Cx, stream: StreamId) {
+        self.held.retain(|&held| held != stream);
+        if self.streams.contains_key(&stream) {
+            self.abandon(cx, stream, CloseCode::Cancelled);
+        } else {
+            self.down_reset(cx, stream);
+        }
+    }
+
+    /// Room in a stream, or its end.
+    pub(crate) fn on_delivered(&mut self, cx: &mut Cx, stream: StreamId) {
+        match self.stage {
+            Stage::Closing if self.session_stream == Some(stream) => {
+                cx.output(Output::Close { link: self.link, code: CloseCode::Refused });
+            }
+            Stage::Active(_) => self.down_delivered(cx, stream),
+            _ => {}
+        }
+    }
+}
+
+/// Carries a request one step on. The connection may be gone: what was committed is still told to others.
+pub(crate) fn step_call(
+    cx: &mut Cx,
+    conn: Option<&mut Conn>,
+    (link, stream): (LinkId, StreamId),
+    caller: Caller,
+    step: Step,
+) {
+    match step {
+        Step::Perform(effect, call) => {
+            cx.perform(*effect, Pending::Call { link, stream, caller: Box::new(caller), call });
+        }
+        Step::Answer(frames) => {
+            if let Some(conn) = conn {
+                conn.answer(cx, stream, frames);
+            }
+        }
+        Step::Refuse(refusal) => {
+            if let Some(conn) = conn {
+                conn.answer_refused(cx, stream, refusal);
+            }
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! What every handler of a node shares: its configuration, its present moment, and what it has asked for.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use rand::RngCore;
+use rand_chacha::ChaCha20Rng;
+use store::ephemeral::EphemeralOp;
+use store::op::{CheckDevice, Message, Op};
+use wire::{AccountId, ChatId, Event};
+
+use crate::command::{Call, Caller};
+use crate::fanout::Hint;
+use crate::io::{Effect, LinkId, Now, OpId, Output, StreamId};
+use crate::limits::Limits;
+use crate::moves::{Move, Moves};
+use crate::timers::{Timer, Timers};
+use crate::token::Keys;
+
+/// The shared part of a node. Connections are not in it, so that one of them and this can be borrowed at once.
+pub(crate) struct Cx {
+    pub(crate) limits: Limits,
+    pub(crate) keys: Arc<Keys>,
+    pub(crate) node: u64,
+    pub(crate) app_name: String,
+    pub(crate) now: Now,
+    pub(crate) draining: bool,
+    pub(crate) timers: Timers,
+    pub(crate) moves: Moves,
+    /// Which connections an account has here. Bounded by the connections.
+    pub(crate) accounts: BTreeMap<AccountId, Vec<LinkId>>,
+    /// Hints this input caused, for sessions here; drained before the input is done.
+    pub(crate) hints: VecDeque<Hint>,
+    rng: ChaCha20Rng,
+    out: VecDeque<Output>,
+    pending: BTreeMap<OpId, Pending>,
+    ops: u64,
+}
+
+/// What goes on when an effect has finished.
+#[derive(Debug)]
+pub(crate) enum Pending {
+    /// Nothing: its failure costs nothing that is promised.
+    Nothing,
+    /// An anonymous `Hello` was counted.
+    Anonymous { link: LinkId },
+    /// The device of an expired token was looked up.
+    Expired { link: LinkId },
+    /// A route was registered.
+    Route { link: LinkId },
+    /// A session's state was read.
+    Session { link: LinkId },
+    /// A session's device was checked again.
+    Recheck { link: LinkId },
+    /// Messages were counted.
+    AppendCounted { link: LinkId, stream: StreamId, messages: Vec<Message> },
+    /// Messages were committed, or refused.
+    Append { link: LinkId, stream: StreamId, account: AccountId, chat: ChatId, messages: Vec<Message> },
+    /// A cursor move was committed, or refused.
+    Move(Move),
+    /// Entries were read for delivery.
+    Tail { link: LinkId, chat: ChatId },
+    /// A chat that became active was read.
+    OpenChat { link: LinkId, chat: ChatId },
+    /// Members' cursors were read for delivery.
+    Cursors { link: LinkId, chat: ChatId },
+    /// A step of a request finished.
+    Call { link: LinkId, stream: StreamId, caller: Box<Caller>, call: Box<Call> },
+}
+
+impl Cx {
+    pub(crate) fn new(
+        limits: Limits,
+        keys: Arc<Keys>,
+        node: u64,
+        app_name: String,
+        rng: ChaCha20Rng,
+        now: Now,
+    ) -> Cx {
+        Cx {
+            limits,
+            keys,
+            node,
+            app_name,
+            now,
+            draining: false,
+            timers: Timers::default(),
+            moves: Moves::default(),
+            accounts: BTreeMap::new(),
+            hints: VecDeque::new(),
+            rng,
+            out: VecDeque::new(),
+            pending: BTreeMap::new(),
+            ops: 0,
+        }
+    }
+
+    pub(crate) fn perform(&mut self, effect: Effect, then: Pending) {
+        self.ops += 1;
+        let op = OpId(self.ops);
+        self.pending.insert(op, then);
+        self.out.push_back(Output::Perform { op, effect });
+    }
+
+    pub(crate) fn store(&mut self, op: Op, then: Pending) {
+        self.perform(Effect::Store(op), then);
+    }
+
+    pub(crate) fn ephemeral(&mut self, op: EphemeralOp, then: Pending) {
+        self.perform(Effect::Ephemeral(op), then);
+    }
+
+    pub(crate) fn finished(&mut self, op: OpId) -> Option<Pending> {
+        self.pending.remove(&op)
+    }
+
+    /// How many effects are in work.
+    pub(crate) fn effects(&self) -> usize {
+        self.pending.len()
+    }
+
+    /// Whether the node has taken on as much as it may.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.pending.len() >= self.limits.effects_in_flight
+    }
+
+    pub(crate) fn output(&mut self, output: Output) {
+        self.out.push_back(output);
+    }
+
+    pub(crate) fn poll(&mut self) -> Option<Output> {
+        self.out.pop_front()
+    }
+
+    pub(crate) fn send(&mut self, link: LinkId, stream: StreamId, event: &Event) {
+        self.send_frame(link, stream, event.encode());
+    }
+
+    pub(crate) fn send_frame(&mut self, link: LinkId, stream: StreamId, frame: Bytes) {
+        self.out.push_back(Output::Send { link, stream, frame });
+    }
+
+    /// Tells sessions here, and the other loops and nodes.
+    pub(crate) fn publish(&mut self, hint: Hint) {
+        self.out.push_back(Output::Publish(hint.clone()));
+        self.hints.push_back(hint);
+    }
+
+    pub(crate) fn after(&mut self, delay: Duration, timer: Timer) {
+        self.timers.at(self.now.instant + delay, timer);
+    }
+
+    pub(crate) fn random_id(&mut self) -> [u8; 16] {
+        let mut id = [0; 16];
+        self.rng.fill_bytes(&mut id);
+        id
+    }
+
+    /// A random id that sorts by the time it was made: 48 bits of milliseconds, then chance (as RFC 9562's version 7).
+    pub(crate) fn random_id_by_time(&mut self) -> [u8; 16] {
+        let mut id = self.random_id();
+        id[..6].copy_from_slice(&self.now.wall.as_millis().to_be_bytes()[2..]);
+        id
+    }
+
+    /// Six digits from the node's generator, each code as likely as another (R15).
+    pub(crate) fn random_otp(&mut self) -> String {
+        use rand::Rng;
+        format!("{:06}", self.rng.random_range(0..1_000_000))
+    }
+
+    /// Asks whether a device may still have a session.
+    pub(crate) fn check_device(&mut self, account: AccountId, device: wire::DeviceId, then: Pending) {
+        self.store(Op::CheckDevice(CheckDevice { account, device }), then);
+    }
+
+    /// Takes the moves that were gathered for a log and performs them.
+    pub(crate) fn flush_moves(&mut self, log: wire::LogId) {
+        let moves: Vec<Move> = self.moves.take(log).collect();
+        for mut gathered in moves {
+            gathered.op.now = self.now.wall;
+            self.store(Op::MoveCursor(gathered.op.clone()), Pending::Move(gathered));
+        }
+    }
+}

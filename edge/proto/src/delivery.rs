@@ -1,0 +1,479 @@
+//! What a session owes of each chat, and how it is carried: a chat down stream is a tail of the log.
+//!
+//! A [`ChatDelivery`] holds numbers: the log's head as far as known, and up to where entries were sent. What lies
+//! between is owed; it is read from the store (or its cache) when the stream takes more, a burst at a time, so a reader
+//! that does not read costs one burst and no more. Chats that owe nothing for a while are forgotten; a hint brings them
+//! back with one fresh read.
+//!
+//! Bounds: [`limits::CHAT_DOWN_STREAMS_MAX`] streams, newest activity first; [`BURST_BYTES_MAX`] unsent bytes each.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use store::op::{ChatState, MemberCursor, MemberCursors, NotMember, Op, OpenChat, Tail, Tailed};
+use wire::{AccountId, ChatId, CloseCode, DeviceId, Event, LogId, Seq, WallTime, limits};
+
+use crate::command::history::cursor;
+use crate::conn::{Conn, Stage};
+use crate::cx::{Cx, Pending};
+use crate::io::{EffectError, LinkId, Output, StreamId};
+use crate::session::Session;
+use crate::timers::Timer;
+
+/// Entries, and bytes of them, that are read and sent before the stream must have taken them.
+const BURST_ENTRIES_MAX: usize = 32;
+const BURST_BYTES_MAX: usize = 16 * 1024;
+
+/// One chat of one session.
+#[derive(Debug)]
+pub(crate) struct ChatDelivery {
+    peer: Option<AccountId>,
+    /// The log's last place, as far as known.
+    head: Seq,
+    /// When the chat was last active: newest first.
+    last_at: WallTime,
+    /// Entries up to here were sent.
+    sent: Seq,
+    /// Cursors to send: the newest of each member. Bounded by the chat's members.
+    cursors: BTreeMap<AccountId, MemberCursor>,
+    /// Members' cursors that moved since then are to be read.
+    cursors_since: Option<WallTime>,
+    /// Whether the chat's own state is still being read.
+    opening: bool,
+    /// Whether entries are being read.
+    tailing: bool,
+    /// Whether cursors are being read.
+    reading_cursors: bool,
+    /// A read failed; until the chat's timer it is not repeated.
+    backing_off: bool,
+    down: Down,
+    active_at: Instant,
+}
+
+/// A chat's down stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Down {
+    Closed,
+    Opening,
+    /// `full`: the link still holds a burst.
+    Open {
+        stream: StreamId,
+        full: bool,
+    },
+    /// Its end is not acknowledged yet; a new one waits for that.
+    Finishing {
+        stream: StreamId,
+    },
+}
+
+impl ChatDelivery {
+    /// A chat that a hint named and the session did not know.
+    fn unknown(head: Seq, at: WallTime, now: Instant) -> ChatDelivery {
+        ChatDelivery {
+            peer: None,
+            head,
+            last_at: at,
+            sent: Seq::ZERO,
+            cursors: BTreeMap::new(),
+            cursors_since: None,
+            opening: true,
+            tailing: false,
+            reading_cursors: false,
+            backing_off: false,
+            down: Down::Closed,
+            active_at: now,
+        }
+    }
+
+    /// Takes what the store says of the chat; hints that came meanwhile stand.
+    fn learn(&mut self, state: &ChatState, stated: Option<Seq>) {
+        self.peer = state.peer;
+        self.head = self.head.max(state.head);
+        self.last_at = self.last_at.max(state.last_at);
+        // A client knows best what it has, but not more than there is.
+        self.sent = stated.filter(|&seq| seq <= state.head).unwrap_or(state.delivered);
+        self.opening = false;
+    }
+
+    fn has_entries(&self) -> bool {
+        self.head > self.sent
+    }
+
+    fn owes(&self) -> bool {
+        self.opening || self.has_entries() || !self.cursors.is_empty() || self.cursors_since.is_some()
+    }
+
+    fn is_sendable(&self) -> bool {
+        !self.opening && (self.has_entries() || !self.cursors.is_empty())
+    }
+}
+
+impl Conn {
+    /// A session has begun: everything owed is found and carried.
+    pub(crate) fn begin_delivery(&mut self, cx: &mut Cx, states: Vec<ChatState>) {
+        let now = cx.now.instant;
+        let Stage::Active(session) = &mut self.stage else { return };
+        let stated = std::mem::take(&mut session.stated);
+        let mut known = BTreeSet::new();
+        for state in &states {
+            known.insert(state.chat);
+            let mut fresh = ChatDelivery::unknown(state.head, state.last_at, now);
+            let chat = session.chats.get_mut(&state.chat).unwrap_or(&mut fresh);
+            chat.learn(state, stated.get(&state.chat).copied());
+            chat.cursors_since = state.moved.then_some(session.receipts_since);
+            if chat.owes() {
+                session.chats.entry(state.chat).or_insert(fresh);
+            }
+        }
+        let hinted: Vec<ChatId> =
+            session.chats.keys().copied().filter(|chat| !known.contains(chat)).collect();
+        session.unsynced = Some(session.chats.keys().copied().collect());
+        let mut order: Vec<_> = session.chats.iter().map(|(&id, chat)| (Reverse(chat.last_at), id)).collect();
+        order.sort_unstable();
+        for chat in hinted {
+            self.open_chat(cx, chat);
+        }
+        for (_, chat) in order {
+            self.pump(cx, chat);
+        }
+        self.note_synced(cx);
+    }
+
+    fn chat_mut(&mut self, chat: ChatId) -> Option<(&mut Session, LinkId)> {
+        let link = self.link;
+        match &mut self.stage {
+            Stage::Active(session) if session.chats.contains_key(&chat) => Some((session, link)),
+            _ => None,
+        }
+    }
+
+    /// A hint: the chat has an entry at `seq`, perhaps with it.
+    pub(crate) fn hint_entry(
+        &mut self,
+        cx: &mut Cx,
+        chat: ChatId,
+        seq: Seq,
+        at: WallTime,
+        frame: Option<&Bytes>,
+    ) {
+        let now = cx.now.instant;
+        let Some(session) = self.hinted_session() else { return };
+        let Some(delivery) = session.chats.get_mut(&chat) else {
+            session.chats.insert(chat, ChatDelivery::unknown(seq, at, now));
+            return self.open_chat(cx, chat);
+        };
+        delivery.head = delivery.head.max(seq);
+        delivery.last_at = delivery.last_at.max(at);
+        let next = !delivery.opening && !delivery.tailing && seq == delivery.sent.next();
+        if let (Down::Open { stream, full: false }, Some(frame), true) = (delivery.down, frame, next) {
+            delivery.sent = seq;
+            delivery.active_at = now;
+            delivery.down = Down::Open { stream, full: true };
+            return cx.send_frame(self.link, stream, frame.clone());
+        }
+        self.pump(cx, chat);
+    }
+
+    /// A hint: a member's cursors moved.
+    pub(crate) fn hint_cursor(&mut self, cx: &mut Cx, chat: ChatId, moved: MemberCursor, except: DeviceId) {
+        let now = cx.now;
+        let Some(session) = self.hinted_session() else { return };
+        if session.device == except {
+            return;
+        }
+        let known = session.chats.contains_key(&chat);
+        let unknown = || ChatDelivery::unknown(Seq::ZERO, now.wall, now.instant);
+        let delivery = session.chats.entry(chat).or_insert_with(unknown);
+        keep_newest(&mut delivery.cursors, moved);
+        if known { self.pump(cx, chat) } else { self.open_chat(cx, chat) }
+    }
+
+    /// Reads a chat that the session does not know; while the session itself is being read, that read will tell.
+    fn open_chat(&mut self, cx: &mut Cx, chat: ChatId) {
+        let link = self.link;
+        let Stage::Active(session) = &self.stage else { return };
+        let (account, device) = (session.account, session.device);
+        cx.store(Op::OpenChat(OpenChat { account, device, chat }), Pending::OpenChat { link, chat });
+    }
+
+    /// A chat was read.
+    pub(crate) fn chat_opened(
+        &mut self,
+        cx: &mut Cx,
+        chat: ChatId,
+        result: Result<Result<ChatState, NotMember>, EffectError>,
+    ) {
+        let Some((session, _)) = self.chat_mut(chat) else { return };
+        match result {
+            Ok(Ok(state)) => {
+                if let Some(delivery) = session.chats.get_mut(&chat) {
+                    delivery.learn(&state, None);
+                }
+                self.pump(cx, chat);
+            }
+            Ok(Err(NotMember)) => self.forget(cx, chat),
+            Err(error) => self.back_off(cx, chat, error),
+        }
+    }
+
+    /// Does the next thing for a chat: reads what is owed, or opens a stream, or sends, or lets go.
+    fn pump(&mut self, cx: &mut Cx, chat: ChatId) {
+        let now = cx.now.instant;
+        let Some((session, link)) = self.chat_mut(chat) else { return };
+        let account = session.account;
+        let syncing = session.unsynced.as_ref().is_some_and(|unsynced| unsynced.contains(&chat));
+        let Some(delivery) = session.chats.get_mut(&chat) else { return };
+        if delivery.opening || delivery.backing_off {
+            return;
+        }
+        if let (Some(since), false) = (delivery.cursors_since, delivery.reading_cursors) {
+            delivery.reading_cursors = true;
+            let op = Op::MemberCursors(MemberCursors { log: LogId::Chat(chat), account, since });
+            cx.store(op, Pending::Cursors { link, chat });
+        }
+        match delivery.down {
+            Down::Closed if delivery.is_sendable() => self.want_stream(cx, chat),
+            Down::Closed if !delivery.owes() => self.forget(cx, chat),
+            Down::Open { stream, full: false } if delivery.is_sendable() => {
+                delivery.active_at = now;
+                send_owed(cx, link, stream, chat, delivery);
+            }
+            Down::Open { stream, full: false } if syncing && !delivery.owes() => {
+                finish_down(cx, link, stream, delivery);
+            }
+            _ => {}
+        }
+    }
+
+    fn want_stream(&mut self, cx: &mut Cx, chat: ChatId) {
+        let Some((session, link)) = self.chat_mut(chat) else { return };
+        let Some(delivery) = session.chats.get_mut(&chat) else { return };
+        session.waiting.insert((Reverse(delivery.last_at), chat));
+        if session.downs >= limits::CHAT_DOWN_STREAMS_MAX {
+            return finish_an_idle_one(cx, link, session);
+        }
+        self.open_waiting(cx);
+    }
+
+    fn open_waiting(&mut self, cx: &mut Cx) {
+        let link = self.link;
+        let Stage::Active(session) = &mut self.stage else { return };
+        while session.downs < limits::CHAT_DOWN_STREAMS_MAX {
+            let Some((_, chat)) = session.waiting.pop_first() else { return };
+            let Some(delivery) = session.chats.get_mut(&chat) else { continue };
+            if delivery.down == Down::Closed && delivery.is_sendable() {
+                delivery.down = Down::Opening;
+                session.downs += 1;
+                cx.output(Output::OpenDown { link, chat });
+            }
+        }
+    }
+
+    /// The driver opened a chat's stream, or the peer allows no more now.
+    pub(crate) fn down_opened(&mut self, cx: &mut Cx, chat: ChatId, stream: Option<StreamId>) {
+        let now = cx.now.instant;
+        let Some((session, link)) = self.chat_mut(chat) else { return };
+        let Some(delivery) = session.chats.get_mut(&chat) else { return };
+        let Some(stream) = stream else {
+            delivery.down = Down::Closed;
+            session.downs -= 1;
+            session.waiting.insert((Reverse(delivery.last_at), chat));
+            return finish_an_idle_one(cx, link, session);
+        };
+        delivery.down = Down::Open { stream, full: false };
+        delivery.active_at = now;
+        let from_seq = delivery.sent.next();
+        cx.send(link, stream, &Event::ChatDown { chat, from_seq, peer: delivery.peer });
+        cx.after(limits::CHAT_STREAM_IDLE, Timer::Chat(link, chat));
+        self.pump(cx, chat);
+    }
+
+    /// The peer allows more streams.
+    pub(crate) fn streams_available(&mut self, cx: &mut Cx) {
+        self.open_waiting(cx);
+    }
+
+    /// A stream takes more.
+    pub(crate) fn drained(&mut self, cx: &mut Cx, stream: StreamId) {
+        let Stage::Active(session) = &mut self.stage else { return };
+        let Some(chat) = chat_of(session, stream) else { return };
+        if let Some(ChatDelivery { down: Down::Open { full, .. }, .. }) = session.chats.get_mut(&chat) {
+            *full = false;
+        }
+        self.pump(cx, chat);
+    }
+
+    /// Entries were read.
+    pub(crate) fn tailed(&mut self, cx: &mut Cx, chat: ChatId, result: Result<Tailed, EffectError>) {
+        let Some((session, link)) = self.chat_mut(chat) else { return };
+        let Some(delivery) = session.chats.get_mut(&chat) else { return };
+        delivery.tailing = false;
+        let tailed = match result {
+            Ok(tailed) => tailed,
+            Err(error) => return self.back_off(cx, chat, error),
+        };
+        delivery.head = delivery.head.max(tailed.head);
+        if let Down::Open { stream, .. } = delivery.down {
+            for entry in tailed.entries {
+                if entry.seq == delivery.sent.next() {
+                    delivery.sent = entry.seq;
+                    delivery.down = Down::Open { stream, full: true };
+                    cx.send_frame(link, stream, entry.frame);
+                }
+            }
+        }
+        self.pump(cx, chat);
+    }
+
+    /// Members' cursors were read.
+    pub(crate) fn cursors_read(
+        &mut self,
+        cx: &mut Cx,
+        chat: ChatId,
+        result: Result<Result<Vec<MemberCursor>, NotMember>, EffectError>,
+    ) {
+        let Some((session, _)) = self.chat_mut(chat) else { return };
+        let Some(delivery) = session.chats.get_mut(&chat) else { return };
+        delivery.reading_cursors = false;
+        match result {
+            Ok(Ok(cursors)) => {
+                delivery.cursors_since = None;
+                cursors.into_iter().for_each(|moved| keep_newest(&mut delivery.cursors, moved));
+                self.pump(cx, chat);
+            }
+            Ok(Err(NotMember)) => self.forget(cx, chat),
+            Err(error) => self.back_off(cx, chat, error),
+        }
+    }
+
+    /// The store could not be read: what is owed stays owed, and is read again.
+    fn back_off(&mut self, cx: &mut Cx, chat: ChatId, error: EffectError) {
+        let Some((session, link)) = self.chat_mut(chat) else { return };
+        if let Some(delivery) = session.chats.get_mut(&chat) {
+            delivery.backing_off = true;
+            cx.after(error.retry_after.max(Duration::from_millis(50)), Timer::Chat(link, chat));
+        }
+    }
+
+    /// A chat's timer: a failed read is repeated, an idle stream is finished.
+    pub(crate) fn chat_timer(&mut self, cx: &mut Cx, chat: ChatId) {
+        let now = cx.now.instant;
+        let Some((session, link)) = self.chat_mut(chat) else { return };
+        let Some(delivery) = session.chats.get_mut(&chat) else { return };
+        if std::mem::take(&mut delivery.backing_off) {
+            return if delivery.opening { self.open_chat(cx, chat) } else { self.pump(cx, chat) };
+        }
+        let Down::Open { stream, full } = delivery.down else { return };
+        let idle_at = delivery.active_at + limits::CHAT_STREAM_IDLE;
+        if idle_at <= now && !full && !delivery.owes() {
+            finish_down(cx, link, stream, delivery);
+        } else {
+            cx.timers.at(idle_at.max(now + Duration::from_secs(1)), Timer::Chat(link, chat));
+        }
+    }
+
+    /// A stream's end was acknowledged: another may be opened, and a chat that owes nothing is let go.
+    pub(crate) fn down_delivered(&mut self, cx: &mut Cx, stream: StreamId) {
+        let Stage::Active(session) = &mut self.stage else { return };
+        if let Some(chat) = chat_of(session, stream) {
+            self.down_closed(cx, chat);
+        }
+    }
+
+    /// The client does not want a chat's stream: what is owed waits for the next hint or session.
+    pub(crate) fn down_reset(&mut self, cx: &mut Cx, stream: StreamId) {
+        let link = self.link;
+        let Stage::Active(session) = &mut self.stage else { return };
+        let Some(chat) = chat_of(session, stream) else { return };
+        cx.output(Output::Reset { link, stream, code: CloseCode::Cancelled });
+        session.chats.remove(&chat);
+        session.downs -= 1;
+        self.open_waiting(cx);
+        self.settle(cx, chat);
+    }
+
+    fn down_closed(&mut self, cx: &mut Cx, chat: ChatId) {
+        let Some((session, _)) = self.chat_mut(chat) else { return };
+        if let Some(delivery) = session.chats.get_mut(&chat) {
+            delivery.down = Down::Closed;
+            session.downs -= 1;
+        }
+        self.open_waiting(cx);
+        self.pump(cx, chat);
+    }
+
+    fn forget(&mut self, cx: &mut Cx, chat: ChatId) {
+        if let Stage::Active(session) = &mut self.stage {
+            session.chats.remove(&chat);
+        }
+        self.settle(cx, chat);
+    }
+
+    /// A chat that was owed something at `Hello` is no longer.
+    fn settle(&mut self, cx: &mut Cx, chat: ChatId) {
+        if let Stage::Active(session) = &mut self.stage
+            && let Some(unsynced) = &mut session.unsynced
+        {
+            unsynced.remove(&chat);
+        }
+        self.note_synced(cx);
+    }
+
+    fn note_synced(&mut self, cx: &mut Cx) {
+        let Stage::Active(session) = &mut self.stage else { return };
+        if session.unsynced.as_ref().is_some_and(BTreeSet::is_empty) {
+            session.unsynced = None;
+            let through = session.began;
+            self.say(cx, &Event::Synced { through });
+        }
+    }
+}
+
+fn keep_newest(cursors: &mut BTreeMap<AccountId, MemberCursor>, moved: MemberCursor) {
+    let kept = cursors.entry(moved.member).or_insert(moved);
+    if (moved.delivered, moved.read) >= (kept.delivered, kept.read) {
+        *kept = moved;
+    }
+}
+
+/// Sends cursors, and asks for the entries that are owed.
+fn send_owed(cx: &mut Cx, link: LinkId, stream: StreamId, chat: ChatId, delivery: &mut ChatDelivery) {
+    if !delivery.cursors.is_empty() {
+        delivery.down = Down::Open { stream, full: true };
+    }
+    while let Some((_, moved)) = delivery.cursors.pop_first() {
+        cx.send(link, stream, &Event::CursorMoved(cursor(moved)));
+    }
+    if delivery.has_entries() && !delivery.tailing {
+        delivery.tailing = true;
+        let log = LogId::Chat(chat);
+        let tail =
+            Tail { log, after: delivery.sent, entries_max: BURST_ENTRIES_MAX, bytes_max: BURST_BYTES_MAX };
+        cx.store(Op::Tail(tail), Pending::Tail { link, chat });
+    }
+}
+
+fn finish_down(cx: &mut Cx, link: LinkId, stream: StreamId, delivery: &mut ChatDelivery) {
+    delivery.down = Down::Finishing { stream };
+    cx.output(Output::Finish { link, stream });
+}
+
+/// All streams are in use and another chat is owed something: the one that was idle longest makes room.
+fn finish_an_idle_one(cx: &mut Cx, link: LinkId, session: &mut Session) {
+    let idle =
+        session.chats.values_mut().filter(|d| matches!(d.down, Down::Open { full: false, .. }) && !d.owes());
+    if let Some(delivery) = idle.min_by_key(|d| d.active_at) {
+        let Down::Open { stream, .. } = delivery.down else { return };
+        finish_down(cx, link, stream, delivery);
+    }
+}
+
+fn chat_of(session: &Session, stream: StreamId) -> Option<ChatId> {
+    let carries = |down: Down| match down {
+        Down::Open { stream: s, .. } | Down::Finishing { stream: s } => s == stream,
+        Down::Closed | Down::Opening => false,
+    };
+    session.chats.iter().find(|(_, delivery)| carries(delivery.down)).map(|(&chat, _)| chat)
+}

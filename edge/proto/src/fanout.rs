@@ -1,0 +1,69 @@
+//! Who hears of a commit. A hint says that something is there, usually with the thing itself; one that is lost,
+//! repeated or late costs time, never a message, since delivery re-reads the log.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use store::ephemeral::Route;
+use store::op::MemberCursor;
+use wire::{AccountId, ChatId, DeviceId, Seq, WallTime};
+
+/// Something that sessions of some accounts should know. Cheap to clone: bytes and lists are shared.
+#[derive(Debug, Clone)]
+pub enum Hint {
+    /// A chat has a new entry.
+    Entry {
+        /// The chat.
+        chat: ChatId,
+        /// Its place.
+        seq: Seq,
+        /// Its time.
+        at: WallTime,
+        /// The entry as a frame, prefix included.
+        frame: Bytes,
+        /// Its members.
+        accounts: Arc<[AccountId]>,
+    },
+    /// A member's cursors moved.
+    Cursor {
+        /// The chat.
+        chat: ChatId,
+        /// Where they are.
+        cursor: MemberCursor,
+        /// Which device moved them: it knows.
+        except: DeviceId,
+        /// The chat's members.
+        accounts: Arc<[AccountId]>,
+    },
+    /// The sweeper found a device behind.
+    Behind {
+        /// The chat.
+        chat: ChatId,
+        /// Its head.
+        head: Seq,
+        /// Whose device.
+        account: AccountId,
+        /// Which.
+        device: DeviceId,
+    },
+    /// A device was added to an account: its other devices tell their person (C4).
+    DeviceAdded {
+        /// The account.
+        account: AccountId,
+        /// The device.
+        device: DeviceId,
+        /// What its owner calls it.
+        name: Arc<str>,
+        /// When.
+        at: WallTime,
+    },
+    /// A device was logged out or revoked.
+    DeviceEnded {
+        /// The account.
+        account: AccountId,
+        /// The device.
+        device: DeviceId,
+    },
+    /// A device connected again elsewhere: its older connection closes.
+    Replaced(Route),
+}

@@ -1,0 +1,93 @@
+//! Limits an operator may change: rates, lifetimes, counts. The protocol's own bounds are [`wire::limits`].
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use store::ephemeral::Rate;
+
+/// Every limit of a node. The defaults are the requirements' values.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// How fast things may be asked.
+    pub rates: Rates,
+    /// Life of a one-time password, seconds (R15).
+    pub otp_ttl_s: u32,
+    /// Wrong tries at a one-time password until it is dead (R15).
+    pub otp_attempts: u8,
+    /// Life of an access token, seconds (C1).
+    pub access_token_s: u32,
+    /// Life of a refresh token, seconds, from its last use (C1).
+    pub refresh_token_s: u32,
+    /// A connection that has not said `Hello` by then is closed, seconds.
+    pub hello_timeout_s: u32,
+    /// Request streams of one connection in work at a time; more are answered with "busy".
+    pub requests_in_flight: usize,
+    /// Connections of this loop at a time; more are answered with "busy".
+    pub connections: usize,
+    /// Effects in work at a time; past it, requests are answered with "busy" and appends wait in their streams.
+    pub effects_in_flight: usize,
+    /// How long cursor moves of one chat are gathered, milliseconds.
+    pub cursor_coalesce_ms: u32,
+    /// How long after the stop signal the last client is told to move, milliseconds.
+    pub drain_spread_ms: u32,
+}
+
+/// Counts per time; each is a token bucket that holds the whole count.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Rates {
+    /// Messages of an account per minute (R117).
+    pub messages_per_minute: u32,
+    /// Other requests of an account per minute.
+    pub requests_per_minute: u32,
+    /// People an account may look up per hour.
+    pub lookups_per_hour: u32,
+    /// Unauthenticated requests of an address per minute (R122, C20).
+    pub anonymous_per_minute: u32,
+    /// One-time passwords per number, and per install, per hour (C2).
+    pub otp_per_hour: u32,
+    /// Completed registrations of an address per hour (R123, C2).
+    pub registrations_per_hour: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            rates: Rates::default(),
+            otp_ttl_s: 300,
+            otp_attempts: 3,
+            access_token_s: 3600,
+            refresh_token_s: 30 * 24 * 3600,
+            hello_timeout_s: 10,
+            requests_in_flight: 16,
+            connections: 1_000_000,
+            effects_in_flight: 100_000,
+            cursor_coalesce_ms: 50,
+            drain_spread_ms: 2_000,
+        }
+    }
+}
+
+impl Default for Rates {
+    fn default() -> Self {
+        Rates {
+            messages_per_minute: 100,
+            requests_per_minute: 600,
+            lookups_per_hour: 60,
+            anonymous_per_minute: 1000,
+            otp_per_hour: 3,
+            registrations_per_hour: 100,
+        }
+    }
+}
+
+impl Rates {
+    pub(crate) fn per_minute(count: u32) -> Rate {
+        Rate { burst: count, per: Duration::from_secs(60) }
+    }
+
+    pub(crate) fn per_hour(count: u32) -> Rate {
+        Rate { burst: count, per: Duration::from_secs(3600) }
+    }
+}

@@ -1,0 +1,351 @@
+//! The node: it owns the connections of one loop, hands each input to whom it concerns, and each finished effect to
+//! what was waiting for it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rand::SeedableRng;
+use rand_chacha::ChaCha20Rng;
+use store::ephemeral::{EphemeralOutput, Route};
+use store::op::OpOutput;
+use wire::{AccountId, CloseCode, ErrorCode, Event};
+
+use crate::command::{append, mismatch, taken};
+use crate::conn::{Conn, Stage, Up, step_call};
+use crate::cx::{Cx, Pending};
+use crate::fanout::Hint;
+use crate::io::{EffectError, EffectOutput, Input, LinkId, Now, Output, StreamId};
+use crate::limits::Limits;
+use crate::session;
+use crate::timers::Timer;
+use crate::token::Keys;
+
+/// What a node is made from.
+pub struct NodeConfig {
+    /// Its limits.
+    pub limits: Limits,
+    /// Its keys.
+    pub keys: Arc<Keys>,
+    /// Its number, its own among all loops of all nodes: routes name it.
+    pub node: u64,
+    /// What the SMS calls us.
+    pub app_name: String,
+    /// Seed of its randomness: from the operating system, or from a simulation.
+    pub seed: [u8; 32],
+}
+
+/// One loop's sessions and their decisions. See the [crate] documentation for its two doors.
+pub struct Node {
+    cx: Cx,
+    conns: BTreeMap<LinkId, Conn>,
+}
+
+/// What a node holds at the moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stats {
+    /// Connections.
+    pub connections: usize,
+    /// Effects in work.
+    pub effects: usize,
+}
+
+impl Node {
+    /// A node without connections.
+    pub fn new(config: NodeConfig, now: Now) -> Node {
+        let rng = ChaCha20Rng::from_seed(config.seed);
+        let cx = Cx::new(config.limits, config.keys, config.node, config.app_name, rng, now);
+        Node { cx, conns: BTreeMap::new() }
+    }
+
+    /// Takes one input. Drain [`Node::poll_output`] after it.
+    pub fn handle_input(&mut self, input: Input, now: Now) {
+        self.cx.now = now;
+        self.dispatch(input);
+        self.apply_hints();
+    }
+
+    /// Does what has become due.
+    pub fn handle_timeout(&mut self, now: Now) {
+        self.cx.now = now;
+        while let Some(timer) = self.cx.timers.pop_due(now.instant) {
+            self.fire(timer);
+            self.apply_hints();
+        }
+    }
+
+    /// The next thing to do, until there is none.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.cx.poll()
+    }
+
+    /// When [`Node::handle_timeout`] is next to be called.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.cx.timers.next()
+    }
+
+    /// What it holds.
+    pub fn stats(&self) -> Stats {
+        Stats { connections: self.conns.len(), effects: self.cx.effects() }
+    }
+
+    fn dispatch(&mut self, input: Input) {
+        let cx = &mut self.cx;
+        match input {
+            Input::Connected { link, remote, exporter } => self.connected(Conn::new(link, remote, exporter)),
+            Input::Closed { link } => self.closed(link),
+            Input::Done { op, result } => {
+                if let Some(pending) = cx.finished(op) {
+                    self.done(pending, result);
+                }
+            }
+            Input::Hint(hint) => self.apply(&hint),
+            Input::Drain => self.drain(),
+            Input::Opened { link, stream } => self.with(link, |conn, cx| conn.on_opened(cx, stream)),
+            Input::Frame { link, stream, body } => {
+                self.with(link, |conn, cx| conn.on_frame(cx, stream, &body))
+            }
+            Input::Finished { link, stream } => self.with(link, |conn, cx| conn.on_finished(cx, stream)),
+            Input::Reset { link, stream } => self.with(link, |conn, cx| conn.on_reset(cx, stream)),
+            Input::Drained { link, stream } => self.with(link, |conn, cx| conn.drained(cx, stream)),
+            Input::Delivered { link, stream } => self.with(link, |conn, cx| conn.on_delivered(cx, stream)),
+            Input::DownOpened { link, chat, stream } => {
+                self.with(link, |conn, cx| conn.down_opened(cx, chat, stream))
+            }
+            Input::StreamsAvailable { link } => self.with(link, |conn, cx| conn.streams_available(cx)),
+        }
+    }
+
+    fn with(&mut self, link: LinkId, f: impl FnOnce(&mut Conn, &mut Cx)) {
+        if let Some(conn) = self.conns.get_mut(&link) {
+            f(conn, &mut self.cx);
+        }
+    }
+
+    fn connected(&mut self, conn: Conn) {
+        let link = conn.link;
+        if self.conns.len() >= self.cx.limits.connections {
+            return self.cx.output(Output::Close { link, code: CloseCode::Refused });
+        }
+        self.cx.after(Duration::from_secs(self.cx.limits.hello_timeout_s.into()), Timer::Hello(link));
+        self.conns.insert(link, conn);
+    }
+
+    fn closed(&mut self, link: LinkId) {
+        let Some(conn) = self.conns.remove(&link) else { return };
+        if let Stage::Opening(session) | Stage::Active(session) = conn.stage {
+            session::ended(&mut self.cx, &session, link);
+        }
+    }
+
+    fn fire(&mut self, timer: Timer) {
+        match timer {
+            Timer::Moves(log) => self.cx.flush_moves(log),
+            Timer::Hello(link) => self.with(link, |conn, cx| {
+                if matches!(conn.stage, Stage::Greeting) {
+                    cx.output(Output::Close { link, code: CloseCode::Refused });
+                }
+            }),
+            Timer::Recheck(link) => self.with(link, |conn, cx| session::recheck(cx, conn)),
+            Timer::Chat(link, chat) => self.with(link, |conn, cx| conn.chat_timer(cx, chat)),
+            Timer::Goodbye(link) => {
+                self.with(link, |conn, cx| conn.goodbye(cx, ErrorCode::ShuttingDown.refuse()))
+            }
+            Timer::Close(link) => {
+                self.with(link, |_, cx| cx.output(Output::Close { link, code: CloseCode::Refused }))
+            }
+        }
+    }
+
+    /// Tells every client to move, spread over the configured time.
+    fn drain(&mut self) {
+        self.cx.draining = true;
+        let spread = Duration::from_millis(self.cx.limits.drain_spread_ms.into());
+        let count = u32::try_from(self.conns.len()).unwrap_or(u32::MAX).max(1);
+        for (place, &link) in (0u32..).zip(self.conns.keys()) {
+            self.cx.after(spread * place / count, Timer::Goodbye(link));
+        }
+    }
+
+    fn done(&mut self, pending: Pending, result: Result<EffectOutput, EffectError>) {
+        match pending {
+            Pending::Nothing => {}
+            Pending::Anonymous { link } => {
+                let limited = match &result {
+                    Ok(output) => taken(output).err(),
+                    Err(error) => Some((*error).into()),
+                };
+                self.with(link, |conn, cx| session::anonymous(cx, conn, limited));
+            }
+            Pending::Route { link } => self.routed(link, result),
+            Pending::Expired { link } => {
+                let device = result.map(checked);
+                self.with(link, |conn, cx| session::expired(cx, conn, device));
+            }
+            Pending::Recheck { link } => {
+                let device = result.map(checked);
+                self.with(link, |conn, cx| session::rechecked(cx, conn, device));
+            }
+            Pending::Session { link } => {
+                let state = result.map(|output| match output {
+                    EffectOutput::Store(OpOutput::OpenSession(state)) => state,
+                    other => mismatch("OpenSession", &other),
+                });
+                self.with(link, |conn, cx| session::opened(cx, conn, state));
+            }
+            Pending::Call { link, stream, caller, call } => {
+                let step = call.resume(&mut self.cx, &caller, result);
+                step_call(&mut self.cx, self.conns.get_mut(&link), (link, stream), *caller, step);
+            }
+            said @ (Pending::AppendCounted { .. } | Pending::Append { .. } | Pending::Move(_)) => {
+                self.said(said, result)
+            }
+            read => self.read(read, result),
+        }
+    }
+
+    /// Effects of what a device said in a chat.
+    fn said(&mut self, pending: Pending, result: Result<EffectOutput, EffectError>) {
+        match pending {
+            Pending::AppendCounted { link, stream, messages } => {
+                let taken = result.map_err(Into::into).and_then(|output| taken(&output));
+                if let Some((up, cx)) = self.chat_up(link, stream) {
+                    up.counted(cx, link, stream, messages, taken);
+                }
+            }
+            Pending::Append { link, stream, account, chat, messages } => {
+                let results = result.map(|output| match output {
+                    EffectOutput::Store(OpOutput::Append(results)) => results,
+                    other => mismatch("Append", &other),
+                });
+                if let Some((up, cx)) = self.chat_up(link, stream)
+                    && up.committed(cx, link, stream, messages, &results)
+                {
+                    self.with(link, |conn, _| drop(conn.streams.remove(&stream)));
+                }
+                if let Ok(results) = &results {
+                    append::fan_out(&mut self.cx, account, chat, results);
+                }
+            }
+            Pending::Move(gathered) => {
+                let moved = result.map(|output| match output {
+                    EffectOutput::Store(OpOutput::MoveCursor(moved)) => moved,
+                    other => mismatch("MoveCursor", &other),
+                });
+                append::moved(&mut self.cx, gathered, moved);
+            }
+            other => unreachable!("{other:?} is nothing said"),
+        }
+    }
+
+    /// Reads for delivery.
+    fn read(&mut self, pending: Pending, result: Result<EffectOutput, EffectError>) {
+        match pending {
+            Pending::Tail { link, chat } => {
+                let tailed = result.map(|output| match output {
+                    EffectOutput::Store(OpOutput::Tail(tailed)) => tailed,
+                    other => mismatch("Tail", &other),
+                });
+                self.with(link, |conn, cx| conn.tailed(cx, chat, tailed));
+            }
+            Pending::OpenChat { link, chat } => {
+                let state = result.map(|output| match output {
+                    EffectOutput::Store(OpOutput::OpenChat(state)) => state,
+                    other => mismatch("OpenChat", &other),
+                });
+                self.with(link, |conn, cx| conn.chat_opened(cx, chat, state));
+            }
+            Pending::Cursors { link, chat } => {
+                let cursors = result.map(|output| match output {
+                    EffectOutput::Store(OpOutput::MemberCursors(cursors)) => cursors,
+                    other => mismatch("MemberCursors", &other),
+                });
+                self.with(link, |conn, cx| conn.cursors_read(cx, chat, cursors));
+            }
+            other => unreachable!("{other:?} is no read"),
+        }
+    }
+
+    fn chat_up(&mut self, link: LinkId, stream: StreamId) -> Option<(&mut append::ChatUp, &mut Cx)> {
+        match self.conns.get_mut(&link)?.streams.get_mut(&stream)? {
+            Up::Chat(up) => Some((up, &mut self.cx)),
+            _ => None,
+        }
+    }
+
+    /// A route is registered; whom it replaced is told.
+    fn routed(&mut self, link: LinkId, result: Result<EffectOutput, EffectError>) {
+        match result {
+            Ok(EffectOutput::Ephemeral(EphemeralOutput::PutRoute(replaced))) => {
+                if let Some(route) = replaced {
+                    self.cx.publish(Hint::Replaced(route));
+                }
+            }
+            Ok(other) => mismatch("PutRoute", &other),
+            // A route may be lost: hints from here still find the session, and the sweeper repairs the rest.
+            Err(error) => tracing::warn!(link = link.0, %error, "route not registered"),
+        }
+        self.with(link, |conn, cx| session::routed(cx, conn));
+    }
+
+    fn apply_hints(&mut self) {
+        while let Some(hint) = self.cx.hints.pop_front() {
+            self.apply(&hint);
+        }
+    }
+
+    /// Gives a hint to the sessions it concerns.
+    fn apply(&mut self, hint: &Hint) {
+        match hint {
+            Hint::Entry { chat, seq, at, frame, accounts } => {
+                self.for_accounts(accounts, |conn, cx| conn.hint_entry(cx, *chat, *seq, *at, Some(frame)));
+            }
+            Hint::Cursor { chat, cursor, except, accounts } => {
+                self.for_accounts(accounts, |conn, cx| conn.hint_cursor(cx, *chat, *cursor, *except));
+            }
+            Hint::Behind { chat, head, account, device } => self.for_accounts(&[*account], |conn, cx| {
+                if conn.session().is_some_and(|session| session.device == *device) {
+                    let at = cx.now.wall;
+                    conn.hint_entry(cx, *chat, *head, at, None);
+                }
+            }),
+            Hint::DeviceAdded { account, device, name, at } => self.for_accounts(&[*account], |conn, cx| {
+                if conn.session().is_some_and(|session| session.device != *device) {
+                    conn.say(cx, &Event::DeviceAdded { device: *device, name: name.to_string(), at: *at });
+                }
+            }),
+            Hint::DeviceEnded { account, device } => self.for_accounts(&[*account], |conn, cx| {
+                if conn.hinted_session().is_some_and(|session| session.device == *device) {
+                    conn.goodbye(cx, ErrorCode::TokenRevoked.refuse());
+                }
+            }),
+            Hint::Replaced(route) => self.replaced(route),
+        }
+    }
+
+    fn replaced(&mut self, route: &Route) {
+        if route.node == self.cx.node {
+            self.with(LinkId(route.connection), |conn, cx| {
+                if conn.hinted_session().is_some_and(|session| session.device == route.device) {
+                    conn.goodbye(cx, ErrorCode::SessionReplaced.refuse());
+                }
+            });
+        }
+    }
+
+    fn for_accounts(&mut self, accounts: &[AccountId], mut f: impl FnMut(&mut Conn, &mut Cx)) {
+        for account in accounts {
+            let links = self.cx.accounts.get(account).cloned().unwrap_or_default();
+            for link in links {
+                self.with(link, &mut f);
+            }
+        }
+    }
+}
+
+fn checked(output: EffectOutput) -> Result<(), store::op::DeviceError> {
+    match output {
+        EffectOutput::Store(OpOutput::CheckDevice(checked)) => checked,
+        other => mismatch("CheckDevice", &other),
+    }
+}

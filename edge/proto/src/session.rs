@@ -1,0 +1,257 @@
+//! One device's session: who it is, and how `Hello` makes it so.
+//!
+//! The order is the point: the token and the proof are checked first, without IO; then the session is registered for
+//! hints, here and as a route; only then are the heads read, fresh. A sender looks routes up after its commit, so one
+//! of the two sees the other.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use store::ephemeral::{Bucket, EphemeralOp, Route, Take};
+use store::op::{DeviceError, Op, OpenSession, SessionState};
+use wire::event::Connected;
+use wire::proof::Purpose;
+use wire::request::{Credentials, Hello};
+use wire::{AccountId, ChatId, DeviceId, ErrorCode, Event, Refusal, Seq, WallTime};
+
+use crate::conn::{Conn, Stage};
+use crate::cx::{Cx, Pending};
+use crate::delivery::ChatDelivery;
+use crate::io::{EffectError, LinkId, Output};
+use crate::limits::Rates;
+use crate::timers::Timer;
+use crate::token::{self, Claims};
+
+/// Clocks of nodes may differ by this much: receipts are re-sent that far back.
+const RECEIPTS_MARGIN: Duration = Duration::from_secs(120);
+
+/// One device, identified.
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub(crate) account: AccountId,
+    pub(crate) device: DeviceId,
+    pub(crate) version: u16,
+    pub(crate) token_expires: WallTime,
+    /// Chats with something to deliver, or that lately had.
+    pub(crate) chats: BTreeMap<ChatId, ChatDelivery>,
+    /// Chats that wait for a stream, newest activity first.
+    pub(crate) waiting: BTreeSet<(Reverse<WallTime>, ChatId)>,
+    /// Streams opened or opening.
+    pub(crate) downs: usize,
+    /// What `Hello` stated, until the session's state is read.
+    pub(crate) stated: BTreeMap<ChatId, Seq>,
+    /// Cursor moves since then are owed.
+    pub(crate) receipts_since: WallTime,
+    /// Chats that were owed something at `Hello` and still are; `None` once `Synced` was sent.
+    pub(crate) unsynced: Option<BTreeSet<ChatId>>,
+    /// The server's time when the session began.
+    pub(crate) began: WallTime,
+}
+
+impl Session {
+    fn new(claims: &Claims, version: u16, hello: &Hello, now: WallTime) -> Session {
+        Session {
+            account: claims.account,
+            device: claims.device,
+            version,
+            token_expires: claims.expires,
+            chats: BTreeMap::new(),
+            waiting: BTreeSet::new(),
+            downs: 0,
+            stated: hello.cursors.iter().copied().collect(),
+            receipts_since: hello.receipts_since - RECEIPTS_MARGIN,
+            unsynced: Some(BTreeSet::new()),
+            began: now,
+        }
+    }
+
+    pub(crate) fn route(&self, node: u64, link: LinkId) -> Route {
+        Route { account: self.account, device: self.device, node, connection: link.0 }
+    }
+}
+
+/// Handles the first frame of a connection.
+pub(crate) fn hello(cx: &mut Cx, conn: &mut Conn, hello: &Hello) {
+    if cx.draining {
+        return conn.refuse(cx, ErrorCode::ShuttingDown.refuse());
+    }
+    let version = hello.version.min(wire::VERSION);
+    if version == 0 {
+        return conn.refuse(cx, ErrorCode::VersionUnsupported.refuse());
+    }
+    let Some(credentials) = &hello.credentials else {
+        conn.stage = Stage::Admitting { version };
+        let take = Take { bucket: Bucket::Anonymous(conn.remote), rate: anonymous_rate(cx) };
+        return cx.ephemeral(EphemeralOp::Take(vec![take]), Pending::Anonymous { link: conn.link });
+    };
+    let claims = match check(cx, conn, credentials) {
+        Ok(claims) => claims,
+        Err(code) => return conn.refuse(cx, code.refuse()),
+    };
+    let session = Box::new(Session::new(&claims, version, hello, cx.now.wall));
+    if claims.expires <= cx.now.wall {
+        conn.stage = Stage::Admitting { version };
+        return cx.check_device(claims.account, claims.device, Pending::Expired { link: conn.link });
+    }
+    cx.accounts.entry(session.account).or_default().push(conn.link);
+    let route = session.route(cx.node, conn.link);
+    conn.stage = Stage::Opening(session);
+    cx.ephemeral(EphemeralOp::PutRoute(route), Pending::Route { link: conn.link });
+}
+
+fn anonymous_rate(cx: &Cx) -> store::ephemeral::Rate {
+    Rates::per_minute(cx.limits.rates.anonymous_per_minute)
+}
+
+/// A token of ours, made for the device key that signed this connection.
+fn check(cx: &Cx, conn: &Conn, credentials: &Credentials) -> Result<Claims, ErrorCode> {
+    let token = credentials.token.expose();
+    let claims = cx.keys.verify(token)?;
+    if claims.device != token::device_id(&claims.device_key) {
+        return Err(ErrorCode::TokenInvalid);
+    }
+    let (key, proof) = (&claims.device_key, &credentials.proof);
+    token::check_proof(key, proof, Purpose::Hello, &conn.exporter, &[token.as_bytes()])?;
+    Ok(claims)
+}
+
+/// An anonymous session was counted: it may begin.
+pub(crate) fn anonymous(cx: &mut Cx, conn: &mut Conn, limited: Option<Refusal>) {
+    let Stage::Admitting { version } = conn.stage else { return };
+    if let Some(refusal) = limited {
+        return conn.refuse(cx, refusal);
+    }
+    conn.stage = Stage::Anonymous;
+    let now = cx.now.wall;
+    let connected =
+        Connected { version, identity: None, server_time: now, token_expires: WallTime(0), chats: 0 };
+    conn.say(cx, &Event::Connected(connected));
+    conn.release(cx);
+}
+
+/// An expired token's device was looked up: alive, it may refresh; ended, it must register.
+pub(crate) fn expired(cx: &mut Cx, conn: &mut Conn, device: Result<Result<(), DeviceError>, EffectError>) {
+    let refusal = match device {
+        Ok(Ok(())) => ErrorCode::TokenExpired.refuse(),
+        Ok(Err(error)) => device_refusal(error),
+        Err(error) => error.into(),
+    };
+    conn.refuse(cx, refusal);
+}
+
+/// The route is registered: now the heads may be read.
+pub(crate) fn routed(cx: &mut Cx, conn: &Conn) {
+    let Stage::Opening(session) = &conn.stage else { return };
+    let (account, device, receipts_since) = (session.account, session.device, session.receipts_since);
+    let op = Op::OpenSession(OpenSession { account, device, receipts_since });
+    cx.store(op, Pending::Session { link: conn.link });
+}
+
+/// The session's state is read: it begins, and so does delivery.
+pub(crate) fn opened(
+    cx: &mut Cx,
+    conn: &mut Conn,
+    result: Result<Result<SessionState, DeviceError>, EffectError>,
+) {
+    if !matches!(conn.stage, Stage::Opening(_)) {
+        return;
+    }
+    let state = match result {
+        Ok(Ok(state)) => state,
+        Ok(Err(error)) => return conn.refuse(cx, device_refusal(error)),
+        Err(error) => return conn.refuse(cx, error.into()),
+    };
+    let Stage::Opening(session) = std::mem::replace(&mut conn.stage, Stage::Anonymous) else { return };
+    let connected = Connected {
+        version: session.version,
+        identity: Some((session.account, session.device)),
+        server_time: session.began,
+        token_expires: session.token_expires,
+        chats: state.chats.len().try_into().unwrap_or(u32::MAX),
+    };
+    cx.after(session.token_expires.saturating_since(cx.now.wall), Timer::Recheck(conn.link));
+    conn.stage = Stage::Active(session);
+    conn.say(cx, &Event::Connected(connected));
+    conn.release(cx);
+    conn.begin_delivery(cx, state.chats);
+}
+
+/// Looks again whether a live session's device may have it: at each token lifetime (DESIGN), and on a hint.
+pub(crate) fn recheck(cx: &mut Cx, conn: &Conn) {
+    if let Some(session) = conn.session() {
+        cx.check_device(session.account, session.device, Pending::Recheck { link: conn.link });
+    }
+}
+
+/// A live session's device was looked up again.
+pub(crate) fn rechecked(cx: &mut Cx, conn: &mut Conn, device: Result<Result<(), DeviceError>, EffectError>) {
+    let again = match device {
+        Ok(Err(error)) => return conn.goodbye(cx, device_refusal(error)),
+        Ok(Ok(())) => Duration::from_secs(cx.limits.access_token_s.into()),
+        Err(error) => error.retry_after,
+    };
+    cx.after(again, Timer::Recheck(conn.link));
+}
+
+/// A heartbeat: it keeps the route, and presence with it, alive (R28).
+pub(crate) fn ping(cx: &mut Cx, conn: &Conn, client_time: WallTime) {
+    conn.say(cx, &Event::Pong { client_time, server_time: cx.now.wall });
+    if let Some(session) = conn.session() {
+        let route = session.route(cx.node, conn.link);
+        cx.ephemeral(EphemeralOp::TouchRoute(route), Pending::Nothing);
+    }
+}
+
+/// A session is over: nobody is hinted on it any more.
+pub(crate) fn ended(cx: &mut Cx, session: &Session, link: LinkId) {
+    if let Some(links) = cx.accounts.get_mut(&session.account) {
+        links.retain(|&l| l != link);
+        if links.is_empty() {
+            cx.accounts.remove(&session.account);
+        }
+    }
+    let route = session.route(cx.node, link);
+    cx.ephemeral(EphemeralOp::DropRoute(route), Pending::Nothing);
+}
+
+pub(crate) fn device_refusal(error: DeviceError) -> Refusal {
+    match error {
+        DeviceError::AccountUnknown => ErrorCode::AccountUnknown.refuse(),
+        DeviceError::Suspended => ErrorCode::AccountSuspended.refuse(),
+        DeviceError::Revoked => ErrorCode::TokenRevoked.refuse(),
+    }
+}
+
+/// Sends the last words and closes when they have arrived, or after a moment.
+pub(crate) const LAST_WORDS: Duration = Duration::from_secs(2);
+
+impl Conn {
+    /// Refuses `Hello`, says why, and closes.
+    pub(crate) fn refuse(&mut self, cx: &mut Cx, refusal: Refusal) {
+        tracing::debug!(link = self.link.0, code = ?refusal.code, "hello refused");
+        self.say(cx, &Event::Refused(refusal));
+        self.close_after_last_words(cx);
+    }
+
+    /// Ends a live connection, says why, and closes.
+    pub(crate) fn goodbye(&mut self, cx: &mut Cx, refusal: Refusal) {
+        self.say(cx, &Event::Goodbye(refusal));
+        self.close_after_last_words(cx);
+    }
+
+    fn close_after_last_words(&mut self, cx: &mut Cx) {
+        if let Stage::Opening(session) | Stage::Active(session) =
+            std::mem::replace(&mut self.stage, Stage::Closing)
+        {
+            ended(cx, &session, self.link);
+        }
+        match self.session_stream {
+            Some(stream) => {
+                cx.output(Output::Finish { link: self.link, stream });
+                cx.after(LAST_WORDS, Timer::Close(self.link));
+            }
+            None => cx.output(Output::Close { link: self.link, code: wire::CloseCode::Refused }),
+        }
+    }
+}
