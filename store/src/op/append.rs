@@ -1,0 +1,181 @@
+//! Appends: the transaction that decides a message's place (DESIGN, idea 3).
+//!
+//! In this order: the idempotency record, then membership, then `seq`, the entry, the record, the outbox key. A repeat
+//! is answered before anything else is asked, so that it gets its first answer whatever has changed since.
+
+use bytes::Bytes;
+use futures_util::future::{join, try_join_all};
+use wire::event::{Entry, Kind};
+use wire::{AccountId, ClientMsgId, DeviceId, LogId, Seq, WallTime};
+
+use super::batch::Fold;
+use super::read;
+use crate::keys;
+use crate::record::{self, Account, AccountChat, Head, Idempotency, Member, Present, Record};
+use crate::run::OpError;
+use crate::tx::Tx;
+
+/// Appends one device's messages to a log, in this order and in one transaction: a store error appended none of them.
+/// One result per message, in the same order; a refusal of one does not touch the others.
+#[derive(Debug, Clone)]
+pub struct Append {
+    /// The log.
+    pub log: LogId,
+    /// The other account of a 1:1 chat, if the sender named it: the first append creates the chat for both.
+    /// Whoever asks has checked that the log's id is [`direct_chat_id`](crate::keys::direct_chat_id) of the two.
+    pub peer: Option<AccountId>,
+    /// Who says it.
+    pub sender: AccountId,
+    /// From which device.
+    pub device: DeviceId,
+    /// What it says: 1 to 64 messages, together under 512 KiB.
+    pub messages: Vec<Message>,
+    /// The server's wall time; entries of one log never go backwards (a later one is at least the head's time).
+    pub now: WallTime,
+}
+
+/// One message of an [`Append`].
+#[derive(Debug, Clone)]
+pub struct Message {
+    /// The idempotency key.
+    pub client_msg_id: ClientMsgId,
+    /// The sender's coarse hint.
+    pub kind: Kind,
+    /// Ciphertext, 1 to 65,535 bytes (checked when decoded).
+    pub content: Bytes,
+}
+
+/// A committed entry.
+#[derive(Debug, Clone)]
+pub struct Appended {
+    /// Its place.
+    pub seq: Seq,
+    /// Its time.
+    pub at: WallTime,
+    /// The entry as a frame, prefix included: the bytes every recipient gets. Empty for a repeat.
+    pub frame: Bytes,
+    /// Every member account at the commit, the sender's too: whom fan-out hints. Empty for a repeat.
+    pub members: Vec<AccountId>,
+    /// Whether this `client_msg_id` had been appended before: then `seq` and `at` are the first ones.
+    pub repeat: bool,
+}
+
+/// Why nothing was appended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum AppendError {
+    /// The sender is not a member, and no peer was named that would make the chat.
+    #[error("the sender is not a member of this log")]
+    NotMember,
+    /// The named peer has no account.
+    #[error("the recipient has no account")]
+    RecipientUnknown,
+}
+
+/// Appends the messages of one op; the fold holds what earlier ones of the same transaction did.
+///
+/// Shape: per message `l log e seq`, `l log i account client_msg_id` and `o …`; the head is written by the fold.
+/// Cost: one read per message, and once per log and transaction its head and members.
+pub(super) async fn append<T: Tx>(
+    tx: &mut T,
+    fold: &mut Fold,
+    op: &Append,
+) -> Result<Vec<Result<Appended, AppendError>>, OpError> {
+    let stored = earlier(tx, fold, op).await?;
+    let mut admission = None;
+    let mut results = Vec::with_capacity(op.messages.len());
+    for (message, stored) in op.messages.iter().zip(stored) {
+        let written = fold.written(op.sender, message.client_msg_id);
+        if let Some((seq, at)) = stored.or(written) {
+            results.push(Ok(repeat(tx, fold, op.log, seq, at).await?));
+            continue;
+        }
+        let admitted = match admission {
+            Some(admitted) => admitted,
+            None => *admission.insert(admit(tx, op).await?),
+        };
+        results.push(match admitted {
+            Ok(()) => Ok(write(tx, fold, op, message).await?),
+            Err(refused) => Err(refused),
+        });
+    }
+    Ok(results)
+}
+
+/// Where each message went, if it was appended by an earlier transaction.
+async fn earlier<T: Tx>(tx: &T, fold: &Fold, op: &Append) -> Result<Vec<Option<(Seq, WallTime)>>, OpError> {
+    try_join_all(op.messages.iter().map(async |message| {
+        if fold.written(op.sender, message.client_msg_id).is_some() {
+            return Ok(None);
+        }
+        let key = keys::idempotency(op.log, op.sender, message.client_msg_id);
+        let record = read::get::<Idempotency, T>(tx, &key).await?;
+        Ok(record.map(|record| (record.seq, record.at)))
+    }))
+    .await
+}
+
+/// The answer to a message that is in the log. If it may be there because of a lost answer to this very request, it
+/// is answered as if for the first time, so that fan-out is not lost with the answer.
+async fn repeat<T: Tx>(
+    tx: &T,
+    fold: &mut Fold,
+    log: LogId,
+    seq: Seq,
+    at: WallTime,
+) -> Result<Appended, OpError> {
+    if !fold.attempt.maybe_committed {
+        return Ok(Appended { seq, at, frame: Bytes::new(), members: Vec::new(), repeat: true });
+    }
+    let value = tx.get_snapshot(&keys::entry(log, seq)).await?;
+    let frame = value.map(|value| record::decode_entry(&value)).transpose()?.unwrap_or_default();
+    Ok(Appended { seq, at, frame, members: fold.members(tx, log).await?.to_vec(), repeat: false })
+}
+
+/// Whether the sender may append; makes the 1:1 chat if this is its first message.
+async fn admit<T: Tx>(tx: &mut T, op: &Append) -> Result<Result<(), AppendError>, OpError> {
+    if read::get::<Member, T>(tx, &keys::member(op.log, op.sender)).await?.is_some() {
+        return Ok(Ok(()));
+    }
+    let (LogId::Chat(chat), Some(peer)) = (op.log, op.peer) else {
+        return Ok(Err(AppendError::NotMember));
+    };
+    let (sender_key, peer_key) = (keys::account(op.sender), keys::account(peer));
+    let accounts =
+        join(read::get::<Account, T>(tx, &sender_key), read::get::<Account, T>(tx, &peer_key)).await;
+    match (accounts.0?, accounts.1?) {
+        (None, _) => return Ok(Err(AppendError::NotMember)),
+        (_, None) => return Ok(Err(AppendError::RecipientUnknown)),
+        (Some(_), Some(_)) => {}
+    }
+    for (account, other) in [(op.sender, peer), (peer, op.sender)] {
+        tx.set(keys::member(op.log, account), Member { joined: Seq::ZERO, peer: Some(other) }.encode());
+        tx.set(keys::account_chat(account, chat), AccountChat { peer: Some(other) }.encode());
+    }
+    Ok(Ok(()))
+}
+
+async fn write<T: Tx>(
+    tx: &mut T,
+    fold: &mut Fold,
+    op: &Append,
+    message: &Message,
+) -> Result<Appended, OpError> {
+    let head = fold.head(tx, op.log).await?;
+    let (seq, at) = (head.seq.next(), op.now.max(head.last_at));
+    let entry = Entry {
+        seq,
+        sender: op.sender,
+        device: op.device,
+        client_msg_id: message.client_msg_id,
+        at,
+        kind: message.kind,
+        content: message.content.clone(),
+    };
+    let (value, frame) = record::encode_entry(&entry.encode());
+    tx.set(keys::entry(op.log, seq), value);
+    let record = Idempotency::encode_stamped(seq, at, fold.incarnation);
+    tx.set_stamped_value(keys::idempotency(op.log, op.sender, message.client_msg_id), record);
+    tx.set(keys::outbox(at, op.log, seq), Present.encode());
+    fold.wrote(op.sender, message.client_msg_id, Head { seq, last_at: at });
+    Ok(Appended { seq, at, frame, members: fold.members(tx, op.log).await?.to_vec(), repeat: false })
+}

@@ -1,0 +1,147 @@
+//! Many appends and cursor moves of one log in one transaction, with one result each.
+//!
+//! The batch is a fold: each op sees what the earlier ones did. A refusal of one does not touch the others; a failure
+//! of the transaction is a failure of all.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use wire::{AccountId, ClientMsgId, LogId, Seq, WallTime};
+
+use super::append::{self, Append, AppendError, Appended};
+use super::cursor::{self, CursorError, CursorMoved, MoveCursor};
+use super::read;
+use crate::keys;
+use crate::record::{Head, Member, Record};
+use crate::run::{Attempt, Body, OpError};
+use crate::tx::{Range, Tx};
+
+/// Bytes of one batch by [`LogOp::bytes`]: what leaves the transaction room under its limit of 1 MB.
+pub(crate) const BATCH_BYTES_MAX: usize = 800_000;
+
+/// An op that goes through the batcher.
+#[derive(Debug)]
+pub(crate) enum LogOp {
+    Append(Append),
+    Move(MoveCursor),
+}
+
+impl LogOp {
+    pub(crate) fn log(&self) -> LogId {
+        match self {
+            LogOp::Append(op) => op.log,
+            LogOp::Move(op) => op.log,
+        }
+    }
+
+    /// An upper bound of what it writes and reads: an append's keys and values beside the content stay under 600
+    /// bytes, a chat's creation under 700, a move under 900.
+    pub(crate) fn bytes(&self) -> usize {
+        match self {
+            LogOp::Append(op) => 700 + op.messages.iter().map(|m| 600 + m.content.len()).sum::<usize>(),
+            LogOp::Move(_) => 900,
+        }
+    }
+}
+
+/// The answer to a [`LogOp`], variant for variant.
+#[derive(Debug)]
+pub(crate) enum LogOutput {
+    Append(Vec<Result<Appended, AppendError>>),
+    Move(Result<CursorMoved, CursorError>),
+}
+
+/// Ops of one log that commit together.
+#[derive(Debug)]
+pub(crate) struct Batch {
+    pub(crate) log: LogId,
+    pub(crate) incarnation: u64,
+    pub(crate) ops: Vec<Arc<LogOp>>,
+}
+
+impl Body for Batch {
+    type Output = Vec<LogOutput>;
+
+    async fn run<T: Tx>(&self, tx: &mut T, attempt: Attempt) -> Result<Vec<LogOutput>, OpError> {
+        let mut fold = Fold::new(self.incarnation, attempt);
+        let mut outputs = Vec::with_capacity(self.ops.len());
+        for op in &self.ops {
+            outputs.push(match &**op {
+                LogOp::Append(op) => LogOutput::Append(append::append(tx, &mut fold, op).await?),
+                LogOp::Move(op) => LogOutput::Move(cursor::move_cursor(tx, &mut fold, op).await?),
+            });
+        }
+        if let Some(head) = fold.changed_head() {
+            tx.set(keys::head(self.log), head.encode());
+        }
+        Ok(outputs)
+    }
+}
+
+/// What the ops of one transaction have done so far.
+#[derive(Debug)]
+pub(super) struct Fold {
+    pub(super) incarnation: u64,
+    pub(super) attempt: Attempt,
+    head: Option<Head>,
+    head_changed: bool,
+    members: Option<Vec<AccountId>>,
+    written: BTreeMap<(AccountId, ClientMsgId), (Seq, WallTime)>,
+    index: u16,
+}
+
+impl Fold {
+    fn new(incarnation: u64, attempt: Attempt) -> Fold {
+        let written = BTreeMap::new();
+        Fold { incarnation, attempt, head: None, head_changed: false, members: None, written, index: 0 }
+    }
+
+    /// The head to append to: whoever appends meanwhile conflicts.
+    pub(super) async fn head<T: Tx>(&mut self, tx: &T, log: LogId) -> Result<Head, OpError> {
+        if let Some(head) = self.head {
+            return Ok(head);
+        }
+        let head = read::get::<Head, T>(tx, &keys::head(log)).await?.unwrap_or_default();
+        Ok(*self.head.insert(head))
+    }
+
+    /// The head to compare with: it only grows, so an older one errs on the safe side.
+    pub(super) async fn head_snapshot<T: Tx>(&self, tx: &T, log: LogId) -> Result<Head, OpError> {
+        match self.head {
+            Some(head) => Ok(head),
+            None => Ok(read::peek::<Head, T>(tx, &keys::head(log)).await?.unwrap_or_default()),
+        }
+    }
+
+    /// Every member, for fan-out: read by snapshot, since it decides nothing.
+    pub(super) async fn members<T: Tx>(&mut self, tx: &T, log: LogId) -> Result<&[AccountId], OpError> {
+        if self.members.is_none() {
+            let range = Range::prefix(keys::members(log)).snapshot();
+            let members = read::list::<Member, T>(tx, range).await?;
+            self.members = Some(members.into_iter().map(|(id, _)| AccountId::new(id)).collect());
+        }
+        Ok(self.members.as_deref().unwrap_or_default())
+    }
+
+    /// Where an earlier op of this transaction put a message.
+    pub(super) fn written(&self, sender: AccountId, id: ClientMsgId) -> Option<(Seq, WallTime)> {
+        self.written.get(&(sender, id)).copied()
+    }
+
+    pub(super) fn wrote(&mut self, sender: AccountId, id: ClientMsgId, head: Head) {
+        self.written.insert((sender, id), (head.seq, head.last_at));
+        self.head = Some(head);
+        self.head_changed = true;
+    }
+
+    fn changed_head(&self) -> Option<Head> {
+        self.head.filter(|_| self.head_changed)
+    }
+
+    /// A number for each receipt of the transaction; a batch is far too small to use them up.
+    pub(super) fn next_index(&mut self) -> u16 {
+        let index = self.index;
+        self.index = self.index.wrapping_add(1);
+        index
+    }
+}

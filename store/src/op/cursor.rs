@@ -1,0 +1,165 @@
+//! Cursors: what a device has, and what its person has got and read.
+//!
+//! Each only ever moves forward, and READ implies DELIVERED (I4). Every move of a member's cursor leaves a receipt, so
+//! that the exact time of each entry can be told later (C15).
+
+use wire::{AccountId, DeviceId, LogId, Seq, WallTime};
+
+use super::batch::Fold;
+use super::{NotMember, read};
+use crate::keys::{self, ReceiptKind};
+use crate::record::{Cursors, DeviceCursor, Member, Reached, Record};
+use crate::run::{Attempt, Body, OpError};
+use crate::tx::{Atomic, Range, Tx};
+
+/// Moves one device's delivered cursor and its account's delivered and read cursors; each only ever forward.
+#[derive(Debug, Clone)]
+pub struct MoveCursor {
+    /// The log.
+    pub log: LogId,
+    /// Whose cursors.
+    pub account: AccountId,
+    /// Which device's.
+    pub device: DeviceId,
+    /// Everything up to here is on the device.
+    pub delivered: Seq,
+    /// Everything up to here was read. READ implies DELIVERED: `delivered` counts as at least this.
+    pub read: Seq,
+    /// The server's wall time.
+    pub now: WallTime,
+}
+
+/// What a move changed.
+#[derive(Debug, Clone)]
+pub struct CursorMoved {
+    /// The member's cursors after it.
+    pub cursor: MemberCursor,
+    /// Whether the member's cursors (not only the device's) moved, so that others are told.
+    pub moved: bool,
+    /// Every member account: whom fan-out hints. Empty if not `moved`.
+    pub members: Vec<AccountId>,
+}
+
+/// Why nothing moved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum CursorError {
+    /// The account is not a member.
+    #[error("not a member of this log")]
+    NotMember,
+    /// The cursor is past the log's head.
+    #[error("the cursor is past the last entry")]
+    Ahead,
+}
+
+/// One member's cursors: the furthest of its devices, and when each last moved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MemberCursor {
+    /// Whose.
+    pub member: AccountId,
+    /// Delivered up to here.
+    pub delivered: Seq,
+    /// When it got there.
+    pub delivered_at: WallTime,
+    /// Read up to here.
+    pub read: Seq,
+    /// When it got there.
+    pub read_at: WallTime,
+}
+
+/// Where every member's cursors stand.
+#[derive(Debug, Clone)]
+pub struct MemberCursors {
+    /// The log.
+    pub log: LogId,
+    /// Who asks; must be a member.
+    pub account: AccountId,
+    /// Only cursors that moved at or after this.
+    pub since: WallTime,
+}
+
+impl MemberCursor {
+    pub(super) fn new(member: AccountId, cursors: Cursors) -> MemberCursor {
+        let Cursors { delivered, delivered_at, read, read_at } = cursors;
+        MemberCursor { member, delivered, delivered_at, read, read_at }
+    }
+}
+
+/// Moves cursors forward; the fold holds what earlier ops of the same transaction did.
+///
+/// Shape: `l log d account device`, `l log c account`, and per cursor that moved `l log r …`; `l log t`.
+/// Cost: four reads, of which none conflicts with an append.
+pub(super) async fn move_cursor<T: Tx>(
+    tx: &mut T,
+    fold: &mut Fold,
+    op: &MoveCursor,
+) -> Result<Result<CursorMoved, CursorError>, OpError> {
+    if read::get::<Member, T>(tx, &keys::member(op.log, op.account)).await?.is_none() {
+        return Ok(Err(CursorError::NotMember));
+    }
+    let delivered = op.delivered.max(op.read);
+    if delivered > fold.head_snapshot(tx, op.log).await?.seq {
+        return Ok(Err(CursorError::Ahead));
+    }
+    let key = keys::device_cursor(op.log, op.account, op.device);
+    let device = read::get::<DeviceCursor, T>(tx, &key).await?;
+    if device.is_none_or(|device| device.delivered < delivered) {
+        tx.set(key, DeviceCursor { delivered }.encode());
+    }
+    let key = keys::member_cursor(op.log, op.account);
+    let old = read::get::<Cursors, T>(tx, &key).await?.unwrap_or_default();
+    let new = advanced(old, delivered, op.read, op.now);
+    let moved = new != old;
+    if moved {
+        tx.set(key, new.encode());
+        leave_receipts(tx, fold, op, old, new);
+        tx.atomic(Atomic::Max, keys::cursors_moved(op.log), op.now.0);
+    }
+    let members = if moved { fold.members(tx, op.log).await?.to_vec() } else { Vec::new() };
+    Ok(Ok(CursorMoved { cursor: MemberCursor::new(op.account, new), moved, members }))
+}
+
+fn advanced(old: Cursors, delivered: Seq, read: Seq, now: WallTime) -> Cursors {
+    let mut new = old;
+    if delivered > old.delivered {
+        new.delivered = delivered;
+        new.delivered_at = now.max(old.delivered_at);
+    }
+    if read > old.read {
+        new.read = read;
+        new.read_at = now.max(old.read_at);
+    }
+    new
+}
+
+fn leave_receipts<T: Tx>(tx: &mut T, fold: &mut Fold, op: &MoveCursor, old: Cursors, new: Cursors) {
+    for (kind, moved, seq, at) in [
+        (ReceiptKind::Delivered, new.delivered > old.delivered, new.delivered, new.delivered_at),
+        (ReceiptKind::Read, new.read > old.read, new.read, new.read_at),
+    ] {
+        if moved {
+            let index = fold.next_index();
+            let key = keys::receipt(op.log, op.account, kind, fold.incarnation, index);
+            tx.set_stamped_key(key, Reached { seq, at }.encode());
+        }
+    }
+}
+
+/// Every member's cursors; members whose cursors never moved are left out.
+pub(super) async fn all<T: Tx>(tx: &T, log: LogId) -> Result<Vec<MemberCursor>, OpError> {
+    let range = Range::prefix(keys::member_cursors(log)).snapshot();
+    let cursors = read::list::<Cursors, T>(tx, range).await?;
+    Ok(cursors.into_iter().map(|(id, cursors)| MemberCursor::new(AccountId::new(id), cursors)).collect())
+}
+
+impl Body for MemberCursors {
+    type Output = Result<Vec<MemberCursor>, NotMember>;
+
+    async fn run<T: Tx>(&self, tx: &mut T, _: Attempt) -> Result<Self::Output, OpError> {
+        if read::peek::<Member, T>(tx, &keys::member(self.log, self.account)).await?.is_none() {
+            return Ok(Err(NotMember));
+        }
+        let mut cursors = all(tx, self.log).await?;
+        cursors.retain(|cursor| cursor.delivered_at.max(cursor.read_at) >= self.since);
+        Ok(Ok(cursors))
+    }
+}

@@ -1,0 +1,107 @@
+//! The sweeper's look at the outbox: what was committed a while ago and has not reached every device.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use futures_util::future::try_join_all;
+use wire::{AccountId, DeviceId, LogId, Seq, WallTime};
+
+use super::{device, read};
+use crate::keys;
+use crate::record::{DeviceCursor, Head, Member};
+use crate::run::{Attempt, Body, OpError};
+use crate::tx::{Range, Tx};
+
+/// Device cursors that one sweep reads at most, the last log aside: more logs wait for the next sweep, so that groups
+/// of 256 accounts do not stretch one transaction past its lifetime.
+const CURSORS_MAX: usize = 4096;
+
+/// Takes outbox keys whose entries were committed before `due`, and says which accounts' devices are behind.
+/// The keys it reports are cleared in the same transaction: the caller hints what it is told, or loses only time.
+#[derive(Debug, Clone)]
+pub struct Sweep {
+    /// Which of the [`OUTBOX_SHARDS`](crate::keys::OUTBOX_SHARDS).
+    pub shard: u8,
+    /// Entries committed before this.
+    pub due: WallTime,
+    /// At most so many keys.
+    pub limit: usize,
+}
+
+/// What [`Sweep`] found.
+#[derive(Debug, Clone)]
+pub struct Swept {
+    /// Devices that are behind, one per (log, device).
+    pub behind: Vec<Behind>,
+    /// Whether there are more keys due.
+    pub has_more: bool,
+}
+
+/// A device that has not got what its log holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Behind {
+    /// The log.
+    pub log: LogId,
+    /// Its head.
+    pub head: Seq,
+    /// Whose device.
+    pub account: AccountId,
+    /// Which.
+    pub device: DeviceId,
+}
+
+impl Body for Sweep {
+    type Output = Swept;
+
+    /// Everything is read by snapshot: nothing here decides anything, and two sweepers of one shard only hint twice.
+    async fn run<T: Tx>(&self, tx: &mut T, _: Attempt) -> Result<Swept, OpError> {
+        let (begin, end) = keys::outbox_due(self.shard, self.due);
+        let due = tx.range(Range::new(begin, end).limit(self.limit).snapshot()).await?;
+        let mut has_more = due.len() == self.limit;
+        let mut logs: BTreeMap<LogId, Vec<Bytes>> = BTreeMap::new();
+        for (key, _) in due {
+            match keys::outbox_entry(&key) {
+                Some((log, _)) => logs.entry(log).or_default().push(key),
+                None => tx.clear(key),
+            }
+        }
+        let (mut behind, mut looked_at) = (Vec::new(), 0);
+        for (log, keys) in logs {
+            if looked_at >= CURSORS_MAX {
+                has_more = true;
+                break;
+            }
+            looked_at += look(tx, log, &mut behind).await?;
+            keys.into_iter().for_each(|key| tx.clear(key));
+        }
+        Ok(Swept { behind, has_more })
+    }
+}
+
+/// Adds the devices that are behind in one log, and says how many there are.
+async fn look<T: Tx>(tx: &T, log: LogId, behind: &mut Vec<Behind>) -> Result<usize, OpError> {
+    let head = read::peek::<Head, T>(tx, &keys::head(log)).await?.unwrap_or_default().seq;
+    let members = read::list::<Member, T>(tx, Range::prefix(keys::members(log)).snapshot()).await?;
+    let cursors = members.into_iter().map(|(id, member)| member_cursors(tx, log, AccountId::new(id), member));
+    let cursors: Vec<_> = try_join_all(cursors).await?.into_iter().flatten().collect();
+    let looked_at = cursors.len();
+    let late = cursors.into_iter().filter(|(.., delivered)| *delivered < head);
+    behind.extend(late.map(|(account, device, _)| Behind { log, head, account, device }));
+    Ok(looked_at)
+}
+
+/// Where each device of a member is.
+async fn member_cursors<T: Tx>(
+    tx: &T,
+    log: LogId,
+    account: AccountId,
+    member: Member,
+) -> Result<Vec<(AccountId, DeviceId, Seq)>, OpError> {
+    let devices = device::all(tx, account).await?;
+    try_join_all(devices.into_iter().map(async |(device, _)| {
+        let key = keys::device_cursor(log, account, device);
+        let cursor = read::peek::<DeviceCursor, T>(tx, &key).await?;
+        Ok((account, device, cursor.map_or(member.joined, |cursor| cursor.delivered)))
+    }))
+    .await
+}
