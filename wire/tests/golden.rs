@@ -1,0 +1,261 @@
+//! Golden bytes of every frame type: what was released still decodes to the same values, for years (R115).
+//!
+//! `golden/v1.txt` has one line a frame: its name and its bytes in hexadecimal, length prefix included. A frame's bytes
+//! may gain fields; a line is never changed or removed, only added: run with `GODWIT_BLESS=1` to append new ones.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bytes::Bytes;
+use wire::event::{self, Event, Kind};
+use wire::request::{self, Request};
+use wire::{
+    AccountId, ChatId, ClientMsgId, DeviceId, ErrorCode, InstallId, RegistrationId, RequestId, Secret, Seq,
+    WallTime,
+};
+
+const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/golden/v1.txt");
+
+fn account(n: u8) -> AccountId {
+    AccountId::new([n; 16])
+}
+
+fn chat() -> ChatId {
+    ChatId::new([0xc; 16])
+}
+
+fn msg() -> ClientMsgId {
+    ClientMsgId::new([0xa; 16])
+}
+
+fn requests() -> Vec<(&'static str, Request)> {
+    let hello = request::Hello {
+        version: 1,
+        credentials: Some(request::Credentials { token: Secret::new("a.b.c".into()), proof: [7; 64] }),
+        receipts_since: WallTime(1_700_000_000_000),
+        cursors: vec![(chat(), Seq(41)), (ChatId::new([0xd; 16]), Seq(0))],
+        client: "golden 1".into(),
+    };
+    let anonymous = request::Hello { credentials: None, cursors: vec![], ..hello.clone() };
+    let register = request::Register {
+        phone: Secret::new("+4915112345678".into()),
+        name: "Alice Ünal".into(),
+        install: InstallId::new([1; 16]),
+        request: RequestId::new([2; 16]),
+    };
+    let verify = request::VerifyOtp {
+        registration: RegistrationId::new([3; 16]),
+        otp: Secret::new("012345".into()),
+        device_key: [4; 32],
+        device_name: "phone".into(),
+        proof: [5; 64],
+    };
+    let refresh = request::Refresh {
+        token: Secret::new([6; 48]),
+        request: RequestId::new([7; 16]),
+        device_key: [8; 32],
+        proof: [9; 64],
+    };
+    let append =
+        request::Append { client_msg_id: msg(), content: Bytes::from_static(b"sealed"), kind: Kind::Text };
+    let get = request::GetMessages { chat: chat(), limit: 50, before: Seq(100), after: Seq(0) };
+    vec![
+        ("Hello", Request::Hello(hello)),
+        ("Hello-anonymous", Request::Hello(anonymous)),
+        ("Ping", Request::Ping { client_time: WallTime(5) }),
+        ("ChatUp", Request::ChatUp { chat: chat(), peer: Some(account(2)) }),
+        ("Append", Request::Append(append)),
+        ("MoveCursor", Request::MoveCursor { delivered: Seq(9), read: Seq(8) }),
+        ("Register", Request::Register(register)),
+        ("VerifyOtp", Request::VerifyOtp(verify)),
+        ("Refresh", Request::Refresh(refresh)),
+        ("Logout", Request::Logout),
+        ("ListDevices", Request::ListDevices),
+        ("RevokeDevice", Request::RevokeDevice { device: DeviceId::new([1; 16]) }),
+        ("Lookup", Request::Lookup { phone: Secret::new("+4915112345678".into()) }),
+        ("GetMessages", Request::GetMessages(get)),
+        ("GetChats", Request::GetChats { after: Some(chat()) }),
+        ("GetReceipts", Request::GetReceipts { chat: chat(), seq: Seq(3) }),
+    ]
+}
+
+fn cursor() -> event::Cursor {
+    event::Cursor {
+        member: account(2),
+        delivered: Seq(9),
+        delivered_at: WallTime(10),
+        read: Seq(8),
+        read_at: WallTime(11),
+        withheld: vec![(Seq(3), Seq(4))],
+    }
+}
+
+fn events() -> Vec<(&'static str, Event)> {
+    let connected = event::Connected {
+        version: 1,
+        identity: Some((account(1), DeviceId::new([2; 16]))),
+        server_time: WallTime(3),
+        token_expires: WallTime(4),
+        chats: 5,
+    };
+    let anonymous = event::Connected { identity: None, ..connected };
+    let entry = event::Entry {
+        seq: Seq(7),
+        sender: account(1),
+        device: DeviceId::new([2; 16]),
+        client_msg_id: msg(),
+        at: WallTime(1_700_000_000_000),
+        kind: Kind::Text,
+        content: Bytes::from_static(b"sealed"),
+    };
+    let tokens = event::Tokens {
+        access: Secret::new("a.b.c".into()),
+        access_expires: WallTime(1),
+        refresh: Secret::new([2; 48]),
+        refresh_expires: WallTime(3),
+    };
+    let verified = event::Verified {
+        account: account(1),
+        device: DeviceId::new([2; 16]),
+        name: "Alice".into(),
+        phone: Secret::new("+4915112345678".into()),
+        tokens: tokens.clone(),
+    };
+    let chat_row = event::Chat {
+        chat: chat(),
+        peer: Some((account(2), "Bob".into())),
+        head: Seq(9),
+        read: Seq(8),
+        last_at: WallTime(7),
+    };
+    let device = event::Device {
+        device: DeviceId::new([2; 16]),
+        name: "phone".into(),
+        added_at: WallTime(1),
+        current: true,
+    };
+    let receipt = event::Receipt { member: account(2), delivered_at: Some(WallTime(5)), read_at: None };
+    let page = event::Page { count: 2, has_more: true, next_cursor: Seq(5), members: vec![cursor()] };
+    let limited = ErrorCode::RateLimited.after(Duration::from_millis(1500));
+    let device_added =
+        Event::DeviceAdded { device: DeviceId::new([2; 16]), name: "tablet".into(), at: WallTime(9) };
+    let registered = Event::Registered {
+        registration: RegistrationId::new([3; 16]),
+        expires_in: Duration::from_secs(300),
+    };
+    vec![
+        ("Connected", Event::Connected(connected)),
+        ("Connected-anonymous", Event::Connected(anonymous)),
+        ("Synced", Event::Synced { through: WallTime(3) }),
+        ("Pong", Event::Pong { client_time: WallTime(5), server_time: WallTime(6) }),
+        ("Goodbye", Event::Goodbye(ErrorCode::ShuttingDown.after(Duration::from_secs(2)))),
+        ("DeviceAdded", device_added),
+        ("AppendAck", Event::AppendAck { client_msg_id: msg(), seq: Seq(7), at: WallTime(8) }),
+        ("AppendRefused", Event::AppendRefused { client_msg_id: msg(), refusal: limited }),
+        ("ChatDown", Event::ChatDown { chat: chat(), from_seq: Seq(7), peer: Some(account(2)) }),
+        ("Entry", Event::Entry(entry)),
+        ("CursorMoved", Event::CursorMoved(cursor())),
+        ("Registered", registered),
+        ("Verified", Event::Verified(verified)),
+        ("Refreshed", Event::Refreshed(tokens)),
+        ("Devices", Event::Devices(vec![device])),
+        ("Done", Event::Done),
+        ("Found", Event::Found { account: account(2), name: "Bob".into(), chat: chat() }),
+        ("Page", Event::Page(page)),
+        ("Chats", Event::Chats { chats: vec![chat_row], has_more: false }),
+        ("Receipts", Event::Receipts(vec![receipt])),
+        ("Refused", Event::Refused(ErrorCode::TokenExpired.refuse())),
+    ]
+}
+
+fn golden() -> BTreeMap<String, Bytes> {
+    let text = std::fs::read_to_string(GOLDEN).unwrap_or_default();
+    text.lines()
+        .map(|line| line.split_once(' ').expect("a name and bytes"))
+        .map(|(n, h)| (n.into(), unhex(h)))
+        .collect()
+}
+
+fn unhex(text: &str) -> Bytes {
+    let digit = |i| u8::from_str_radix(&text[i..i + 2], 16).expect("hexadecimal");
+    (0..text.len()).step_by(2).map(digit).collect()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+fn bless(name: &str, bytes: &Bytes) {
+    use std::io::Write;
+    let mut file =
+        std::fs::OpenOptions::new().append(true).create(true).open(GOLDEN).expect("the golden file");
+    writeln!(file, "{name} {}", hex(bytes)).expect("a line");
+}
+
+#[test]
+fn r115_golden_requests_still_decode() {
+    check(requests(), Request::encode, |frame| Request::decode(&wire::frame::body_of(frame)).unwrap());
+}
+
+#[test]
+fn r115_golden_events_still_decode() {
+    check(events(), Event::encode, |frame| Event::decode(&wire::frame::body_of(frame)).unwrap());
+}
+
+fn check<T: PartialEq + std::fmt::Debug>(
+    values: Vec<(&'static str, T)>,
+    encode: impl Fn(&T) -> Bytes,
+    decode: impl Fn(&Bytes) -> T,
+) {
+    let golden = golden();
+    for (name, value) in values {
+        let bytes = encode(&value);
+        assert_eq!(decode(&bytes), value, "{name} round trip");
+        match golden.get(name) {
+            Some(released) => assert_eq!(decode(released), value, "{name} as released"),
+            None if std::env::var_os("GODWIT_BLESS").is_some() => bless(name, &bytes),
+            None => panic!("{name} has no golden bytes: run once with GODWIT_BLESS=1"),
+        }
+    }
+}
+
+/// Every prefix of a frame, and every frame with one byte changed, decodes or is refused; nothing panics, and what
+/// decodes does not reach outside the frame.
+#[test]
+fn r152_damaged_frames_never_panic() {
+    let frames =
+        requests().into_iter().map(|(_, r)| r.encode()).chain(events().into_iter().map(|(_, e)| e.encode()));
+    for frame in frames {
+        let body = wire::frame::body_of(&frame);
+        for cut in 0..body.len() {
+            let _ = Request::decode(&body.slice(..cut));
+            let _ = Event::decode(&body.slice(..cut));
+        }
+        for place in 0..body.len() {
+            for flip in [0x01, 0x80, 0xff] {
+                let mut damaged = body.to_vec();
+                damaged[place] ^= flip;
+                let damaged = Bytes::from(damaged);
+                let _ = Request::decode(&damaged);
+                let _ = Event::decode(&damaged);
+            }
+        }
+    }
+}
+
+/// A union member from the future is `Unknown`, not an error; so is a field from the future.
+#[test]
+fn r115_unknown_members_are_skipped() {
+    let mut b = flatbuffers::FlatBufferBuilder::new();
+    let future = b.start_table();
+    let future = b.end_table(future);
+    let start = b.start_table();
+    b.push_slot_always::<u8>(4, 200);
+    b.push_slot_always(6, flatbuffers::WIPOffset::<flatbuffers::UnionWIPOffset>::new(future.value()));
+    b.push_slot_always::<u32>(8, 7);
+    let frame = b.end_table(start);
+    b.finish_minimal(frame);
+    let body = Bytes::copy_from_slice(b.finished_data());
+    assert_eq!(Request::decode(&body), Ok(Request::Unknown));
+    assert_eq!(Event::decode(&body), Ok(Event::Unknown));
+}
