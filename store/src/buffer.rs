@@ -19,7 +19,7 @@ use crate::tx::{
 /// What a backend brings to a buffered transaction.
 pub trait Engine: Clone + Send + Sync + 'static {
     /// One version of the store.
-    type View: View;
+    type View: View + 'static;
 
     /// A monotonic reading, for the transaction's lifetime.
     fn now(&self) -> Duration;
@@ -39,7 +39,7 @@ pub trait Engine: Clone + Send + Sync + 'static {
 }
 
 /// One version of a store.
-pub trait View: Send + Sync + 'static {
+pub trait View: Send + Sync {
     /// Its version.
     fn version(&self) -> u64;
 
@@ -68,11 +68,13 @@ pub struct Commit {
     pub(crate) read_version: u64,
     pub(crate) reads: ReadSet,
     pub(crate) writes: Vec<Mutation>,
+    /// The size that counts against the limits.
+    pub(crate) bytes: usize,
 }
 
 /// One write, in the order it was made.
 #[derive(Debug, Clone)]
-pub enum Mutation {
+pub(crate) enum Mutation {
     Set(Bytes, Bytes),
     Clear(Bytes),
     ClearRange(Bytes, Bytes),
@@ -83,7 +85,7 @@ pub enum Mutation {
 
 /// What a commit conflicts over.
 #[derive(Debug, Default)]
-pub struct ReadSet {
+pub(crate) struct ReadSet {
     pub(crate) keys: Vec<Bytes>,
     pub(crate) ranges: Vec<(Bytes, Bytes)>,
     bytes: usize,
@@ -380,7 +382,7 @@ impl<E: Engine> Tx for BufferedTx<E> {
         if self.writes.log.is_empty() && !self.view.is_stale() {
             return Ok(None);
         }
-        let commit = Commit { read_version: self.view.version(), reads, writes: self.writes.log };
+        let commit = Commit { read_version: self.view.version(), reads, writes: self.writes.log, bytes };
         self.engine.commit(self.view, commit).await
     }
 }

@@ -59,10 +59,19 @@ pub(crate) struct Batch {
     pub(crate) ops: Vec<Arc<LogOp>>,
 }
 
-impl Body for Batch {
-    type Output = Vec<LogOutput>;
+/// What a batch did.
+#[derive(Debug)]
+pub(crate) struct Batched {
+    /// One output per op.
+    pub(crate) outputs: Vec<LogOutput>,
+    /// Whether the outputs tell all that was appended; after an unknown commit an earlier try may have done more.
+    pub(crate) sure: bool,
+}
 
-    async fn run<T: Tx>(&self, tx: &mut T, attempt: Attempt) -> Result<Vec<LogOutput>, OpError> {
+impl Body for Batch {
+    type Output = Batched;
+
+    async fn run<T: Tx>(&self, tx: &mut T, attempt: Attempt) -> Result<Batched, OpError> {
         let mut fold = Fold::new(self.incarnation, attempt);
         let mut outputs = Vec::with_capacity(self.ops.len());
         for op in &self.ops {
@@ -74,7 +83,7 @@ impl Body for Batch {
         if let Some(head) = fold.changed_head() {
             tx.set(keys::head(self.log), head.encode());
         }
-        Ok(outputs)
+        Ok(Batched { outputs, sure: !attempt.maybe_committed })
     }
 }
 

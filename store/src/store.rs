@@ -1,0 +1,207 @@
+//! The facade: one [`Op`] in, one [`OpOutput`] out.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use wire::{LogId, Seq};
+
+use crate::batch::{BatchConfig, Batcher};
+use crate::embedded::{Embedded, EmbeddedConfig, EmbeddedError};
+use crate::keys;
+use crate::op::batch::{Batch, LogOp, LogOutput};
+use crate::op::{Op, OpOutput, Tail, Tailed};
+use crate::recent::{Recent, RecentConfig, RecentStats};
+use crate::record::{Number, Record, RecordError, SCHEMA_VERSION};
+use crate::run::{Attempt, Body, Budget, Clock, OpError, Runner, StoreError};
+use crate::tx::{Backend, Tx};
+
+/// What an operator may choose, whatever the backend.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct StoreConfig {
+    /// How often and how long an op is tried.
+    pub budget: Budget,
+    /// What may wait for a log.
+    pub batch: BatchConfig,
+    /// The cache of recent entries.
+    pub recent: RecentConfig,
+    /// Decides the jitter of retries; different on each node.
+    pub seed: u64,
+}
+
+/// Why a store was not opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// A newer Godwit has written to it. Nothing was changed.
+    #[error(
+        "the store has schema version {found}, and this build knows up to {SCHEMA_VERSION}: use a newer one"
+    )]
+    NewerSchema {
+        /// The store's version.
+        found: u64,
+    },
+    /// The embedded backend.
+    #[error(transparent)]
+    Embedded(#[from] EmbeddedError),
+    /// The store could not be read.
+    #[error("the store cannot be opened")]
+    Store(#[from] StoreError),
+}
+
+/// A store that performs ops. Cheap to clone; clones share their batcher and cache, which are per process.
+#[derive(Debug)]
+pub struct Store<B, C> {
+    inner: Arc<Inner<B, C>>,
+}
+
+impl<B, C> Clone for Store<B, C> {
+    fn clone(&self) -> Self {
+        Store { inner: Arc::clone(&self.inner) }
+    }
+}
+
+#[derive(Debug)]
+struct Inner<B, C> {
+    runner: Runner<B, C>,
+    batcher: Batcher,
+    recent: Arc<Recent>,
+    incarnation: u64,
+}
+
+impl<C: Clock> Store<Embedded, C> {
+    /// Opens the embedded store in a directory, or makes one.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub async fn open_embedded(
+        path: &Path,
+        embedded: &EmbeddedConfig,
+        config: StoreConfig,
+        clock: C,
+    ) -> Result<Self, OpenError> {
+        let backend = Embedded::open(path, embedded, clock.clone())?;
+        Store::open(backend, config, clock).await
+    }
+}
+
+impl<B: Backend, C: Clock> Store<B, C> {
+    /// Opens a store on a backend, which gets its schema version and incarnation if it is new.
+    ///
+    /// # Errors
+    /// [`OpenError::NewerSchema`] if a newer build has written to it, [`OpenError::Store`].
+    pub async fn open(backend: B, config: StoreConfig, clock: C) -> Result<Self, OpenError> {
+        let runner = Runner::new(backend, clock, config.budget, config.seed);
+        let incarnation = runner.run(&Open).await??;
+        let (batcher, recent) = (Batcher::new(config.batch), Arc::new(Recent::new(config.recent)));
+        Ok(Store { inner: Arc::new(Inner { runner, batcher, recent, incarnation }) })
+    }
+
+    /// Performs one op. Appends and cursor moves of one log that wait together commit together; what it answers is
+    /// durable.
+    ///
+    /// # Errors
+    /// [`StoreError`]: the world's fault, with a hint when to try again. A refusal is part of the output.
+    ///
+    /// # Cancel safety
+    /// An op whose future is dropped may or may not have happened, as with a lost answer; every op may be repeated.
+    pub async fn execute(&self, op: Op) -> Result<OpOutput, StoreError> {
+        let inner = &*self.inner;
+        Ok(match op {
+            Op::Append(op) => inner.through_batcher(LogOp::Append(op)).await?,
+            Op::MoveCursor(op) => inner.through_batcher(LogOp::Move(op)).await?,
+            Op::Tail(op) => OpOutput::Tail(inner.tail(op).await?),
+            Op::History(op) => OpOutput::History(inner.runner.run(&op).await?),
+            Op::Receipts(op) => OpOutput::Receipts(inner.runner.run(&op).await?),
+            Op::MemberCursors(op) => OpOutput::MemberCursors(inner.runner.run(&op).await?),
+            Op::OpenSession(op) => OpOutput::OpenSession(inner.runner.run(&op).await?),
+            Op::OpenChat(op) => OpOutput::OpenChat(inner.runner.run(&op).await?),
+            Op::CheckDevice(op) => OpOutput::CheckDevice(inner.runner.run(&op).await?),
+            Op::Chats(op) => OpOutput::Chats(inner.runner.run(&op).await?),
+            Op::AddDevice(op) => OpOutput::AddDevice(inner.runner.run(&op).await?),
+            Op::Refresh(op) => OpOutput::Refresh(inner.runner.run(&op).await?),
+            Op::Devices(op) => OpOutput::Devices(inner.runner.run(&op).await?),
+            Op::RevokeDevice(op) => OpOutput::RevokeDevice(inner.runner.run(&op).await?),
+            Op::FindAccount(op) => OpOutput::FindAccount(inner.runner.run(&op).await?),
+            Op::Sweep(op) => OpOutput::Sweep(inner.runner.run(&op).await?),
+        })
+    }
+
+    /// Runs a transaction body that is not an op: for tools and tests.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn run<Y: Body>(&self, body: &Y) -> Result<Y::Output, StoreError> {
+        self.inner.runner.run(body).await
+    }
+
+    /// The backend.
+    pub fn backend(&self) -> &B {
+        self.inner.runner.backend()
+    }
+
+    /// How the cache of recent entries has done so far.
+    pub fn recent_stats(&self) -> RecentStats {
+        self.inner.recent.stats()
+    }
+}
+
+impl<B: Backend, C: Clock> Inner<B, C> {
+    async fn through_batcher(&self, op: LogOp) -> Result<OpOutput, StoreError> {
+        let output = self.batcher.submit(op, |log, ops| self.commit(log, ops)).await?;
+        Ok(match output {
+            LogOutput::Append(results) => OpOutput::Append(results),
+            LogOutput::Move(result) => OpOutput::MoveCursor(result),
+        })
+    }
+
+    async fn commit(&self, log: LogId, ops: Vec<Arc<LogOp>>) -> Result<Vec<LogOutput>, StoreError> {
+        let committing = self.recent.committing(log);
+        let batched = self.runner.run(&Batch { log, incarnation: self.incarnation, ops }).await?;
+        if batched.sure {
+            committing.finish(&appended(&batched.outputs), self.runner.clock().now());
+        }
+        Ok(batched.outputs)
+    }
+
+    async fn tail(&self, op: Tail) -> Result<Tailed, StoreError> {
+        let now = self.runner.clock().now();
+        match self.recent.tail(&op, self.runner.backend().exclusive(), now) {
+            Some(tailed) => Ok(tailed),
+            None => self.runner.run(&op).await,
+        }
+    }
+}
+
+/// What a batch appended, in order.
+fn appended(outputs: &[LogOutput]) -> Vec<(Seq, Bytes)> {
+    let results = outputs.iter().flat_map(|output| match output {
+        LogOutput::Append(results) => &results[..],
+        LogOutput::Move(_) => &[],
+    });
+    results.flatten().filter(|a| !a.frame.is_empty()).map(|a| (a.seq, a.frame.clone())).collect()
+}
+
+/// Reads what a store says of itself, and says it if it is new.
+struct Open;
+
+impl Body for Open {
+    type Output = Result<u64, OpenError>;
+
+    async fn run<T: Tx>(&self, tx: &mut T, _: Attempt) -> Result<Self::Output, OpError> {
+        let Some(version) = number(tx, &keys::schema_version()).await? else {
+            tx.set(keys::schema_version(), Number(SCHEMA_VERSION.into()).encode());
+            tx.set(keys::incarnation(), Number(1).encode());
+            return Ok(Ok(1));
+        };
+        if version > SCHEMA_VERSION.into() {
+            return Ok(Err(OpenError::NewerSchema { found: version }));
+        }
+        let missing = RecordError::Damaged { record: "number", what: "the incarnation is missing" };
+        Ok(Ok(number(tx, &keys::incarnation()).await?.ok_or(missing)?))
+    }
+}
+
+async fn number<T: Tx>(tx: &T, key: &[u8]) -> Result<Option<u64>, OpError> {
+    let value = tx.get(key).await?;
+    Ok(value.map(|value| Number::decode(&value)).transpose()?.map(|number| number.0))
+}
