@@ -1,1 +1,151 @@
-fn main() {}
+//! The one binary, `godwit`: it reads arguments and hands on. The node is `edge-node`, the terminal client `client-cli`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::{Parser, Subcommand};
+use edge_node::{Config, Flags};
+use tracing_subscriber::EnvFilter;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// A messaging system: run a node, or chat on one.
+///
+/// Start a node with `godwit serve`, then, in another terminal:
+///
+///   godwit register --profile alice --server 127.0.0.1:4433 --ca godwit-data/certs/ca.pem --phone +4915100000001 --name Alice
+///   godwit send --profile alice --to +4915100000002 'Hello Bob'
+///   godwit tail --profile alice
+///
+/// Exit codes: 0 done; 1 refused or failed for good; 2 wrong usage; 3 the server cannot be reached; 4 log in first.
+#[derive(Debug, Parser)]
+#[command(name = "godwit", version, verbatim_doc_comment, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a node. With nothing said it works: on loopback, with development certificates, storing in ./godwit-data.
+    ///
+    /// Settings come from the built-in defaults, a TOML file, GODWIT_… environment variables (GODWIT_LISTEN,
+    /// GODWIT_LIMITS__RATES__MESSAGES_PER_MINUTE, …) and flags, each overriding the one before. Logs go to standard error.
+    /// SIGTERM or Ctrl-C stops it cleanly; SIGKILL loses nothing that was acknowledged.
+    Serve {
+        #[command(flatten)]
+        flags: Flags,
+        /// How logs are written: `json` for machines, `text` for people.
+        #[arg(long, value_enum, default_value = "json", env = "GODWIT_LOG_FORMAT")]
+        log_format: LogFormat,
+    },
+    /// Make development certificates, or renew them: a CA that clients trust and a leaf that a node serves.
+    Certs {
+        /// Where they go.
+        #[arg(long, value_name = "DIR", default_value = "godwit-data/certs")]
+        dir: PathBuf,
+        /// Names and addresses of the node; may be given more than once.
+        #[arg(long = "name", value_name = "NAME", default_values = ["localhost", "127.0.0.1", "::1"])]
+        names: Vec<String>,
+    },
+    #[command(flatten)]
+    Client(client_cli::Command),
+}
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum LogFormat {
+    Json,
+    Text,
+}
+
+fn main() -> ExitCode {
+    match Cli::parse().command {
+        Command::Serve { flags, log_format } => {
+            log(log_format);
+            finish(serve(&flags))
+        }
+        Command::Certs { dir, names } => finish(make_certs(&dir, &names)),
+        Command::Client(command) => client_cli::run(command),
+    }
+}
+
+/// `GODWIT_LOG` filters as `tracing` does, for example `info,edge_proto=debug`.
+fn log(format: LogFormat) {
+    let filter = EnvFilter::try_from_env("GODWIT_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match format {
+        LogFormat::Json => builder.json().flatten_event(true).init(),
+        LogFormat::Text => builder.init(),
+    }
+}
+
+fn finish(result: anyhow::Result<()>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("godwit: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn serve(flags: &Flags) -> anyhow::Result<()> {
+    let config = Config::load(flags)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start tokio")?;
+    runtime.block_on(async {
+        let mut stop = stop_signal()?;
+        let node = edge_node::start(&config).await?;
+        announce(&config, &node);
+        let failed = async {
+            while !node.has_failed() {
+                tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+            }
+        };
+        tokio::select! {
+            () = &mut stop => {}
+            () = failed => anyhow::bail!("the node's loop ended: see the log"),
+        }
+        tracing::info!("stopping");
+        node.stop().await;
+        tracing::info!("stopped");
+        Ok(())
+    })
+}
+
+/// One line to standard output when clients may come, for people and scripts; what was chosen, to the log.
+fn announce(config: &Config, node: &edge_node::RunningNode) {
+    use std::io::Write;
+    let ca = node.ca.as_ref().map(|ca| ca.display().to_string());
+    tracing::info!(
+        listen = %node.listen,
+        admin = %node.admin,
+        data = %config.data.display(),
+        sms = %config.sms_file().display(),
+        ca = ca.as_deref().unwrap_or("your own"),
+        "serving"
+    );
+    let trust = ca.map(|ca| format!(" --ca {ca}")).unwrap_or_default();
+    // Whoever reads it may be gone; that is no reason to stop.
+    let _ = writeln!(std::io::stdout(), "ready: godwit register --server {}{trust} --phone +… --name …", node.listen);
+}
+
+fn stop_signal() -> anyhow::Result<std::pin::Pin<Box<impl Future<Output = ()>>>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut term = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
+    Ok(Box::pin(async move {
+        tokio::select! {
+            _ = term.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    }))
+}
+
+fn make_certs(dir: &std::path::Path, names: &[String]) -> anyhow::Result<()> {
+    use std::io::Write;
+    let made = certs::make_development(dir, names)?;
+    writeln!(std::io::stdout(), "clients trust {}; a node serves {}", made.ca.display(), made.cert.display())?;
+    Ok(())
+}

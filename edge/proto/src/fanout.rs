@@ -67,3 +67,16 @@ pub enum Hint {
     /// A device connected again elsewhere: its older connection closes.
     Replaced(Route),
 }
+
+impl Hint {
+    /// The accounts whose sessions it concerns.
+    pub fn accounts(&self) -> &[AccountId] {
+        match self {
+            Hint::Entry { accounts, .. } | Hint::Cursor { accounts, .. } => accounts,
+            Hint::Behind { account, .. } | Hint::DeviceAdded { account, .. } | Hint::DeviceEnded { account, .. } => {
+                std::slice::from_ref(account)
+            }
+            Hint::Replaced(route) => std::slice::from_ref(&route.account),
+        }
+    }
+}

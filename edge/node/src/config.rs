@@ -1,0 +1,214 @@
+//! How a node is set up: built-in defaults, then a TOML file, then `GODWIT_…` environment variables, then flags, each
+//! overriding the one before.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use edge_proto::Limits;
+use figment::Figment;
+use figment::providers::{Env, Format, Serialized, Toml};
+use serde::{Deserialize, Serialize};
+
+/// A node's whole configuration.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Where clients connect, UDP.
+    pub listen: SocketAddr,
+    /// Where operators look, HTTP; only a loopback address is accepted.
+    pub admin: SocketAddr,
+    /// Where the embedded store, the keys and the development certificates live.
+    pub data: PathBuf,
+    /// Names and addresses that development certificates are made for.
+    pub names: Vec<String>,
+    /// A PEM chain to serve instead of development certificates.
+    pub cert: Option<PathBuf>,
+    /// Its private key.
+    pub key: Option<PathBuf>,
+    /// How text messages leave.
+    pub sms: SmsConfig,
+    /// What the SMS calls the service.
+    pub app_name: String,
+    /// This node's number in its cluster.
+    pub node: u32,
+    /// After the stop signal, commits get this long to finish, milliseconds.
+    pub stop_timeout_ms: u32,
+    /// Bytes of recent entries kept in memory.
+    pub recent_bytes: usize,
+    /// Rates, lifetimes and counts.
+    pub limits: Limits,
+}
+
+/// How text messages leave.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum SmsConfig {
+    /// Nowhere: each is appended to a file that only the node's user can read, one JSON object a line.
+    /// For development and tests; relative to [`Config::data`].
+    File(PathBuf),
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            listen: SocketAddr::from(([127, 0, 0, 1], 4433)),
+            admin: SocketAddr::from(([127, 0, 0, 1], 4480)),
+            data: PathBuf::from("godwit-data"),
+            names: vec!["localhost".into(), "127.0.0.1".into(), "::1".into()],
+            cert: None,
+            key: None,
+            sms: SmsConfig::File("sms.jsonl".into()),
+            app_name: "Godwit".into(),
+            node: 1,
+            stop_timeout_ms: 10_000,
+            recent_bytes: 64 << 20,
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// What the command line may override.
+#[derive(Debug, Clone, Default, clap::Args, Serialize)]
+pub struct Flags {
+    /// TOML file with any of the settings; see docs/CONFIGURATION.md.
+    #[arg(long, value_name = "FILE", env = "GODWIT_CONFIG")]
+    #[serde(skip)]
+    pub config: Option<PathBuf>,
+    /// Directory of the store, the keys and the development certificates [default: ./godwit-data].
+    #[arg(long, value_name = "DIR")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data: Option<PathBuf>,
+    /// UDP address where clients connect [default: 127.0.0.1:4433].
+    #[arg(long, value_name = "ADDR:PORT")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub listen: Option<SocketAddr>,
+    /// Loopback HTTP address for health checks [default: 127.0.0.1:4480].
+    #[arg(long, value_name = "ADDR:PORT")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub admin: Option<SocketAddr>,
+    /// Where text messages go: `log` (DATA/sms.jsonl) or `file:PATH`.
+    #[arg(long, value_name = "log|file:PATH", value_parser = parse_sms)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sms: Option<SmsConfig>,
+}
+
+fn parse_sms(text: &str) -> Result<SmsConfig, String> {
+    match text.split_once(':') {
+        None if text == "log" => Ok(SmsConfig::File("sms.jsonl".into())),
+        Some(("file", path)) if !path.is_empty() => Ok(SmsConfig::File(path.into())),
+        _ => Err("say `log` or `file:PATH`".into()),
+    }
+}
+
+/// A configuration that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// A source does not parse, or has a setting that does not exist.
+    #[error("the configuration cannot be read: {0}")]
+    Read(#[source] Box<figment::Error>),
+    /// The named file is not there.
+    #[error("there is no configuration file {0}")]
+    NoFile(PathBuf),
+    /// The admin listener would be reachable from elsewhere.
+    #[error("admin = {0} is not a loopback address: the admin listener has no login, so it stays on this machine")]
+    AdminNotLoopback(SocketAddr),
+    /// Half a certificate.
+    #[error("cert and key go together: set both, or neither for development certificates")]
+    HalfCertificate,
+    /// A limit that would refuse everything.
+    #[error("limit {0} is zero: nothing would be accepted")]
+    ZeroLimit(&'static str),
+}
+
+impl Config {
+    /// Reads all sources.
+    ///
+    /// # Errors
+    /// [`ConfigError`] says which setting is wrong and why.
+    pub fn load(flags: &Flags) -> Result<Config, ConfigError> {
+        let mut figment = Figment::from(Serialized::defaults(Config::default()));
+        if let Some(file) = &flags.config {
+            if !file.is_file() {
+                return Err(ConfigError::NoFile(file.clone()));
+            }
+            figment = figment.merge(Toml::file_exact(file));
+        }
+        let client_side = ["profile", "server", "ca", "config", "log", "json"];
+        let env = Env::prefixed("GODWIT_").ignore(&client_side).split("__");
+        let figment = figment.merge(env).merge(Serialized::defaults(flags));
+        figment.extract::<Config>().map_err(|e| ConfigError::Read(Box::new(e)))?.checked()
+    }
+
+    fn checked(self) -> Result<Config, ConfigError> {
+        if !self.admin.ip().is_loopback() {
+            return Err(ConfigError::AdminNotLoopback(self.admin));
+        }
+        if self.cert.is_some() != self.key.is_some() {
+            return Err(ConfigError::HalfCertificate);
+        }
+        let rates = &self.limits.rates;
+        for (name, value) in [
+            ("limits.rates.messages_per_minute", rates.messages_per_minute as usize),
+            ("limits.rates.requests_per_minute", rates.requests_per_minute as usize),
+            ("limits.rates.anonymous_per_minute", rates.anonymous_per_minute as usize),
+            ("limits.rates.otp_per_hour", rates.otp_per_hour as usize),
+            ("limits.access_token_s", self.limits.access_token_s as usize),
+            ("limits.connections", self.limits.connections),
+            ("limits.effects_in_flight", self.limits.effects_in_flight),
+            ("limits.requests_in_flight", self.limits.requests_in_flight),
+        ] {
+            if value == 0 {
+                return Err(ConfigError::ZeroLimit(name));
+            }
+        }
+        Ok(self)
+    }
+
+    /// Where the file of text messages is.
+    pub fn sms_file(&self) -> PathBuf {
+        let SmsConfig::File(path) = &self.sms;
+        self.data.join(path)
+    }
+
+    /// A path under the data directory.
+    pub fn data_path(&self, name: impl AsRef<Path>) -> PathBuf {
+        self.data.join(name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn flags(toml: &str) -> (tempfile::TempDir, Flags) {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let file = dir.path().join("godwit.toml");
+        std::fs::write(&file, toml).expect("a file in it");
+        (dir, Flags { config: Some(file), ..Flags::default() })
+    }
+
+    #[test]
+    fn flags_override_the_file_and_the_file_the_defaults() {
+        let (_dir, mut flags) = flags("listen = '127.0.0.1:1'\nadmin = '127.0.0.1:2'\n[limits.rates]\nmessages_per_minute = 7\n");
+        flags.listen = Some("127.0.0.1:3".parse().unwrap());
+        let config = Config::load(&flags).unwrap();
+        assert_eq!((config.listen.port(), config.admin.port()), (3, 2));
+        assert_eq!(config.limits.rates.messages_per_minute, 7);
+        assert_eq!(config.limits.rates.otp_per_hour, 3);
+    }
+
+    #[test]
+    fn wrong_settings_are_named() {
+        for (toml, error) in [
+            ("lisen = 'x'", "lisen"),
+            ("listen = 'nowhere'", "listen"),
+            ("admin = '0.0.0.0:80'", "loopback"),
+            ("cert = 'a.pem'", "cert and key"),
+            ("[limits.rates]\notp_per_hour = 0", "otp_per_hour"),
+        ] {
+            let (_dir, flags) = flags(toml);
+            let said = Config::load(&flags).unwrap_err().to_string();
+            assert!(said.contains(error), "{toml}: {said}");
+        }
+    }
+}

@@ -1,0 +1,246 @@
+//! One loop: a thread that owns a UDP socket, its QUIC endpoint and one `edge-proto` node, and carries between them.
+//!
+//! A turn: wait for datagrams, a timer or a finished effect; hand each to the node; perform what it asks; send what the
+//! endpoint has. Nothing here is locked. Effects run elsewhere; their results come back through a channel that is
+//! bounded by the node's `effects_in_flight`, hints through one that loses them when full.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, sync_channel};
+use std::time::{Duration, Instant};
+
+use edge_proto::{Effect, EffectError, EffectOutput, Hint, Input, LinkId, Node, OpId, Output, StreamId};
+use wire::{CloseCode, Role};
+use wire_link::{Event, LinkId as WireLink, StreamId as WireStream};
+use wire_udp::{Driver, Waker};
+
+use crate::clock::now;
+use crate::perform::Performer;
+
+/// Hints that wait for a loop; more are lost, and repaired by the sweeper.
+const HINTS_MAX: usize = 16 * 1024;
+
+/// A way to reach a loop from elsewhere.
+#[derive(Debug, Clone)]
+pub struct LoopHandle {
+    loop_no: u8,
+    hints: SyncSender<Hint>,
+    waker: Waker,
+    stop: Arc<Stop>,
+}
+
+/// What a loop was told.
+#[derive(Debug, Default)]
+struct Stop {
+    drain: AtomicBool,
+    end: AtomicBool,
+}
+
+impl LoopHandle {
+    /// The loop's number.
+    pub fn loop_no(&self) -> u8 {
+        self.loop_no
+    }
+
+    /// Tells the loop something; lost if it is behind.
+    pub fn hint(&self, hint: Hint) {
+        if self.hints.try_send(hint).is_ok() {
+            self.waker.wake();
+        }
+    }
+
+    /// Asks the loop to stop accepting and tell its clients to move.
+    pub fn drain(&self) {
+        self.stop.drain.store(true, Ordering::Release);
+        self.waker.wake();
+    }
+
+    /// Asks the loop to end, whatever is left.
+    pub fn end(&self) {
+        self.stop.end.store(true, Ordering::Release);
+        self.waker.wake();
+    }
+}
+
+/// A loop, ready to run on a thread of its own.
+pub struct Loop {
+    loop_no: u8,
+    driver: Driver,
+    node: Node,
+    performer: Performer,
+    others: Vec<LoopHandle>,
+    done: (Sender<Done>, Receiver<Done>),
+    hints: Receiver<Hint>,
+    stop: Arc<Stop>,
+    draining: bool,
+    /// Results that were there at once.
+    ready: VecDeque<Done>,
+}
+
+type Done = (OpId, Result<EffectOutput, EffectError>);
+
+impl Loop {
+    /// A loop and the handle to reach it.
+    pub fn new(loop_no: u8, driver: Driver, node: Node, performer: Performer) -> (Loop, LoopHandle) {
+        let (hint_sender, hints) = sync_channel(HINTS_MAX);
+        let stop = Arc::<Stop>::default();
+        let handle = LoopHandle { loop_no, hints: hint_sender, waker: driver.waker(), stop: stop.clone() };
+        let done = std::sync::mpsc::channel();
+        let (others, ready) = (Vec::new(), VecDeque::new());
+        (Loop { loop_no, driver, node, performer, others, done, hints, stop, draining: false, ready }, handle)
+    }
+
+    /// Names the other loops of the process, for hints.
+    pub fn join(&mut self, others: Vec<LoopHandle>) {
+        self.others = others;
+    }
+
+    /// Runs until it is told to end, or has drained.
+    ///
+    /// # Errors
+    /// The socket cannot be waited on.
+    pub fn run(mut self) -> std::io::Result<()> {
+        while !self.stop.end.load(Ordering::Acquire) {
+            self.driver.wait(self.wait_until())?;
+            self.turn();
+            self.driver.flush()?;
+            if self.draining && self.has_drained() {
+                break;
+            }
+        }
+        self.driver.flush()
+    }
+
+    fn wait_until(&self) -> Option<Instant> {
+        // A result that is there already is not waited for.
+        if self.ready.is_empty() { self.node.poll_timeout() } else { Some(now().instant) }
+    }
+
+    fn has_drained(&self) -> bool {
+        let stats = self.node.stats();
+        stats.connections == 0 && stats.effects == 0
+    }
+
+    fn turn(&mut self) {
+        if !self.draining && self.stop.drain.load(Ordering::Acquire) {
+            self.draining = true;
+            self.input(Input::Drain);
+        }
+        self.node.handle_timeout(now());
+        self.perform_outputs();
+        while let Some((link, event)) = self.driver.endpoint().poll_event() {
+            self.link_event(link, event);
+        }
+        for _ in 0..HINTS_MAX {
+            let Ok(hint) = self.hints.try_recv() else { break };
+            self.input(Input::Hint(hint));
+        }
+        while let Some((op, result)) = self.ready.pop_front().or_else(|| self.done.1.try_recv().ok()) {
+            self.input(Input::Done { op, result });
+        }
+    }
+
+    fn input(&mut self, input: Input) {
+        self.node.handle_input(input, now());
+        self.perform_outputs();
+    }
+
+    fn link_event(&mut self, wire_link: WireLink, event: Event) {
+        let link = LinkId(wire_link.number());
+        let stream = |stream: WireStream| StreamId(stream.number());
+        let input = match event {
+            Event::Connected { remote, exporter, .. } => Input::Connected { link, remote: remote.ip(), exporter },
+            Event::Opened { stream: s, .. } => Input::Opened { link, stream: stream(s) },
+            Event::Frame { stream: s, frame } => Input::Frame { link, stream: stream(s), body: frame },
+            Event::Finished { stream: s } => Input::Finished { link, stream: stream(s) },
+            Event::Reset { stream: s, .. } | Event::Stopped { stream: s, .. } => {
+                Input::Reset { link, stream: stream(s) }
+            }
+            Event::Drained { stream: s } => Input::Drained { link, stream: stream(s) },
+            Event::Delivered { stream: s } => Input::Delivered { link, stream: stream(s) },
+            Event::StreamsAvailable => Input::StreamsAvailable { link },
+            Event::Closed { .. } => Input::Closed { link },
+            Event::Moved { .. } => return,
+        };
+        self.input(input);
+    }
+
+    fn perform_outputs(&mut self) {
+        while let Some(output) = self.node.poll_output() {
+            self.perform(output);
+        }
+    }
+
+    fn perform(&mut self, output: Output) {
+        match output {
+            Output::Perform { op, effect } => self.start(op, effect),
+            Output::Publish(hint) => self.publish(&hint),
+            Output::OpenDown { link, chat } => {
+                let opened = self.driver.endpoint().open(now().instant, wire_link(link), Role::ChatDown);
+                let stream = opened.ok().map(|stream| StreamId(stream.number()));
+                self.node.handle_input(Input::DownOpened { link, chat, stream }, now());
+            }
+            Output::Send { link, stream, frame } => self.send(link, stream, frame),
+            link_output => self.on_link(link_output),
+        }
+    }
+
+    fn send(&mut self, link: LinkId, stream: StreamId, frame: bytes::Bytes) {
+        let sent = self.driver.endpoint().send(wire_link(link), wire_stream(stream), frame);
+        if let Err(wire_link::SendError::Full) = sent {
+            // The node sends no more than a stream has taken; a client that makes it answer more than that floods.
+            tracing::debug!(link = link.0, "send queue full: the client does not read its answers");
+            self.driver.endpoint().close(now().instant, wire_link(link), CloseCode::Flood);
+        }
+    }
+
+    fn on_link(&mut self, output: Output) {
+        let at = now().instant;
+        let endpoint = self.driver.endpoint();
+        match output {
+            Output::Finish { link, stream } => endpoint.finish(wire_link(link), wire_stream(stream)),
+            Output::Stop { link, stream, code } => endpoint.stop(wire_link(link), wire_stream(stream), code),
+            Output::Reset { link, stream, code } => endpoint.reset(wire_link(link), wire_stream(stream), code),
+            Output::Pause { link, stream } => endpoint.pause(wire_link(link), wire_stream(stream)),
+            Output::Resume { link, stream } => endpoint.resume(wire_link(link), wire_stream(stream)),
+            Output::Close { link, code } => endpoint.close(at, wire_link(link), code),
+            Output::OpenDown { .. } | Output::Send { .. } | Output::Perform { .. } | Output::Publish(_) => {
+                unreachable!("performed elsewhere")
+            }
+        }
+    }
+
+    /// Effects that are decided in memory are there at once, and in order; the others run as tasks.
+    fn start(&mut self, op: OpId, effect: Effect) {
+        let performer = self.performer.clone();
+        let loop_no = self.loop_no;
+        let mut future = Box::pin(performer.perform(loop_no, op, effect));
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        let guard = self.performer.runtime.enter();
+        if let std::task::Poll::Ready(result) = future.as_mut().poll(&mut context) {
+            self.ready.push_back((op, result));
+            return;
+        }
+        drop(guard);
+        let (sender, waker) = (self.done.0.clone(), self.driver.waker());
+        self.performer.runtime.spawn(async move {
+            let result = future.await;
+            if sender.send((op, result)).is_ok() {
+                waker.wake();
+            }
+        });
+    }
+
+    fn publish(&self, hint: &Hint) {
+        if self.others.is_empty() {
+            return;
+        }
+        let on = self.performer.registry.loops(hint.accounts());
+        for other in self.others.iter().filter(|other| on.contains(other.loop_no)) {
+            other.hint(hint.clone());
+        }
+    }
+}
+

@@ -1,0 +1,124 @@
+//! Performs effects: store ops, the ephemeral side, text messages. Each is one task; its result goes back to its loop.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use edge_proto::{Effect, EffectError, EffectOutput, OpId};
+use store::ephemeral::{Ephemeral, EphemeralOp};
+use store::StoreError;
+use tokio::runtime::Handle;
+use wire::ErrorCode;
+
+use crate::clock::{TokioClock, wall_now};
+use crate::registry::Registry;
+use crate::sms::FileSms;
+
+/// The store a node runs on.
+pub type NodeStore = store::Store<store::embedded::Embedded, TokioClock>;
+
+/// What effects are performed with; one per process, shared by its loops.
+#[derive(Debug, Clone)]
+pub struct Performer {
+    /// Durable state.
+    pub store: NodeStore,
+    /// State that may be lost.
+    pub ephemeral: Arc<store::ephemeral::memory::Memory>,
+    /// Text messages.
+    pub sms: FileSms,
+    /// Which loops an account is on.
+    pub registry: Arc<Registry>,
+    /// Where tasks run.
+    pub runtime: Handle,
+}
+
+impl Performer {
+    /// Starts one effect of a loop; `done` is called once, from a task, with its result.
+    ///
+    /// The number of tasks is bounded by the node's `effects_in_flight`.
+    pub fn start(
+        &self,
+        loop_no: u8,
+        op: OpId,
+        effect: Effect,
+        done: impl FnOnce(OpId, Result<EffectOutput, EffectError>) + Send + 'static,
+    ) {
+        let performer = self.clone();
+        self.runtime.spawn(async move {
+            let result = performer.perform(loop_no, op, effect).await;
+            done(op, result);
+        });
+    }
+
+    async fn perform(self, loop_no: u8, op: OpId, effect: Effect) -> Result<EffectOutput, EffectError> {
+        match effect {
+            Effect::Store(store_op) => match self.store.execute(store_op).await {
+                Ok(output) => Ok(EffectOutput::Store(output)),
+                Err(error) => Err(store_error(op, &error)),
+            },
+            Effect::Ephemeral(ephemeral_op) => {
+                let (put, dropped) = route_change(&ephemeral_op);
+                if let Some(account) = put {
+                    self.registry.add(account, loop_no);
+                }
+                let output = self.ephemeral.execute(ephemeral_op, wall_now()).await;
+                if let Some(account) = dropped {
+                    self.registry.remove(account, loop_no);
+                }
+                output.map(EffectOutput::Ephemeral).map_err(|error| {
+                    tracing::warn!(request = op.0, %error, "ephemeral side failed");
+                    EffectError { code: ErrorCode::Unavailable, retry_after: Duration::from_secs(1) }
+                })
+            }
+            Effect::Sms(sms) => {
+                let sent = tokio::task::spawn_blocking(move || self.sms.send(&sms, wall_now())).await;
+                match sent {
+                    Ok(Ok(())) => {
+                        tracing::info!(request = op.0, "text message sent");
+                        Ok(EffectOutput::Sms)
+                    }
+                    Ok(Err(error)) => {
+                        tracing::error!(request = op.0, %error, "text message not sent");
+                        Err(sms_failed())
+                    }
+                    Err(_) => Err(sms_failed()),
+                }
+            }
+        }
+    }
+}
+
+fn route_change(op: &EphemeralOp) -> (Option<wire::AccountId>, Option<wire::AccountId>) {
+    match op {
+        EphemeralOp::PutRoute(route) => (Some(route.account), None),
+        EphemeralOp::DropRoute(route) => (None, Some(route.account)),
+        _ => (None, None),
+    }
+}
+
+fn sms_failed() -> EffectError {
+    EffectError { code: ErrorCode::SmsFailed, retry_after: Duration::from_secs(10) }
+}
+
+/// What a store error means to a client; the whole chain goes to the log, once.
+fn store_error(op: OpId, error: &StoreError) -> EffectError {
+    let chain = chain(error);
+    match error {
+        StoreError::Busy { retry_after, .. } => {
+            tracing::warn!(request = op.0, error = chain, "store busy");
+            EffectError { code: ErrorCode::Busy, retry_after: *retry_after }
+        }
+        StoreError::Unavailable(_) => {
+            tracing::error!(request = op.0, error = chain, "store unavailable");
+            EffectError { code: ErrorCode::Unavailable, retry_after: Duration::from_secs(1) }
+        }
+        StoreError::Record(_) | StoreError::Limit(_) => {
+            tracing::error!(request = op.0, error = chain, "store refused");
+            EffectError { code: ErrorCode::Unavailable, retry_after: Duration::from_secs(30) }
+        }
+    }
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    std::iter::successors(Some(error), |e| e.source()).map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+

@@ -1,0 +1,167 @@
+//! Starting and stopping a node, in the order that makes each step safe: keys and store before the socket, the socket
+//! before "serving"; and on the way down: no new clients, then no clients, then no commits, then the store.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use edge_proto::{Node, NodeConfig};
+use tokio::runtime::Handle;
+use tokio::task::AbortHandle;
+
+use crate::clock::{TokioClock, now};
+use crate::config::Config;
+use crate::drive::{Loop, LoopHandle};
+use crate::health::{self, Health, Life};
+use crate::perform::{NodeStore, Performer};
+use crate::registry::Registry;
+use crate::secrets::{self, SecretsError};
+use crate::sms::FileSms;
+use crate::tls::{self, TlsError};
+use crate::sweeper;
+
+/// Why a node does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The data directory.
+    #[error("cannot use the data directory {path}")]
+    Data {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The keys.
+    #[error("the node's keys")]
+    Secrets(#[from] SecretsError),
+    /// The certificates.
+    #[error("the node's certificate")]
+    Tls(#[from] TlsError),
+    /// The store.
+    #[error("the store in {path} does not open")]
+    Store {
+        /// Where it is.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: store::embedded::OpenError,
+    },
+    /// An address.
+    #[error("cannot listen on {proto} {addr}; is another node running, or another program using the port?")]
+    Bind {
+        /// UDP or TCP.
+        proto: &'static str,
+        /// Which.
+        addr: SocketAddr,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The operating system.
+    #[error("the operating system gives no {0}")]
+    System(&'static str),
+}
+
+/// A node that serves.
+#[derive(Debug)]
+pub struct RunningNode {
+    /// Where clients connect.
+    pub listen: SocketAddr,
+    /// Where operators look.
+    pub admin: SocketAddr,
+    /// What clients trust, if the node made its own certificates.
+    pub ca: Option<PathBuf>,
+    health: Health,
+    store: NodeStore,
+    loops: Vec<(LoopHandle, JoinHandle<io::Result<()>>)>,
+    tasks: Vec<AbortHandle>,
+    stop_timeout: Duration,
+}
+
+/// Starts a node on the running tokio runtime.
+///
+/// # Errors
+/// [`ServeError`] says what is in the way; nothing is left running.
+pub async fn start(config: &Config) -> Result<RunningNode, ServeError> {
+    let data = |source| ServeError::Data { path: config.data.clone(), source };
+    std::fs::create_dir_all(&config.data).map_err(data)?;
+    let keys = Arc::new(secrets::load(&config.data_path("keys"))?);
+    let tls = tls::server(config)?;
+    let store = open_store(config)?;
+    let performer = Performer {
+        store: store.clone(),
+        ephemeral: Arc::default(),
+        sms: FileSms::new(config.sms_file()),
+        registry: Arc::<Registry>::default(),
+        runtime: Handle::current(),
+    };
+    let health = Health::default();
+    let bind = |proto, addr| move |source| ServeError::Bind { proto, addr, source };
+    let (admin, admin_task) =
+        health::bind(config.admin, health.clone()).await.map_err(bind("TCP", config.admin))?;
+    let driver = tls::bind(config, &tls)?.map_err(bind("UDP", config.listen))?;
+    let listen = driver.local_addr().map_err(bind("UDP", config.listen))?;
+
+    let loop_no = 0;
+    let node = Node::new(node_config(config, keys, loop_no)?, now());
+    let (loop_, handle) = Loop::new(loop_no, driver, node, performer.clone());
+    let thread = std::thread::Builder::new()
+        .name(format!("loop-{loop_no}"))
+        .spawn(move || loop_.run())
+        .map_err(|_| ServeError::System("thread"))?;
+    let mut tasks = vec![tokio::spawn(sweeper::run(performer, vec![handle.clone()])).abort_handle()];
+    tasks.push(tokio::spawn(async move { drop(admin_task.await) }).abort_handle());
+    tasks.push(tokio::spawn(tls::reload(tls.clone())).abort_handle());
+    health.set(Life::Serving);
+    let stop_timeout = Duration::from_millis(config.stop_timeout_ms.into());
+    let ca = tls.ca.clone();
+    Ok(RunningNode { listen, admin, ca, health, store, loops: vec![(handle, thread)], tasks, stop_timeout })
+}
+
+fn open_store(config: &Config) -> Result<NodeStore, ServeError> {
+    let path = config.data_path("store");
+    let options = store::Options { recent_bytes_max: config.recent_bytes, ..store::Options::default() };
+    NodeStore::open_embedded(&path, TokioClock::default(), options)
+        .map_err(|source| ServeError::Store { path, source })
+}
+
+fn node_config(config: &Config, keys: Arc<edge_proto::Keys>, loop_no: u8) -> Result<NodeConfig, ServeError> {
+    let mut seed = [0; 32];
+    getrandom::fill(&mut seed).map_err(|_| ServeError::System("randomness"))?;
+    let limits = config.limits.clone();
+    let node = u64::from(config.node) << 8 | u64::from(loop_no);
+    Ok(NodeConfig { limits, keys, node, app_name: config.app_name.clone(), seed })
+}
+
+impl RunningNode {
+    /// Tells clients to move, lets commits finish, and ends, within the configured time.
+    pub async fn stop(self) {
+        self.health.set(Life::Draining);
+        self.loops.iter().for_each(|(handle, _)| handle.drain());
+        let deadline = Instant::now() + self.stop_timeout;
+        while Instant::now() < deadline && !self.loops.iter().all(|(_, thread)| thread.is_finished()) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        for (handle, thread) in self.loops {
+            handle.end();
+            match tokio::task::spawn_blocking(move || thread.join()).await {
+                Ok(Ok(Ok(()))) => {}
+                Ok(Ok(Err(error))) => tracing::error!(%error, "the loop's socket failed"),
+                Ok(Err(_)) | Err(_) => tracing::error!("the loop panicked"),
+            }
+        }
+        self.tasks.iter().for_each(AbortHandle::abort);
+        if let Err(error) = self.store.close().await {
+            tracing::error!(%error, "the store did not close cleanly; nothing acknowledged is lost");
+        }
+    }
+
+    /// Whether a loop has ended by itself: then the node is not serving.
+    pub fn has_failed(&self) -> bool {
+        self.loops.iter().any(|(_, thread)| thread.is_finished())
+    }
+}
