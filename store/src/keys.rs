@@ -329,7 +329,7 @@ mod tests {
         let (a, b, c) = (AccountId::new([1; 16]), AccountId::new([2; 16]), AccountId::new([3; 16]));
         assert_eq!(direct_chat_id(a, b), direct_chat_id(b, a));
         assert_ne!(direct_chat_id(a, b), direct_chat_id(a, c));
-        assert_eq!(direct_chat_id(a, b).to_string(), "8c2cbd6e6b6ed8cf0d1aa86ee8b3da1d");
+        assert_eq!(direct_chat_id(a, b).to_string(), "a5bc7c27ef0795efc0e1a24229fe137e");
     }
 
     #[test]

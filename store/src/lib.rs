@@ -12,6 +12,8 @@
 
 mod batch;
 mod buffer;
+#[cfg(feature = "testing")]
+pub mod conformance;
 pub mod embedded;
 pub mod ephemeral;
 pub mod keys;
@@ -24,6 +26,8 @@ pub mod run;
 pub mod sim;
 mod stage;
 mod store;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 pub mod tx;
 mod watch;
 

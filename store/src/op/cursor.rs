@@ -108,12 +108,13 @@ pub(super) async fn move_cursor<T: Tx>(
     let key = keys::member_cursor(op.log, op.account);
     let old = read::get::<Cursors, T>(tx, &key).await?.unwrap_or_default();
     let new = advanced(old, delivered, op.read, op.now);
-    let moved = new != old;
-    if moved {
+    if new != old {
         tx.set(key, new.encode());
         leave_receipts(tx, fold, op, old, new);
         tx.atomic(Atomic::Max, keys::cursors_moved(op.log), op.now.0);
     }
+    // An earlier try whose answer was lost may have been the one that moved it: whom it concerns is told either way.
+    let moved = new != old || fold.attempt.maybe_committed;
     let members = if moved { fold.members(tx, op.log).await?.to_vec() } else { Vec::new() };
     Ok(Ok(CursorMoved { cursor: MemberCursor::new(op.account, new), moved, members }))
 }

@@ -1,0 +1,111 @@
+//! The one suite that every backend passes.
+//!
+//! A backend's test names an [`Env`] and calls [`conformance_tests!`](crate::conformance_tests) with a function that
+//! runs one case by its name; each case becomes a test of its own.
+
+mod accounts;
+mod logs;
+mod transactions;
+mod world;
+
+use std::future::Future;
+use std::time::Duration;
+
+use crate::run::Clock;
+use crate::tx::Backend;
+
+/// An empty store and the time it lives in.
+pub trait Env: Sync {
+    /// The store's backend.
+    type Backend: Backend;
+    /// The clock that its transactions and retries go by.
+    type Clock: Clock;
+
+    /// The store; the same one at each call.
+    fn backend(&self) -> Self::Backend;
+
+    /// Its clock.
+    fn clock(&self) -> Self::Clock;
+
+    /// Lets time pass.
+    fn advance(&self, duration: Duration) -> impl Future<Output = ()> + Send;
+}
+
+macro_rules! cases {
+    (($d:tt) transactions { $($tx:ident,)* } logs { $($log:ident,)* } accounts { $($account:ident,)* }) => {
+        /// Runs one case against an empty store; those of ops also hold while the store has faults.
+        ///
+        /// # Panics
+        /// If the store does not conform, or there is no such case.
+        pub async fn run<E: Env>(env: &E, case: &str) {
+            match case {
+                $(stringify!($tx) => transactions::$tx(env).await,)*
+                $(stringify!($log) => logs::$log(env).await,)*
+                $(stringify!($account) => accounts::$account(env).await,)*
+                _ => panic!("no case {case}"),
+            }
+        }
+
+        /// Makes a test of each case of transactions: `fn(case: &str)` runs it.
+        #[macro_export]
+        macro_rules! conformance_tests {
+            ($d run:path) => {
+                $(#[test] fn $tx() { $d run(stringify!($tx)) })*
+            };
+        }
+
+        /// Makes a test of each case of ops: `fn(case: &str)` runs it.
+        #[macro_export]
+        macro_rules! op_conformance_tests {
+            ($d run:path) => {
+                $(#[test] fn $log() { $d run(stringify!($log)) })*
+                $(#[test] fn $account() { $d run(stringify!($account)) })*
+            };
+        }
+    };
+}
+
+cases! {
+    ($)
+    transactions {
+        reads_see_own_writes,
+        reads_stay_at_their_version,
+        what_was_read_and_changed_conflicts,
+        ranges_conflict_with_phantoms,
+        snapshot_reads_and_blind_writes_do_not_conflict,
+        concurrent_increments_add_up,
+        ranges_keep_order_and_limits,
+        versionstamps_follow_commit_order,
+        limits_are_typed_errors,
+        a_transaction_grows_too_old,
+        a_watch_sees_a_change,
+    }
+    logs {
+        i2_concurrent_appends_are_dense_and_in_order,
+        i3_a_repeat_returns_the_first_place,
+        i3_a_repeat_outlives_membership,
+        r38_strangers_are_refused,
+        the_first_append_makes_the_chat_for_both,
+        time_in_a_log_never_goes_back,
+        a_full_batch_commits,
+        i4_cursors_only_advance,
+        c44_cursors_are_members_and_within_the_log,
+        c15_receipts_are_exact,
+        c43_the_furthest_device_counts,
+        one_result_per_request,
+        r47_history_is_paged_for_members,
+        tails_are_bounded_and_whole,
+        a_sweep_finds_who_is_behind,
+    }
+    accounts {
+        c4_a_known_number_gets_a_new_device,
+        a_repeated_registration_is_the_same_device,
+        r24_sessions_are_refused_with_a_reason,
+        a_session_begins_with_its_chats,
+        chats_are_paged,
+        c1_refresh_rotates_and_repeats,
+        c1_reuse_ends_the_family,
+        refresh_refuses_what_it_must,
+        a_revoked_device_is_gone,
+    }
+}
