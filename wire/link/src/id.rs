@@ -20,6 +20,11 @@ impl LinkId {
         LinkId(serial << KEY_BITS | key as u64)
     }
 
+    /// As a bare number, for tables of its owner's.
+    pub fn number(self) -> u64 {
+        self.0
+    }
+
     pub(crate) fn key(self) -> usize {
         self.0 as usize & (LinkId::KEYS - 1)
     }

@@ -1,1 +1,168 @@
-//! TLS for links, from rustls.
+//! TLS for links, from rustls: TLS 1.3 only, aws-lc-rs, X25519MLKEM768 offered first, ALPN [`wire::ALPN`].
+//!
+//! What is made here draws keys from the system, as TLS must, and reads the clock to judge certificates; it is handed to
+//! an [`Endpoint`](crate::Endpoint) from outside, and a simulation hands in [`testing`](crate::testing)'s instead.
+//!
+//! Early data is off; tickets are. The next step turns on early data here (`max_early_data_size`, `enable_early_data`)
+//! and nothing else about TLS changes: sessions are kept on the server's side already, which rustls demands for it.
+
+use std::sync::Arc;
+
+use quinn_proto::crypto;
+use quinn_proto::crypto::rustls::{NoInitialCipherSuite, QuicClientConfig, QuicServerConfig};
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::CryptoProvider;
+use rustls::crypto::aws_lc_rs::{self, kx_group};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::server::{ResolvesServerCert, ServerSessionMemoryCache};
+use rustls::{DigitallySignedStruct, RootCertStore, SignatureScheme};
+
+/// Tickets per handshake. rustls would send two, and a sleeping phone's server keeps each.
+const TICKETS: usize = 1;
+
+/// Sessions that a server keeps for resumption; the oldest go first. About 300 bytes each.
+pub const SESSIONS_DEFAULT: usize = 32 * 1024;
+
+/// Why TLS could not be set up. A mistake in configuration, found before anything is sent.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// rustls refused the settings.
+    #[error("TLS cannot be set up")]
+    Rustls(#[from] rustls::Error),
+    /// No certificate authority to trust.
+    #[error("no usable certificate authority to trust: give a PEM file with at least one CA certificate")]
+    NoRoots(#[source] rustls::client::VerifierBuilderError),
+    /// The provider lacks AES-128-GCM, which QUIC's first packets need (RFC 9001, section 5.2).
+    #[error("the cryptographic provider lacks TLS13_AES_128_GCM_SHA256")]
+    Suite(#[from] NoInitialCipherSuite),
+}
+
+/// Whom a client trusts.
+#[derive(Debug, Clone)]
+pub struct Trust {
+    /// Authorities.
+    pub roots: Arc<RootCertStore>,
+    /// If set, the server's own certificate must also be exactly this one.
+    pub pinned: Option<CertificateDer<'static>>,
+}
+
+impl Trust {
+    /// Any server that one of these authorities vouches for.
+    pub fn roots(roots: impl Into<Arc<RootCertStore>>) -> Trust {
+        Trust { roots: roots.into(), pinned: None }
+    }
+}
+
+/// The one cryptographic provider: aws-lc-rs with the post-quantum exchange first.
+pub fn provider() -> Arc<CryptoProvider> {
+    let kx_groups = vec![kx_group::X25519MLKEM768, kx_group::X25519, kx_group::SECP256R1];
+    Arc::new(CryptoProvider { kx_groups, ..aws_lc_rs::default_provider() })
+}
+
+/// A server's TLS. `certificates` is asked at each handshake, so it may change them while connections go on; it is given
+/// the server name that the client asked for.
+///
+/// # Errors
+/// [`TlsError`].
+pub fn server(
+    certificates: Arc<dyn ResolvesServerCert>,
+    sessions_max: usize,
+) -> Result<Arc<dyn crypto::ServerConfig>, TlsError> {
+    let mut config = rustls::ServerConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&rustls::version::TLS13])?
+        .with_no_client_auth()
+        .with_cert_resolver(certificates);
+    config.alpn_protocols = vec![wire::ALPN.to_vec()];
+    config.send_tls13_tickets = TICKETS;
+    config.session_storage = ServerSessionMemoryCache::new(sessions_max);
+    config.max_early_data_size = 0;
+    Ok(Arc::new(QuicServerConfig::try_from(config)?))
+}
+
+/// A client's TLS.
+///
+/// # Errors
+/// [`TlsError::NoRoots`] if `trust` has no authority; [`TlsError`] otherwise.
+pub fn client(trust: Trust) -> Result<Arc<dyn crypto::ClientConfig>, TlsError> {
+    let provider = provider();
+    let inner = WebPkiServerVerifier::builder_with_provider(trust.roots, provider.clone())
+        .build()
+        .map_err(TlsError::NoRoots)?;
+    let verifier = Arc::new(Verifier { inner, pinned: trust.pinned });
+    let mut config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13])?
+        .dangerous()
+        .with_custom_certificate_verifier(verifier)
+        .with_no_client_auth();
+    config.alpn_protocols = vec![wire::ALPN.to_vec()];
+    config.enable_early_data = false;
+    Ok(Arc::new(QuicClientConfig::try_from(config)?))
+}
+
+/// rustls' verifier, and the pin on top of it.
+#[derive(Debug)]
+struct Verifier {
+    inner: Arc<WebPkiServerVerifier>,
+    pinned: Option<CertificateDer<'static>>,
+}
+
+impl ServerCertVerifier for Verifier {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let verified =
+            self.inner.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)?;
+        match &self.pinned {
+            Some(pinned) if pinned != end_entity => {
+                Err(rustls::CertificateError::ApplicationVerificationFailure.into())
+            }
+            _ => Ok(verified),
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.inner.verify_tls12_signature(message, cert, dss)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.inner.verify_tls13_signature(message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.inner.supported_verify_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_post_quantum_exchange_is_offered_first() {
+        let names: Vec<_> = provider().kx_groups.iter().map(|group| group.name()).collect();
+        assert_eq!(names[0], rustls::NamedGroup::X25519MLKEM768);
+        assert!(names.contains(&rustls::NamedGroup::X25519));
+    }
+
+    #[test]
+    fn a_client_needs_an_authority() {
+        let nobody = Trust::roots(RootCertStore::empty());
+        assert!(matches!(client(nobody), Err(TlsError::NoRoots(_))));
+    }
+}

@@ -1,1 +1,21 @@
-//! The test bench.
+//! The test bench, for this crate and others (feature `testing`): two endpoints joined by an emulated network in virtual
+//! time ([`Pair`], [`Network`]), and keys without cryptography ([`plain_server`], [`plain_client`]).
+//!
+//! Everything follows from a seed: the same one gives the same run, datagram for datagram.
+
+mod network;
+mod pair;
+mod plain;
+
+pub use network::{Conditions, Datagram, Network};
+pub use pair::Pair;
+pub use plain::{plain_client, plain_server};
+
+use crate::Secrets;
+
+/// Secrets that follow from a seed.
+pub fn secrets(seed: u64) -> Secrets {
+    let mut bytes = [0; 32];
+    bytes[..8].copy_from_slice(&seed.to_le_bytes());
+    Secrets { seed: bytes, reset_key: [1; 32], token_key: [2; 32] }
+}
