@@ -2,9 +2,44 @@
 //!
 //! One [`EphemeralOp`], one [`EphemeralOutput`], as with the durable ops. Losing all of it loses no message.
 
+pub mod memory;
+#[cfg(feature = "testing")]
+pub mod suite;
+
+use std::future::Future;
 use std::time::Duration;
 
 use wire::{AccountId, DeviceId, InstallId, PersonName, Phone, RegistrationId, RequestId, Secret, WallTime};
+
+use crate::tx::Cause;
+
+/// Where ephemeral state is kept.
+pub trait Ephemeral: Send + Sync + 'static {
+    /// Performs one request; each is atomic. `now` is the server's wall time.
+    ///
+    /// # Errors
+    /// [`EphemeralError`]: nothing changed. A refusal by a bucket or a code is part of the output. Whoever gets an
+    /// error refuses what it was about: limits fail closed (R138).
+    ///
+    /// # Cancel safety
+    /// A request whose future is dropped may or may not have happened.
+    fn execute(
+        &self,
+        op: EphemeralOp,
+        now: WallTime,
+    ) -> impl Future<Output = Result<EphemeralOutput, EphemeralError>> + Send;
+}
+
+/// Why a request was not performed.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum EphemeralError {
+    /// As much is kept as memory is set aside for.
+    #[error("the ephemeral store is full")]
+    Full(#[source] Limited),
+    /// It cannot be reached.
+    #[error("the ephemeral store is unavailable")]
+    Unavailable(#[source] Cause),
+}
 
 /// One request.
 #[derive(Debug, Clone)]
