@@ -110,7 +110,9 @@ pub enum ConfigError {
     #[error("there is no configuration file {0}")]
     NoFile(PathBuf),
     /// The admin listener would be reachable from elsewhere.
-    #[error("admin = {0} is not a loopback address: the admin listener has no login, so it stays on this machine")]
+    #[error(
+        "admin = {0} is not a loopback address: the admin listener has no login, so it stays on this machine"
+    )]
     AdminNotLoopback(SocketAddr),
     /// Half a certificate.
     #[error("cert and key go together: set both, or neither for development certificates")]
@@ -189,7 +191,8 @@ mod tests {
 
     #[test]
     fn flags_override_the_file_and_the_file_the_defaults() {
-        let (_dir, mut flags) = flags("listen = '127.0.0.1:1'\nadmin = '127.0.0.1:2'\n[limits.rates]\nmessages_per_minute = 7\n");
+        let (_dir, mut flags) =
+            flags("listen = '127.0.0.1:1'\nadmin = '127.0.0.1:2'\n[limits.rates]\nmessages_per_minute = 7\n");
         flags.listen = Some("127.0.0.1:3".parse().unwrap());
         let config = Config::load(&flags).unwrap();
         assert_eq!((config.listen.port(), config.admin.port()), (3, 2));

@@ -9,11 +9,11 @@ use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, sync_channel};
-use std::time::{Duration, Instant};
+use std::task::{Context, Poll};
+use std::time::Instant;
 
-use edge_proto::{Effect, EffectError, EffectOutput, Hint, Input, LinkId, Node, OpId, Output, StreamId};
-use wire::{CloseCode, Role};
-use wire_link::{Event, LinkId as WireLink, StreamId as WireStream};
+use edge_proto::quic::{self, Left};
+use edge_proto::{Effect, EffectError, EffectOutput, Hint, Input, Node, OpId};
 use wire_udp::{Driver, Waker};
 
 use crate::clock::now;
@@ -131,7 +131,9 @@ impl Loop {
         self.node.handle_timeout(now());
         self.perform_outputs();
         while let Some((link, event)) = self.driver.endpoint().poll_event() {
-            self.link_event(link, event);
+            if let Some(input) = quic::input_of(link, event) {
+                self.input(input);
+            }
         }
         for _ in 0..HINTS_MAX {
             let Ok(hint) = self.hints.try_recv() else { break };
@@ -147,83 +149,28 @@ impl Loop {
         self.perform_outputs();
     }
 
-    fn link_event(&mut self, wire_link: WireLink, event: Event) {
-        let link = LinkId(wire_link.number());
-        let stream = |stream: WireStream| StreamId(stream.number());
-        let input = match event {
-            Event::Connected { remote, exporter, .. } => Input::Connected { link, remote: remote.ip(), exporter },
-            Event::Opened { stream: s, .. } => Input::Opened { link, stream: stream(s) },
-            Event::Frame { stream: s, frame } => Input::Frame { link, stream: stream(s), body: frame },
-            Event::Finished { stream: s } => Input::Finished { link, stream: stream(s) },
-            Event::Reset { stream: s, .. } | Event::Stopped { stream: s, .. } => {
-                Input::Reset { link, stream: stream(s) }
-            }
-            Event::Drained { stream: s } => Input::Drained { link, stream: stream(s) },
-            Event::Delivered { stream: s } => Input::Delivered { link, stream: stream(s) },
-            Event::StreamsAvailable => Input::StreamsAvailable { link },
-            Event::Closed { .. } => Input::Closed { link },
-            Event::Moved { .. } => return,
-        };
-        self.input(input);
-    }
-
     fn perform_outputs(&mut self) {
         while let Some(output) = self.node.poll_output() {
-            self.perform(output);
-        }
-    }
-
-    fn perform(&mut self, output: Output) {
-        match output {
-            Output::Perform { op, effect } => self.start(op, effect),
-            Output::Publish(hint) => self.publish(&hint),
-            Output::OpenDown { link, chat } => {
-                let opened = self.driver.endpoint().open(now().instant, wire_link(link), Role::ChatDown);
-                let stream = opened.ok().map(|stream| StreamId(stream.number()));
-                self.node.handle_input(Input::DownOpened { link, chat, stream }, now());
-            }
-            Output::Send { link, stream, frame } => self.send(link, stream, frame),
-            link_output => self.on_link(link_output),
-        }
-    }
-
-    fn send(&mut self, link: LinkId, stream: StreamId, frame: bytes::Bytes) {
-        let sent = self.driver.endpoint().send(wire_link(link), wire_stream(stream), frame);
-        if let Err(wire_link::SendError::Full) = sent {
-            // The node sends no more than a stream has taken; a client that makes it answer more than that floods.
-            tracing::debug!(link = link.0, "send queue full: the client does not read its answers");
-            self.driver.endpoint().close(now().instant, wire_link(link), CloseCode::Flood);
-        }
-    }
-
-    fn on_link(&mut self, output: Output) {
-        let at = now().instant;
-        let endpoint = self.driver.endpoint();
-        match output {
-            Output::Finish { link, stream } => endpoint.finish(wire_link(link), wire_stream(stream)),
-            Output::Stop { link, stream, code } => endpoint.stop(wire_link(link), wire_stream(stream), code),
-            Output::Reset { link, stream, code } => endpoint.reset(wire_link(link), wire_stream(stream), code),
-            Output::Pause { link, stream } => endpoint.pause(wire_link(link), wire_stream(stream)),
-            Output::Resume { link, stream } => endpoint.resume(wire_link(link), wire_stream(stream)),
-            Output::Close { link, code } => endpoint.close(at, wire_link(link), code),
-            Output::OpenDown { .. } | Output::Send { .. } | Output::Perform { .. } | Output::Publish(_) => {
-                unreachable!("performed elsewhere")
+            match quic::perform(self.driver.endpoint(), output) {
+                Left::Nothing => {}
+                Left::Input(input) => self.node.handle_input(input, now()),
+                Left::Effect(op, effect) => self.start(op, effect),
+                Left::Publish(hint) => self.publish(&hint),
             }
         }
     }
 
-    /// Effects that are decided in memory are there at once, and in order; the others run as tasks.
+    /// What may be lost is decided in memory, at once and in order; what may wait for a disk runs as a task, so that
+    /// the loop never does.
     fn start(&mut self, op: OpId, effect: Effect) {
-        let performer = self.performer.clone();
-        let loop_no = self.loop_no;
-        let mut future = Box::pin(performer.perform(loop_no, op, effect));
-        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
-        let guard = self.performer.runtime.enter();
-        if let std::task::Poll::Ready(result) = future.as_mut().poll(&mut context) {
-            self.ready.push_back((op, result));
-            return;
+        let in_memory = matches!(effect, Effect::Ephemeral(_));
+        let mut future = Box::pin(self.performer.clone().perform(self.loop_no, op, effect));
+        if in_memory {
+            let mut context = Context::from_waker(std::task::Waker::noop());
+            if let Poll::Ready(result) = future.as_mut().poll(&mut context) {
+                return self.ready.push_back((op, result));
+            }
         }
-        drop(guard);
         let (sender, waker) = (self.done.0.clone(), self.driver.waker());
         self.performer.runtime.spawn(async move {
             let result = future.await;
@@ -243,4 +190,3 @@ impl Loop {
         }
     }
 }
-

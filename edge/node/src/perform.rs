@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use edge_proto::{Effect, EffectError, EffectOutput, OpId};
-use store::ephemeral::{Ephemeral, EphemeralOp};
 use store::StoreError;
+use store::ephemeral::{Ephemeral, EphemeralOp};
 use tokio::runtime::Handle;
 use wire::ErrorCode;
 
@@ -32,24 +32,11 @@ pub struct Performer {
 }
 
 impl Performer {
-    /// Starts one effect of a loop; `done` is called once, from a task, with its result.
+    /// Performs one effect of a loop. How many run at a time is bounded by the node's `effects_in_flight`.
     ///
-    /// The number of tasks is bounded by the node's `effects_in_flight`.
-    pub fn start(
-        &self,
-        loop_no: u8,
-        op: OpId,
-        effect: Effect,
-        done: impl FnOnce(OpId, Result<EffectOutput, EffectError>) + Send + 'static,
-    ) {
-        let performer = self.clone();
-        self.runtime.spawn(async move {
-            let result = performer.perform(loop_no, op, effect).await;
-            done(op, result);
-        });
-    }
-
-    async fn perform(self, loop_no: u8, op: OpId, effect: Effect) -> Result<EffectOutput, EffectError> {
+    /// # Errors
+    /// [`EffectError`]: the world's fault, after it was logged.
+    pub async fn perform(self, loop_no: u8, op: OpId, effect: Effect) -> Result<EffectOutput, EffectError> {
         match effect {
             Effect::Store(store_op) => match self.store.execute(store_op).await {
                 Ok(output) => Ok(EffectOutput::Store(output)),
@@ -121,4 +108,3 @@ fn store_error(op: OpId, error: &StoreError) -> EffectError {
 fn chain(error: &dyn std::error::Error) -> String {
     std::iter::successors(Some(error), |e| e.source()).map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
-

@@ -1,7 +1,8 @@
 //! The node's secret keys: made on first start, kept in files that only its user can read, never in a log.
 //!
 //! `DATA/keys/cluster.key` derives refresh tokens and keys hashes; `DATA/keys/token-*.key` sign access tokens: the last
-//! by name signs, all verify, so a key is rotated by adding one and later removing the old (C38).
+//! by name signs, all verify, so a key is rotated by adding one and later removing the old (C38). `reset.key` and
+//! `retry.key` are QUIC's (RFC 9000, sections 10.3 and 8.1). The nodes of one cluster share all of them.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -34,19 +35,33 @@ pub enum SecretsError {
     Key(#[from] KeyError),
 }
 
+/// Everything secret of a node.
+#[derive(Debug)]
+pub struct NodeSecrets {
+    /// Tokens and hashes.
+    pub keys: Keys,
+    /// Signs QUIC's stateless resets.
+    pub reset: Secret<[u8; 32]>,
+    /// Seals QUIC's Retry tokens.
+    pub retry: Secret<[u8; 32]>,
+}
+
 /// Loads the keys in a directory, making what is missing.
 ///
 /// # Errors
 /// [`SecretsError`] says which file, and why.
-pub fn load(dir: &Path) -> Result<Keys, SecretsError> {
+pub fn load(dir: &Path) -> Result<NodeSecrets, SecretsError> {
     let io = |path: &Path| {
         let path = path.to_owned();
         move |source| SecretsError::Io { path, source }
     };
     fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(io(dir))?;
     let secret = load_or_make(&dir.join("cluster.key"))?;
-    let mut names: Vec<PathBuf> =
-        fs::read_dir(dir).map_err(io(dir))?.filter_map(|entry| Some(entry.ok()?.path())).filter(|p| is_token_key(p)).collect();
+    let mut names: Vec<PathBuf> = fs::read_dir(dir)
+        .map_err(io(dir))?
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|p| is_token_key(p))
+        .collect();
     if names.is_empty() {
         names.push(dir.join("token-1.key"));
     }
@@ -56,7 +71,12 @@ pub fn load(dir: &Path) -> Result<Keys, SecretsError> {
         let kid = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
         token_keys.push(TokenKey { kid, seed: load_or_make(&path)? });
     }
-    Ok(Keys::new(&KeyMaterial { token_keys, secret })?)
+    let keys = Keys::new(&KeyMaterial { token_keys, secret })?;
+    Ok(NodeSecrets {
+        keys,
+        reset: load_or_make(&dir.join("reset.key"))?,
+        retry: load_or_make(&dir.join("retry.key"))?,
+    })
 }
 
 fn is_token_key(path: &Path) -> bool {

@@ -8,7 +8,11 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use certs::CertError;
 use edge_proto::{Node, NodeConfig};
+use store::StoreConfig;
+use store::embedded::EmbeddedConfig;
+use store::recent::RecentConfig;
 use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
 
@@ -20,8 +24,8 @@ use crate::perform::{NodeStore, Performer};
 use crate::registry::Registry;
 use crate::secrets::{self, SecretsError};
 use crate::sms::FileSms;
-use crate::tls::{self, TlsError};
 use crate::sweeper;
+use crate::tls::Tls;
 
 /// Why a node does not start.
 #[derive(Debug, thiserror::Error)]
@@ -40,7 +44,7 @@ pub enum ServeError {
     Secrets(#[from] SecretsError),
     /// The certificates.
     #[error("the node's certificate")]
-    Tls(#[from] TlsError),
+    Tls(#[from] CertError),
     /// The store.
     #[error("the store in {path} does not open")]
     Store {
@@ -48,7 +52,7 @@ pub enum ServeError {
         path: PathBuf,
         /// Why.
         #[source]
-        source: store::embedded::OpenError,
+        source: store::OpenError,
     },
     /// An address.
     #[error("cannot listen on {proto} {addr}; is another node running, or another program using the port?")]
@@ -89,9 +93,9 @@ pub struct RunningNode {
 pub async fn start(config: &Config) -> Result<RunningNode, ServeError> {
     let data = |source| ServeError::Data { path: config.data.clone(), source };
     std::fs::create_dir_all(&config.data).map_err(data)?;
-    let keys = Arc::new(secrets::load(&config.data_path("keys"))?);
-    let tls = tls::server(config)?;
-    let store = open_store(config)?;
+    let secrets = secrets::load(&config.data_path("keys"))?;
+    let tls = Tls::load(config)?;
+    let store = open_store(config).await?;
     let performer = Performer {
         store: store.clone(),
         ephemeral: Arc::default(),
@@ -103,11 +107,11 @@ pub async fn start(config: &Config) -> Result<RunningNode, ServeError> {
     let bind = |proto, addr| move |source| ServeError::Bind { proto, addr, source };
     let (admin, admin_task) =
         health::bind(config.admin, health.clone()).await.map_err(bind("TCP", config.admin))?;
-    let driver = tls::bind(config, &tls)?.map_err(bind("UDP", config.listen))?;
+    let driver = tls.bind(config, &secrets, random()?).map_err(bind("UDP", config.listen))?;
     let listen = driver.local_addr().map_err(bind("UDP", config.listen))?;
 
     let loop_no = 0;
-    let node = Node::new(node_config(config, keys, loop_no)?, now());
+    let node = Node::new(node_config(config, Arc::new(secrets.keys), loop_no)?, now());
     let (loop_, handle) = Loop::new(loop_no, driver, node, performer.clone());
     let thread = std::thread::Builder::new()
         .name(format!("loop-{loop_no}"))
@@ -115,26 +119,34 @@ pub async fn start(config: &Config) -> Result<RunningNode, ServeError> {
         .map_err(|_| ServeError::System("thread"))?;
     let mut tasks = vec![tokio::spawn(sweeper::run(performer, vec![handle.clone()])).abort_handle()];
     tasks.push(tokio::spawn(async move { drop(admin_task.await) }).abort_handle());
-    tasks.push(tokio::spawn(tls::reload(tls.clone())).abort_handle());
+    tasks.push(tokio::spawn(tls.clone().reload()).abort_handle());
     health.set(Life::Serving);
     let stop_timeout = Duration::from_millis(config.stop_timeout_ms.into());
     let ca = tls.ca.clone();
     Ok(RunningNode { listen, admin, ca, health, store, loops: vec![(handle, thread)], tasks, stop_timeout })
 }
 
-fn open_store(config: &Config) -> Result<NodeStore, ServeError> {
+async fn open_store(config: &Config) -> Result<NodeStore, ServeError> {
     let path = config.data_path("store");
-    let options = store::Options { recent_bytes_max: config.recent_bytes, ..store::Options::default() };
-    NodeStore::open_embedded(&path, TokioClock::default(), options)
+    let seed = u64::from_ne_bytes(random()?);
+    let recent = RecentConfig { bytes_max: config.recent_bytes, ..RecentConfig::default() };
+    let options = StoreConfig { recent, seed, ..StoreConfig::default() };
+    NodeStore::open_embedded(&path, &EmbeddedConfig::default(), options, TokioClock::default())
+        .await
         .map_err(|source| ServeError::Store { path, source })
 }
 
 fn node_config(config: &Config, keys: Arc<edge_proto::Keys>, loop_no: u8) -> Result<NodeConfig, ServeError> {
-    let mut seed = [0; 32];
-    getrandom::fill(&mut seed).map_err(|_| ServeError::System("randomness"))?;
+    let seed = random()?;
     let limits = config.limits.clone();
     let node = u64::from(config.node) << 8 | u64::from(loop_no);
     Ok(NodeConfig { limits, keys, node, app_name: config.app_name.clone(), seed })
+}
+
+fn random<const N: usize>() -> Result<[u8; N], ServeError> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).map_err(|_| ServeError::System("randomness"))?;
+    Ok(bytes)
 }
 
 impl RunningNode {
@@ -155,9 +167,8 @@ impl RunningNode {
             }
         }
         self.tasks.iter().for_each(AbortHandle::abort);
-        if let Err(error) = self.store.close().await {
-            tracing::error!(%error, "the store did not close cleanly; nothing acknowledged is lost");
-        }
+        // The last clone that goes waits for the commits that were queued.
+        drop(self.store);
     }
 
     /// Whether a loop has ended by itself: then the node is not serving.

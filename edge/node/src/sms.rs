@@ -26,7 +26,8 @@ impl FileSms {
     /// # Errors
     /// The file cannot be written.
     pub fn send(&self, sms: &Sms, now: WallTime) -> io::Result<()> {
-        let line = serde_json::json!({ "to": sms.to.expose(), "text": sms.text.expose(), "at": now.as_millis() });
+        let line =
+            serde_json::json!({ "to": sms.to.expose(), "text": sms.text.expose(), "at": now.as_millis() });
         let mut file = OpenOptions::new().append(true).create(true).mode(0o600).open(&self.path)?;
         file.write_all(format!("{line}\n").as_bytes())
     }

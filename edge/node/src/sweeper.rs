@@ -13,7 +13,7 @@ use crate::drive::LoopHandle;
 use crate::perform::Performer;
 
 /// An entry that is not delivered by then is looked at (C29).
-pub const GRACE: Duration = Duration::from_secs(5);
+pub(crate) const GRACE: Duration = Duration::from_secs(5);
 
 /// All shards are looked at once in this time, one after another, so that no moment is a burst.
 const ROUND: Duration = Duration::from_secs(1);
@@ -22,7 +22,7 @@ const ROUND: Duration = Duration::from_secs(1);
 const KEYS_MAX: usize = 256;
 
 /// Sweeps for ever.
-pub async fn run(performer: Performer, loops: Vec<LoopHandle>) {
+pub(crate) async fn run(performer: Performer, loops: Vec<LoopHandle>) {
     let mut tick = tokio::time::interval(ROUND / u32::from(OUTBOX_SHARDS));
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     for shard in (0..OUTBOX_SHARDS).cycle() {

@@ -55,7 +55,7 @@ pub(crate) enum Pending {
     /// A session's device was checked again.
     Recheck { link: LinkId },
     /// Messages were counted.
-    AppendCounted { link: LinkId, stream: StreamId, messages: Vec<Message> },
+    AppendCounted { link: LinkId, stream: StreamId, account: AccountId, messages: Vec<Message> },
     /// Messages were committed, or refused.
     Append { link: LinkId, stream: StreamId, account: AccountId, chat: ChatId, messages: Vec<Message> },
     /// A cursor move was committed, or refused.

@@ -273,15 +273,23 @@ impl Conn {
 
     /// The driver opened a chat's stream, or the peer allows no more now.
     pub(crate) fn down_opened(&mut self, cx: &mut Cx, chat: ChatId, stream: Option<StreamId>) {
-        let now = cx.now.instant;
-        let Some((session, link)) = self.chat_mut(chat) else { return };
-        let Some(delivery) = session.chats.get_mut(&chat) else { return };
+        let (now, link) = (cx.now.instant, self.link);
+        let Stage::Active(session) = &mut self.stage else { return };
+        let Some(delivery) = session.chats.get_mut(&chat) else {
+            // Forgotten meanwhile.
+            session.downs -= 1;
+            if let Some(stream) = stream {
+                cx.output(Output::Reset { link, stream, code: CloseCode::Cancelled });
+            }
+            return self.open_waiting(cx);
+        };
         let Some(stream) = stream else {
             delivery.down = Down::Closed;
             session.downs -= 1;
             session.waiting.insert((Reverse(delivery.last_at), chat));
             return finish_an_idle_one(cx, link, session);
         };
+        session.streams.insert(stream, chat);
         delivery.down = Down::Open { stream, full: false };
         delivery.active_at = now;
         let from_seq = delivery.sent.next();
@@ -298,7 +306,7 @@ impl Conn {
     /// A stream takes more.
     pub(crate) fn drained(&mut self, cx: &mut Cx, stream: StreamId) {
         let Stage::Active(session) = &mut self.stage else { return };
-        let Some(chat) = chat_of(session, stream) else { return };
+        let Some(&chat) = session.streams.get(&stream) else { return };
         if let Some(ChatDelivery { down: Down::Open { full, .. }, .. }) = session.chats.get_mut(&chat) {
             *full = false;
         }
@@ -377,8 +385,13 @@ impl Conn {
     /// A stream's end was acknowledged: another may be opened, and a chat that owes nothing is let go.
     pub(crate) fn down_delivered(&mut self, cx: &mut Cx, stream: StreamId) {
         let Stage::Active(session) = &mut self.stage else { return };
-        if let Some(chat) = chat_of(session, stream) {
-            self.down_closed(cx, chat);
+        if let Some(chat) = session.streams.remove(&stream) {
+            session.downs -= 1;
+            if let Some(delivery) = session.chats.get_mut(&chat) {
+                delivery.down = Down::Closed;
+            }
+            self.open_waiting(cx);
+            self.pump(cx, chat);
         }
     }
 
@@ -386,27 +399,22 @@ impl Conn {
     pub(crate) fn down_reset(&mut self, cx: &mut Cx, stream: StreamId) {
         let link = self.link;
         let Stage::Active(session) = &mut self.stage else { return };
-        let Some(chat) = chat_of(session, stream) else { return };
+        let Some(chat) = session.streams.remove(&stream) else { return };
         cx.output(Output::Reset { link, stream, code: CloseCode::Cancelled });
-        session.chats.remove(&chat);
         session.downs -= 1;
+        session.chats.remove(&chat);
         self.open_waiting(cx);
         self.settle(cx, chat);
     }
 
-    fn down_closed(&mut self, cx: &mut Cx, chat: ChatId) {
-        let Some((session, _)) = self.chat_mut(chat) else { return };
-        if let Some(delivery) = session.chats.get_mut(&chat) {
-            delivery.down = Down::Closed;
-            session.downs -= 1;
-        }
-        self.open_waiting(cx);
-        self.pump(cx, chat);
-    }
-
+    /// Lets a chat go: it owes nothing, or its account is no longer a member.
     fn forget(&mut self, cx: &mut Cx, chat: ChatId) {
-        if let Stage::Active(session) = &mut self.stage {
-            session.chats.remove(&chat);
+        let link = self.link;
+        if let Stage::Active(session) = &mut self.stage
+            && let Some(ChatDelivery { down: Down::Open { stream, .. }, .. }) = session.chats.remove(&chat)
+        {
+            // Its end is waited for by the stream alone.
+            cx.output(Output::Finish { link, stream });
         }
         self.settle(cx, chat);
     }
@@ -468,12 +476,4 @@ fn finish_an_idle_one(cx: &mut Cx, link: LinkId, session: &mut Session) {
         let Down::Open { stream, .. } = delivery.down else { return };
         finish_down(cx, link, stream, delivery);
     }
-}
-
-fn chat_of(session: &Session, stream: StreamId) -> Option<ChatId> {
-    let carries = |down: Down| match down {
-        Down::Open { stream: s, .. } | Down::Finishing { stream: s } => s == stream,
-        Down::Closed | Down::Opening => false,
-    };
-    session.chats.iter().find(|(_, delivery)| carries(delivery.down)).map(|(&chat, _)| chat)
 }

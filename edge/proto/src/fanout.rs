@@ -73,9 +73,9 @@ impl Hint {
     pub fn accounts(&self) -> &[AccountId] {
         match self {
             Hint::Entry { accounts, .. } | Hint::Cursor { accounts, .. } => accounts,
-            Hint::Behind { account, .. } | Hint::DeviceAdded { account, .. } | Hint::DeviceEnded { account, .. } => {
-                std::slice::from_ref(account)
-            }
+            Hint::Behind { account, .. }
+            | Hint::DeviceAdded { account, .. }
+            | Hint::DeviceEnded { account, .. } => std::slice::from_ref(account),
             Hint::Replaced(route) => std::slice::from_ref(&route.account),
         }
     }

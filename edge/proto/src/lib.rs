@@ -20,6 +20,7 @@ mod io;
 mod limits;
 mod moves;
 mod node;
+pub mod quic;
 mod session;
 mod timers;
 mod token;

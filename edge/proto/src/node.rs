@@ -207,10 +207,12 @@ impl Node {
     /// Effects of what a device said in a chat.
     fn said(&mut self, pending: Pending, result: Result<EffectOutput, EffectError>) {
         match pending {
-            Pending::AppendCounted { link, stream, messages } => {
+            Pending::AppendCounted { link, stream, account, messages } => {
                 let taken = result.map_err(Into::into).and_then(|output| taken(&output));
-                if let Some((up, cx)) = self.chat_up(link, stream) {
-                    up.counted(cx, link, stream, messages, taken);
+                match self.chat_up(link, stream) {
+                    Some((up, cx)) => up.counted(cx, link, stream, messages, taken),
+                    None if taken.is_ok() => append::refund(&mut self.cx, account, messages.len()),
+                    None => {}
                 }
             }
             Pending::Append { link, stream, account, chat, messages } => {

@@ -18,7 +18,7 @@ use wire::{AccountId, ChatId, DeviceId, ErrorCode, Event, Refusal, Seq, WallTime
 use crate::conn::{Conn, Stage};
 use crate::cx::{Cx, Pending};
 use crate::delivery::ChatDelivery;
-use crate::io::{EffectError, LinkId, Output};
+use crate::io::{EffectError, LinkId, Output, StreamId};
 use crate::limits::Rates;
 use crate::timers::Timer;
 use crate::token::{self, Claims};
@@ -37,8 +37,10 @@ pub(crate) struct Session {
     pub(crate) chats: BTreeMap<ChatId, ChatDelivery>,
     /// Chats that wait for a stream, newest activity first.
     pub(crate) waiting: BTreeSet<(Reverse<WallTime>, ChatId)>,
-    /// Streams opened or opening.
+    /// Down streams opening, open, or with an end not yet acknowledged.
     pub(crate) downs: usize,
+    /// Those of them that are open, and whose they are.
+    pub(crate) streams: BTreeMap<StreamId, ChatId>,
     /// What `Hello` stated, until the session's state is read.
     pub(crate) stated: BTreeMap<ChatId, Seq>,
     /// Cursor moves since then are owed.
@@ -59,6 +61,7 @@ impl Session {
             chats: BTreeMap::new(),
             waiting: BTreeSet::new(),
             downs: 0,
+            streams: BTreeMap::new(),
             stated: hello.cursors.iter().copied().collect(),
             receipts_since: hello.receipts_since - RECEIPTS_MARGIN,
             unsynced: Some(BTreeSet::new()),

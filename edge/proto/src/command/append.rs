@@ -142,7 +142,8 @@ impl ChatUp {
     fn count(&mut self, cx: &mut Cx, link: LinkId, stream: StreamId, messages: Vec<Message>) {
         self.in_work = messages.len();
         let takes = vec![self.take(cx); messages.len()];
-        cx.ephemeral(EphemeralOp::Take(takes), Pending::AppendCounted { link, stream, messages });
+        let account = self.account;
+        cx.ephemeral(EphemeralOp::Take(takes), Pending::AppendCounted { link, stream, account, messages });
     }
 
     fn take(&self, cx: &Cx) -> Take {
@@ -205,6 +206,7 @@ impl ChatUp {
         let results = match result {
             Ok(results) => results,
             Err(error) => {
+                refund(cx, self.account, messages.len());
                 self.put_back(messages);
                 self.refuse_next(cx, link, stream, (*error).into());
                 return self.finished;
@@ -259,6 +261,14 @@ fn append_code(error: AppendError) -> ErrorCode {
     }
 }
 
+/// Gives back what messages were charged that came to nothing.
+pub(crate) fn refund(cx: &mut Cx, account: AccountId, messages: usize) {
+    for _ in 0..messages {
+        let take = message_take(cx, account);
+        cx.ephemeral(EphemeralOp::Refund(take), Pending::Nothing);
+    }
+}
+
 /// Tells everyone of committed messages; gives back the tokens of those that were there before or were refused.
 pub(crate) fn fan_out(
     cx: &mut Cx,
@@ -276,10 +286,7 @@ pub(crate) fn fan_out(
                 let (seq, at, frame) = (appended.seq, appended.at, appended.frame.clone());
                 cx.publish(Hint::Entry { chat, seq, at, frame, accounts: accounts.clone() });
             }
-            Ok(_) | Err(_) => {
-                let take = message_take(cx, account);
-                cx.ephemeral(EphemeralOp::Refund(take), Pending::Nothing);
-            }
+            Ok(_) | Err(_) => refund(cx, account, 1),
         }
     }
 }

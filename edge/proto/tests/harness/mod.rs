@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
 use bytes::Bytes;
 use edge_proto::{
-    Effect, EffectError, EffectOutput, Input, KeyMaterial, Keys, Limits, LinkId, Node, NodeConfig, Now, OpId, Output,
-    StreamId, TokenKey,
+    Effect, EffectError, EffectOutput, Input, KeyMaterial, Keys, Limits, LinkId, Node, NodeConfig, Now, OpId,
+    Output, StreamId, TokenKey,
 };
 use store::ephemeral::Ephemeral;
 use store::ephemeral::memory::Memory;
@@ -82,7 +82,8 @@ impl World {
         let token_keys = vec![TokenKey { kid: "test".into(), seed: Secret::new([1; 32]) }];
         let keys = Keys::new(&KeyMaterial { token_keys, secret: Secret::new([2; 32]) }).unwrap();
         let now = Now { instant: Instant::now(), wall: START };
-        let config = NodeConfig { limits, keys: Arc::new(keys), node: 1, app_name: "Godwit".into(), seed: [3; 32] };
+        let config =
+            NodeConfig { limits, keys: Arc::new(keys), node: 1, app_name: "Godwit".into(), seed: [3; 32] };
         World {
             node: Node::new(config, now),
             store: backend::store(),
@@ -325,7 +326,13 @@ pub fn credentials(link: LinkId, device: &Device, token: &str) -> request::Crede
 }
 
 pub fn hello(credentials: Option<request::Credentials>) -> request::Hello {
-    request::Hello { version: 1, credentials, receipts_since: WallTime(0), cursors: vec![], client: "test".into() }
+    request::Hello {
+        version: 1,
+        credentials,
+        receipts_since: WallTime(0),
+        cursors: vec![],
+        client: "test".into(),
+    }
 }
 
 pub fn register(phone: &str, name: &str, seed: u8) -> Request {
@@ -342,7 +349,13 @@ pub fn verify(link: LinkId, registration: wire::RegistrationId, otp: &str, seed:
     let device_key: [u8; 32] = key.public_key().as_ref().try_into().unwrap();
     let proof = sign(&key, Purpose::VerifyOtp, link, &[registration.as_bytes(), &device_key]);
     let otp = Secret::new(otp.to_owned());
-    Request::VerifyOtp(request::VerifyOtp { registration, otp, device_key, device_name: "test".into(), proof })
+    Request::VerifyOtp(request::VerifyOtp {
+        registration,
+        otp,
+        device_key,
+        device_name: "test".into(),
+        proof,
+    })
 }
 
 pub fn refresh(link: LinkId, device: &Device, token: &Secret<[u8; 48]>, request: u8) -> Request {
