@@ -1,0 +1,169 @@
+//! Waits, receives, sends: one loop's dealings with the world.
+
+use std::io;
+use std::net::{SocketAddr, UdpSocket};
+use std::time::{Duration, Instant};
+
+use crate::outgoing::Outgoing;
+use crate::socket::{self, Incoming, Options};
+use crate::waker::{Waker, Wakeups};
+use crate::{Endpoint, sys};
+
+/// Batches taken in one wait, so that events and answers are not put off for ever by a flood.
+const BATCHES_PER_WAIT: usize = 8;
+
+/// What a driver has done since it was made.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Datagrams received.
+    pub datagrams_in: u64,
+    /// Their bytes, UDP and IP headers not counted.
+    pub bytes_in: u64,
+    /// System calls that received at least one.
+    pub batches_in: u64,
+    /// Datagrams sent.
+    pub datagrams_out: u64,
+    /// Their bytes.
+    pub bytes_out: u64,
+    /// System calls that sent them.
+    pub batches_out: u64,
+    /// Datagrams that the system refused to send, and that were dropped.
+    pub dropped_out: u64,
+    /// Reports that a peer cannot be reached.
+    pub icmp_errors: u64,
+    /// Times that the loop woke up, for whatever reason.
+    pub wakeups: u64,
+}
+
+/// One loop's socket and endpoint. See the crate's page for how it is used.
+pub struct Driver {
+    socket: UdpSocket,
+    endpoint: Endpoint,
+    incoming: Incoming,
+    outgoing: Outgoing,
+    wakeups: Wakeups,
+    stats: Stats,
+}
+
+impl Driver {
+    /// Binds `address` with default [`Options`]; port 0 takes any. Bind `[::]:port` to serve IPv6 and IPv4.
+    ///
+    /// # Errors
+    /// The address is taken, or is not ours.
+    pub fn bind(address: SocketAddr, endpoint: Endpoint) -> io::Result<Driver> {
+        Driver::bind_with(address, endpoint, &Options::default())
+    }
+
+    /// Binds `address`.
+    ///
+    /// # Errors
+    /// As [`Driver::bind`].
+    pub fn bind_with(address: SocketAddr, endpoint: Endpoint, options: &Options) -> io::Result<Driver> {
+        let socket = socket::bind(address, options)?;
+        let incoming = Incoming::new(&socket)?;
+        let (outgoing, wakeups) = (Outgoing::new(), Wakeups::new()?);
+        Ok(Driver { socket, endpoint, incoming, outgoing, wakeups, stats: Stats::default() })
+    }
+
+    /// Where the socket is bound.
+    ///
+    /// # Errors
+    /// The system cannot say.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.socket.local_addr()
+    }
+
+    /// A way to end [`wait`](Driver::wait) from another thread.
+    pub fn waker(&self) -> Waker {
+        self.wakeups.waker()
+    }
+
+    /// The endpoint: poll its events and command it between [`wait`](Driver::wait) and [`flush`](Driver::flush).
+    pub fn endpoint(&mut self) -> &mut Endpoint {
+        &mut self.endpoint
+    }
+
+    /// What this driver has done.
+    pub fn stats(&self) -> Stats {
+        self.stats
+    }
+
+    /// Blocks until datagrams arrive, a timer of the endpoint is due, the waker is used, or `until` has come, and hands
+    /// the endpoint what it is due. With `until` in the past it takes what is there and returns at once.
+    ///
+    /// # Errors
+    /// The socket itself is broken; nothing that a peer or the network does causes this.
+    pub fn wait(&mut self, until: Option<Instant>) -> io::Result<()> {
+        let deadline = [until, self.endpoint.poll_timeout()].into_iter().flatten().min();
+        let timeout = deadline.map(|at| at.saturating_duration_since(Instant::now()));
+        let ready = sys::wait(&self.socket, &self.wakeups, self.outgoing.is_waiting(), timeout)?;
+        self.stats.wakeups += 1;
+        if ready.woken {
+            self.wakeups.take();
+        }
+        let now = Instant::now();
+        if ready.readable {
+            self.receive(now)?;
+        }
+        if self.endpoint.poll_timeout().is_some_and(|at| at <= now) {
+            self.endpoint.handle_timeout(now);
+        }
+        Ok(())
+    }
+
+    /// Sends what the endpoint has. What the socket does not take now waits, at most one batch of it, for the next
+    /// flush; [`wait`](Driver::wait) returns when the socket takes more.
+    ///
+    /// # Errors
+    /// As [`wait`](Driver::wait).
+    pub fn flush(&mut self) -> io::Result<()> {
+        let flushed = self.outgoing.flush(&self.socket, &mut self.endpoint, Instant::now())?;
+        self.stats.datagrams_out += flushed.datagrams;
+        self.stats.bytes_out += flushed.bytes;
+        self.stats.batches_out += flushed.calls;
+        self.stats.dropped_out += flushed.dropped;
+        Ok(())
+    }
+
+    /// Moves to a new local address, as a phone does from Wi-Fi to cellular: binds it and tells every link.
+    ///
+    /// # Errors
+    /// As [`Driver::bind`]; the old socket is kept then.
+    pub fn rebind(&mut self, address: SocketAddr, options: &Options) -> io::Result<()> {
+        let socket = socket::bind(address, options)?;
+        self.incoming = Incoming::new(&socket)?;
+        self.socket = socket;
+        self.endpoint.local_address_changed();
+        Ok(())
+    }
+
+    /// Flushes and waits until every link has ended and told its peer, or `limit` has passed. For a process that is
+    /// about to exit, after [`Endpoint::close_all`]; events are dropped.
+    ///
+    /// # Errors
+    /// As [`wait`](Driver::wait).
+    pub fn linger(&mut self, limit: Duration) -> io::Result<()> {
+        let end = Instant::now() + limit;
+        self.flush()?;
+        while self.endpoint.links() > 0 && Instant::now() < end {
+            self.wait(Some(end))?;
+            while self.endpoint.poll_event().is_some() {}
+            self.flush()?;
+        }
+        Ok(())
+    }
+
+    fn receive(&mut self, now: Instant) -> io::Result<()> {
+        for _ in 0..BATCHES_PER_WAIT {
+            let batch = self.incoming.receive(&self.socket, &mut self.endpoint, now)?;
+            self.stats.datagrams_in += batch.datagrams as u64;
+            self.stats.bytes_in += batch.bytes as u64;
+            self.stats.batches_in += u64::from(batch.datagrams > 0);
+            self.stats.icmp_errors += u64::from(batch.was_icmp);
+            if batch.was_last {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
