@@ -163,10 +163,16 @@ impl<B: Backend, C: Clock> Inner<B, C> {
         Ok(batched.outputs)
     }
 
+    /// Entries from memory are as good as stored ones, but where others write too, only the store knows the head.
     async fn tail(&self, op: Tail) -> Result<Tailed, StoreError> {
         let now = self.runner.clock().now();
-        match self.recent.tail(&op, self.runner.backend().exclusive(), now) {
-            Some(tailed) => Ok(tailed),
+        let exclusive = self.runner.backend().exclusive();
+        match self.recent.tail(&op, exclusive, now) {
+            Some(tailed) if exclusive => Ok(tailed),
+            Some(tailed) => {
+                let only_head = Tail { entries_max: 0, ..op };
+                Ok(Tailed { head: self.runner.run(&only_head).await?.head, ..tailed })
+            }
             None => self.runner.run(&op).await,
         }
     }

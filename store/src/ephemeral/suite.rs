@@ -69,7 +69,7 @@ pub async fn c2_takes_are_all_or_none<E: Ephemeral>(e: &E) {
     }
     assert_eq!(take(e, &both, T0).await, limited(1_200_000));
     assert_eq!(take(e, &[address.clone(), address.clone()], T0).await, Ok(()), "the refusal took nothing");
-    assert_eq!(take(e, &[address.clone()], T0).await, limited(720_000));
+    assert_eq!(take(e, std::slice::from_ref(&address), T0).await, limited(720_000));
     execute(e, EphemeralOp::Refund(address.clone()), T0).await;
     assert_eq!(
         take(e, &[address.clone(), address.clone()], T0).await,
@@ -85,8 +85,8 @@ pub async fn a_refund_is_bounded<E: Ephemeral>(e: &E) {
     for _ in 0..5 {
         execute(e, EphemeralOp::Refund(mine.clone()), T0).await;
     }
-    let tries =
-        [take(e, &[mine.clone()], T0).await, take(e, &[mine.clone()], T0).await, take(e, &[mine], T0).await];
+    let mine = [mine];
+    let tries = [take(e, &mine, T0).await, take(e, &mine, T0).await, take(e, &mine, T0).await];
     assert_eq!(tries, [Ok(()), Ok(()), limited(1000)]);
 }
 
