@@ -63,8 +63,9 @@ impl Reassembly {
                 self.body_bytes = Some(body as u32);
                 return Ok(Some(body));
             }
-            // A prefix's first byte says how long it is (RFC 9000, section 16); `parse_prefix` refuses longer ones.
-            let whole = if have == 0 { 1 } else { 1 << (self.prefix[0] >> 6) };
+            // A prefix's first byte says how long it is (RFC 9000, section 16). One longer than any frame of ours needs is
+            // refused by `parse_prefix` without its last bytes.
+            let whole = if have == 0 { 1 } else { FRAME_PREFIX_BYTES_MAX.min(1 << (self.prefix[0] >> 6)) };
             let Some(piece) = source.read(whole - have) else { return Ok(None) };
             self.prefix[have..have + piece.len()].copy_from_slice(&piece);
             self.prefix_bytes += piece.len() as u8;

@@ -57,6 +57,7 @@ pub struct Network {
     lost: u64,
     /// Numbers the datagrams that are not lost.
     delivered: u64,
+    digest: u64,
 }
 
 impl Network {
@@ -69,6 +70,7 @@ impl Network {
             sent: 0,
             lost: 0,
             delivered: 0,
+            digest: 0,
         }
     }
 
@@ -76,6 +78,9 @@ impl Network {
     pub fn send(&mut self, now: Instant, datagram: Datagram) {
         let conditions = self.conditions;
         self.sent += 1;
+        self.digest = datagram.bytes.iter().fold(self.digest, |hash, &byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3).rotate_left(7)
+        });
         if conditions.is_cut || self.rng.random_bool(conditions.loss) {
             self.lost += 1;
             return;
@@ -102,6 +107,11 @@ impl Network {
     /// The next one that has arrived by `now`.
     pub fn arrived(&mut self, now: Instant) -> Option<Datagram> {
         (self.next_arrival()? <= now).then(|| self.under_way.pop_first().map(|(_, datagram)| datagram))?
+    }
+
+    /// A checksum of every byte that was sent, in order: equal for equal runs.
+    pub fn digest(&self) -> u64 {
+        self.digest
     }
 
     /// Datagrams sent, and of them lost.
