@@ -49,6 +49,8 @@ pub(crate) struct Link {
     /// Bidirectional streams we have open, and the streams that the connection's receive window was sized for.
     own_bidi: u32,
     window_streams: u64,
+    /// The owner was told that the peer allows no more, by [`Dir`].
+    wants_streams: [bool; 2],
 }
 
 /// How far a link has come.
@@ -93,6 +95,7 @@ impl Link {
             peer_paused: [0; 2],
             own_bidi: 0,
             window_streams: u64::from(allowed[0]) + u64::from(allowed[1]),
+            wants_streams: [false; 2],
         }
     }
 
@@ -207,7 +210,11 @@ impl Link {
             StreamEvent::Opened { dir } => self.accept(dir),
             StreamEvent::Readable { id } => self.list_readable(StreamId(id)),
             StreamEvent::Writable { id } => writable.push(StreamId(id)),
-            StreamEvent::Available { .. } => self.events.push_back(Event::StreamsAvailable),
+            StreamEvent::Available { dir } => {
+                if std::mem::take(&mut self.wants_streams[dir as usize]) {
+                    self.events.push_back(Event::StreamsAvailable);
+                }
+            }
             StreamEvent::Finished { id } => {
                 let stream = StreamId(id);
                 if self.end_sending(stream) {
@@ -331,7 +338,10 @@ impl Link {
 
     pub(crate) fn open(&mut self, role: Role) -> Result<StreamId, OpenError> {
         let dir = if role == Role::ChatDown { Dir::Uni } else { Dir::Bi };
-        let id = self.connection.streams().open(dir).ok_or(OpenError::Exhausted)?;
+        let Some(id) = self.connection.streams().open(dir) else {
+            self.wants_streams[dir as usize] = true;
+            return Err(OpenError::Exhausted);
+        };
         let mut stream = Stream::new(StreamId(id), true, dir == Dir::Bi);
         stream.priority = role.priority();
         if let Some(recv) = &mut stream.recv {
