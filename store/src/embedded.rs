@@ -38,6 +38,9 @@ use lock::LockFile;
 use view::SnapshotView;
 use writer::Writer;
 
+/// Writes that may be in the journal alone, in bytes: they are what opening reads, so they bound how long it takes.
+pub const JOURNAL_BYTES_MAX: u64 = 256 << 20;
+
 /// What an operator may choose of an embedded store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EmbeddedConfig {
@@ -123,7 +126,8 @@ struct Shared {
 impl Embedded {
     /// Opens the store in a directory, or makes one. `clock` times transactions.
     ///
-    /// Blocks on the disk: after a crash, for as long as it takes to read the journal (at most 512 MB).
+    /// Blocks on the disk: after a crash, for as long as it takes to read the journal
+    /// (at most [`JOURNAL_BYTES_MAX`]).
     ///
     /// # Errors
     /// [`EmbeddedError`].
@@ -191,7 +195,11 @@ fn open_files(path: &Path, config: &EmbeddedConfig) -> Result<(Database, Keyspac
 }
 
 fn open_engine(path: &Path, config: &EmbeddedConfig) -> fjall::Result<(Database, Keyspace)> {
-    let db = Database::builder(path).cache_size(config.cache_bytes).manual_journal_persist(true).open()?;
+    let db = Database::builder(path)
+        .cache_size(config.cache_bytes)
+        .max_journaling_size(JOURNAL_BYTES_MAX)
+        .manual_journal_persist(true)
+        .open()?;
     let keys = db.keyspace("keys", KeyspaceCreateOptions::default)?;
     Ok((db, keys))
 }

@@ -233,6 +233,63 @@ fn a_simulation_repeats_itself() {
     assert_ne!(run(7).1, run(8).1);
 }
 
+/// An op that no transaction could hold is refused alone, and not with those that waited beside it.
+#[test]
+fn one_that_asks_too_much_is_refused_alone() {
+    let (mut executor, sim, clock) = slow(1);
+    executor.block_on(async {
+        let store = open(&sim, &clock, BatchConfig::default()).await;
+        sim.set_faults(Faults { delay_max: Duration::from_millis(10), ..Faults::NONE });
+        let ops = (0..20).map(|n| match append(n) {
+            Op::Append(mut op) if n == 7 => {
+                op.messages[0].content = Bytes::from(vec![0; 60_000]);
+                let (first, id) = (op.messages[0].clone(), |n| ClientMsgId::new([n; 16]));
+                op.messages = (100..120).map(|n| Message { client_msg_id: id(n), ..first.clone() }).collect();
+                Op::Append(op)
+            }
+            op => op,
+        });
+        let results = join_all(ops.map(|op| store.execute(op))).await;
+        for (n, result) in results.iter().enumerate() {
+            assert_eq!(matches!(result, Err(StoreError::Limit(_))), n == 7, "{n} {result:?}");
+        }
+        assert_eq!(entries(&store).await.len(), 19);
+    });
+}
+
+/// The commit's answer is lost; the retry finds the message in the log and still tells whom to hint.
+#[test]
+fn an_unknown_commit_does_not_lose_its_fan_out() {
+    let (mut executor, sim, clock) = slow(1);
+    executor.block_on(async {
+        let store = open(&sim, &clock, BatchConfig::default()).await;
+        store.execute(append(1)).await.unwrap();
+        sim.set_faults(Faults { unknown_committed: 1.0, ..Faults::NONE });
+        let OpOutput::Append(results) = store.execute(append(2)).await.unwrap() else { panic!("no append") };
+        let appended = results[0].as_ref().unwrap();
+        assert_eq!((appended.seq, appended.repeat, appended.members.len()), (Seq(2), false, 2));
+        assert_eq!(entry(&StoredEntry { seq: appended.seq, frame: appended.frame.clone() }), (Seq(2), 2));
+        let read = MoveCursor {
+            log: log(),
+            account: account(2),
+            device: DeviceId::new([2; 16]),
+            delivered: Seq(2),
+            read: Seq(2),
+            now: NOW,
+        };
+        let OpOutput::MoveCursor(moved) = store.execute(Op::MoveCursor(read)).await.unwrap() else {
+            panic!()
+        };
+        let moved = moved.unwrap();
+        assert!(moved.moved && moved.members.len() == 2);
+        sim.set_faults(Faults::NONE);
+        let again = store.execute(append(2)).await.unwrap();
+        let OpOutput::Append(results) = again else { panic!("no append") };
+        assert!(results[0].as_ref().unwrap().repeat);
+        assert_eq!(entries(&store).await, [(Seq(1), 1), (Seq(2), 2)]);
+    });
+}
+
 #[test]
 fn execute_can_run_on_any_thread() {
     fn assert_send<T: Send>(_: T) {}
