@@ -1,0 +1,165 @@
+//! One chat as this device has it: which entries, what the server was told, when it is told again.
+
+use std::time::{Duration, Instant};
+
+use wire::{AccountId, Seq, limits};
+
+use crate::io::{ChatRow, StreamTag};
+
+/// Delivered cursors of one chat are gathered this long.
+const DELIVERED_GATHER: Duration = Duration::from_millis(30);
+
+/// One chat.
+#[derive(Debug)]
+pub(crate) struct Chat {
+    pub(crate) peer: Option<AccountId>,
+    /// Entries up to here are stored.
+    pub(crate) have: Seq,
+    /// The user has read up to here.
+    pub(crate) read: Seq,
+    /// What the server was told: delivered, read.
+    pub(crate) told: (Seq, Seq),
+    /// When it is told again.
+    pub(crate) tell_at: Option<Instant>,
+    read_told_at: Option<Instant>,
+    pub(crate) up: Option<Up>,
+    /// Until then nothing is appended: the server asked for time.
+    pub(crate) blocked_until: Option<Instant>,
+}
+
+/// The chat's up stream.
+#[derive(Debug)]
+pub(crate) struct Up {
+    pub(crate) stream: StreamTag,
+    pub(crate) used_at: Instant,
+}
+
+/// What an arriving entry is to this device.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Arrival {
+    /// The next one.
+    Next,
+    /// Had before.
+    Repeat,
+    /// Not the next one: something between is missing.
+    Gap,
+}
+
+impl Chat {
+    pub(crate) fn new(row: &ChatRow) -> Chat {
+        Chat {
+            peer: row.peer,
+            have: row.have,
+            read: row.read,
+            told: row.told,
+            tell_at: None,
+            read_told_at: None,
+            up: None,
+            blocked_until: None,
+        }
+    }
+
+    /// An entry arrived. A repeat means that the server does not know how far this device is: it is told again.
+    pub(crate) fn arrive(&mut self, seq: Seq, now: Instant) -> Arrival {
+        if seq > self.have.next() {
+            return Arrival::Gap;
+        }
+        let repeat = seq <= self.have;
+        if repeat {
+            self.told.0 = self.told.0.min(Seq(seq.0.saturating_sub(1)));
+        } else {
+            self.have = seq;
+        }
+        self.tell_by(now + DELIVERED_GATHER);
+        if repeat { Arrival::Repeat } else { Arrival::Next }
+    }
+
+    /// The user has read up to `seq`; `true` if that is news. The first receipt leaves at once, later ones at most every
+    /// three seconds (R46, C28).
+    pub(crate) fn mark_read(&mut self, seq: Seq, now: Instant) -> bool {
+        let seq = seq.min(self.have);
+        if seq <= self.read {
+            return false;
+        }
+        self.read = seq;
+        let due = self.read_told_at.map_or(now, |last| now.max(last + limits::READ_RECEIPT_INTERVAL));
+        self.tell_by(due);
+        true
+    }
+
+    fn tell_by(&mut self, due: Instant) {
+        self.tell_at = Some(self.tell_at.map_or(due, |at| at.min(due)));
+    }
+
+    /// Whether the server is to be told something, now or later.
+    pub(crate) fn has_news(&self) -> bool {
+        self.have > self.told.0 || self.read > self.told.1
+    }
+
+    /// The cursors to tell now: the read one only if its time has come.
+    pub(crate) fn tell(&mut self, now: Instant) -> (Seq, Seq) {
+        let read_due = self.read_told_at.is_none_or(|last| last + limits::READ_RECEIPT_INTERVAL <= now);
+        let read = if self.read > self.told.1 && read_due {
+            self.read_told_at = Some(now);
+            self.read
+        } else {
+            self.told.1
+        };
+        self.told = (self.have, read);
+        self.tell_at =
+            (self.read > read).then(|| self.read_told_at.map_or(now, |l| l + limits::READ_RECEIPT_INTERVAL));
+        self.told
+    }
+
+    /// The connection is gone, and what was told on it may be lost: a new one states it.
+    pub(crate) fn disconnected(&mut self) {
+        self.up = None;
+        self.tell_at = None;
+        self.read_told_at = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use wire::ChatId;
+
+    use super::*;
+
+    fn chat() -> Chat {
+        let chat = ChatId::new([1; 16]);
+        Chat::new(&ChatRow { chat, peer: None, have: Seq(3), read: Seq(0), told: (Seq(3), Seq(0)) })
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "a test begins at some time")]
+    fn start() -> Instant {
+        Instant::now()
+    }
+
+    #[test]
+    fn r50_repeats_are_dropped_and_gaps_seen() {
+        let (mut chat, now) = (chat(), start());
+        assert_eq!(chat.arrive(Seq(4), now), Arrival::Next);
+        assert_eq!(chat.arrive(Seq(4), now), Arrival::Repeat);
+        assert_eq!(chat.arrive(Seq(6), now), Arrival::Gap);
+        assert_eq!(chat.have, Seq(4));
+    }
+
+    #[test]
+    fn c28_first_receipt_at_once_then_every_three_seconds() {
+        let (mut chat, now) = (chat(), start());
+        assert!(chat.mark_read(Seq(1), now));
+        assert_eq!(chat.tell_at, Some(now));
+        assert_eq!(chat.tell(now), (Seq(3), Seq(1)));
+        let soon = now + Duration::from_secs(1);
+        assert!(chat.mark_read(Seq(2), soon));
+        assert_eq!(chat.tell_at, Some(now + Duration::from_secs(3)));
+        chat.arrive(Seq(4), soon);
+        assert_eq!(chat.tell(soon), (Seq(4), Seq(1)), "a delivered cursor takes no early read along");
+        assert_eq!(chat.tell_at, Some(now + Duration::from_secs(3)));
+        assert_eq!(chat.tell(now + Duration::from_secs(3)), (Seq(4), Seq(2)));
+        assert!(!chat.has_news());
+        assert!(!chat.mark_read(Seq(2), soon), "reads never go back");
+        assert!(chat.mark_read(Seq(99), soon), "and never past what is there");
+        assert_eq!(chat.read, Seq(4));
+    }
+}

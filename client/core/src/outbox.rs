@@ -1,0 +1,125 @@
+//! Messages that wait to be sent: ordered per chat, each at most once under way.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use wire::{ChatId, ClientMsgId, limits};
+
+use crate::io::OutboxRow;
+
+/// Messages that may wait, in all chats together; past it, sending is refused.
+pub const OUTBOX_MAX: usize = 10_000;
+
+/// Bytes of one chat under way, the last message aside: what a stream's queue holds with room to spare.
+const UNDER_WAY_BYTES_MAX: usize = 128 * 1024;
+
+/// The outbox. Of each chat's queue the first `under_way` are on the chat's stream, unanswered.
+#[derive(Debug, Default)]
+pub(crate) struct Outbox {
+    chats: BTreeMap<ChatId, Queue>,
+    len: usize,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    rows: VecDeque<OutboxRow>,
+    under_way: usize,
+}
+
+impl Outbox {
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    pub(crate) fn push(&mut self, row: OutboxRow) {
+        self.len += 1;
+        self.chats.entry(row.chat).or_default().rows.push_back(row);
+    }
+
+    /// Chats with messages that are not under way.
+    pub(crate) fn waiting(&self) -> impl Iterator<Item = ChatId> {
+        self.chats.iter().filter(|(_, queue)| queue.under_way < queue.rows.len()).map(|(&chat, _)| chat)
+    }
+
+    /// The other account of a chat, if a waiting message names it.
+    pub(crate) fn peer(&self, chat: ChatId) -> Option<wire::AccountId> {
+        self.chats.get(&chat)?.rows.front()?.peer
+    }
+
+    pub(crate) fn under_way(&self, chat: ChatId) -> usize {
+        self.chats.get(&chat).map_or(0, |queue| queue.under_way)
+    }
+
+    /// Whether another message may be under way: few enough are, and few enough bytes.
+    pub(crate) fn may_start(&self, chat: ChatId) -> bool {
+        let Some(queue) = self.chats.get(&chat) else { return false };
+        let bytes: usize = queue.rows.iter().take(queue.under_way).map(|row| row.content.len()).sum();
+        queue.under_way < limits::APPENDS_IN_FLIGHT_MAX && bytes < UNDER_WAY_BYTES_MAX
+    }
+
+    /// The next message of a chat, now under way.
+    pub(crate) fn start_next(&mut self, chat: ChatId) -> Option<&OutboxRow> {
+        let queue = self.chats.get_mut(&chat)?;
+        let row = queue.rows.get(queue.under_way)?;
+        queue.under_way += 1;
+        Some(row)
+    }
+
+    /// The chat's stream is gone: whatever was under way goes again, in order.
+    pub(crate) fn restart(&mut self, chat: ChatId) {
+        if let Some(queue) = self.chats.get_mut(&chat) {
+            queue.under_way = 0;
+        }
+    }
+
+    /// The connection is gone.
+    pub(crate) fn restart_all(&mut self) {
+        self.chats.values_mut().for_each(|queue| queue.under_way = 0);
+    }
+
+    /// Takes a message out: it was answered, or cancelled.
+    pub(crate) fn remove(&mut self, chat: ChatId, id: ClientMsgId) -> Option<OutboxRow> {
+        let queue = self.chats.get_mut(&chat)?;
+        let place = queue.rows.iter().position(|row| row.client_msg_id == id)?;
+        if place < queue.under_way {
+            queue.under_way -= 1;
+        }
+        let row = queue.rows.remove(place);
+        if queue.rows.is_empty() {
+            self.chats.remove(&chat);
+        }
+        self.len -= 1;
+        row
+    }
+
+    /// Where a message that is not under way waits.
+    pub(crate) fn cancellable(&self, id: ClientMsgId) -> Option<ChatId> {
+        let waits =
+            |queue: &Queue| queue.rows.iter().skip(queue.under_way).any(|row| row.client_msg_id == id);
+        self.chats.iter().find(|(_, queue)| waits(queue)).map(|(&chat, _)| chat)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(n: u8) -> OutboxRow {
+        let (client_msg_id, chat) = (ClientMsgId::new([n; 16]), ChatId::new([1; 16]));
+        OutboxRow { client_msg_id, chat, peer: None, content: bytes::Bytes::new() }
+    }
+
+    #[test]
+    fn g21_order_is_kept_over_lost_streams_and_answers_out_of_turn() {
+        let (mut outbox, chat) = (Outbox::default(), ChatId::new([1; 16]));
+        (1..=4).for_each(|n| outbox.push(row(n)));
+        let next = |outbox: &mut Outbox| outbox.start_next(chat).map(|row| row.client_msg_id.as_bytes()[0]);
+        assert_eq!([next(&mut outbox), next(&mut outbox), next(&mut outbox)], [Some(1), Some(2), Some(3)]);
+        outbox.remove(chat, ClientMsgId::new([2; 16]));
+        outbox.restart(chat);
+        assert_eq!(outbox.cancellable(ClientMsgId::new([4; 16])), Some(chat));
+        assert_eq!([next(&mut outbox), next(&mut outbox)], [Some(1), Some(3)]);
+        assert_eq!(outbox.cancellable(ClientMsgId::new([3; 16])), None, "it may be committed");
+        assert_eq!((next(&mut outbox), next(&mut outbox)), (Some(4), None));
+        assert_eq!(outbox.len(), 3);
+    }
+}
