@@ -1,5 +1,6 @@
-//! How many appends a second the embedded store commits, over many logs and one hot log, as ratios against one
-//! transaction per append. Numbers of one machine and moment: compare ratios, not rates.
+//! How many appends a second the embedded store commits: over many logs, over one hot log, and over one hot log
+//! whose writers do not share a batcher, so that each append is a transaction that conflicts with the others.
+//! Numbers of one machine and moment: compare the ratios (against that last column), not the rates.
 //!
 //! `cargo bench -p store --bench commit`
 
@@ -51,14 +52,17 @@ fn main() {
     runtime.block_on(async {
         let store = open(directory.path()).await;
         println!("fsync of one small commit after another: {:.0}/s", plain(&store).await);
-        println!("{:>8} {:>14} {:>14} {:>8} {:>8}", "writers", "64 logs /s", "one log /s", "ratio", "ratio");
-        let mut base = None;
+        println!(
+            "{:>8} {:>11} {:>11} {:>12} {:>8}",
+            "writers", "64 logs /s", "one log /s", "unbatched /s", "ratio"
+        );
         for writers in WRITERS {
-            let many = rate(&store, writers, LOGS).await;
-            let one = rate(&store, writers, 1).await;
-            let base = *base.get_or_insert((many, one));
-            let (many_ratio, one_ratio) = (many / base.0, one / base.1);
-            println!("{writers:>8} {many:>14.0} {one:>14.0} {many_ratio:>8.1} {one_ratio:>8.1}");
+            let shared = vec![store.clone(); writers as usize];
+            let many = rate(&shared, LOGS).await;
+            let one = rate(&shared, 1).await;
+            let unbatched = rate(&unshared(&store, writers).await, 1).await;
+            let ratio = one / unbatched;
+            println!("{writers:>8} {many:>11.0} {one:>11.0} {unbatched:>12.0} {ratio:>8.1}");
         }
     });
 }
@@ -98,26 +102,37 @@ async fn plain(store: &EmbeddedStore) -> f64 {
     f64::from(commits) / start.elapsed().as_secs_f64()
 }
 
-/// Appends a second of so many writers over so many logs, each waiting for its acknowledgement.
-async fn rate(store: &EmbeddedStore, writers: u64, logs: u8) -> f64 {
+/// A store of its own for each writer, on the same backend: they meet only in its transactions.
+async fn unshared(store: &EmbeddedStore, writers: u64) -> Vec<EmbeddedStore> {
+    let mut stores = Vec::new();
+    for seed in 0..writers {
+        let config = StoreConfig { seed, ..StoreConfig::default() };
+        let clock = TokioClock(Instant::now());
+        stores.push(Store::open(store.backend().clone(), config, clock).await.expect("it is open already"));
+    }
+    stores
+}
+
+/// Appends a second of one writer per store over so many logs, each waiting for its acknowledgement. A writer whose
+/// append was given up as busy asks again.
+async fn rate(stores: &[EmbeddedStore], logs: u8) -> f64 {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let done = Arc::new(AtomicU64::new(0));
     let start = Instant::now();
-    let tasks: Vec<_> = (0..writers)
-        .map(|writer| {
-            let (store, done) = (store.clone(), Arc::clone(&done));
-            tokio::spawn(async move {
-                while start.elapsed() < RUN {
-                    let log = (writer % u64::from(logs)) as u8;
-                    let append = append(log, NEXT.fetch_add(1, Ordering::Relaxed));
-                    store.execute(append).await.expect("an append");
+    let writers = (0..).zip(stores).map(|(writer, store): (u64, _)| {
+        let (store, done) = (store.clone(), Arc::clone(&done));
+        tokio::spawn(async move {
+            while start.elapsed() < RUN {
+                let log = (writer % u64::from(logs)) as u8;
+                let append = append(log, NEXT.fetch_add(1, Ordering::Relaxed));
+                if store.execute(append).await.is_ok() {
                     done.fetch_add(1, Ordering::Relaxed);
                 }
-            })
+            }
         })
-        .collect();
-    for task in tasks {
-        task.await.expect("a writer");
+    });
+    for writer in writers.collect::<Vec<_>>() {
+        writer.await.expect("a writer");
     }
     done.load(Ordering::Relaxed) as f64 / start.elapsed().as_secs_f64()
 }
