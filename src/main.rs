@@ -93,7 +93,8 @@ fn finish(result: anyhow::Result<()>) -> ExitCode {
 
 fn serve(flags: &Flags) -> anyhow::Result<()> {
     let config = Config::load(flags)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start tokio")?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start tokio")?;
     runtime.block_on(async {
         let mut stop = stop_signal()?;
         let node = edge_node::start(&config).await?;
@@ -128,7 +129,11 @@ fn announce(config: &Config, node: &edge_node::RunningNode) {
     );
     let trust = ca.map(|ca| format!(" --ca {ca}")).unwrap_or_default();
     // Whoever reads it may be gone; that is no reason to stop.
-    let _ = writeln!(std::io::stdout(), "ready: godwit register --server {}{trust} --phone +… --name …", node.listen);
+    let _ = writeln!(
+        std::io::stdout(),
+        "ready: godwit register --server {}{trust} --phone +… --name …",
+        node.listen
+    );
 }
 
 fn stop_signal() -> anyhow::Result<std::pin::Pin<Box<impl Future<Output = ()>>>> {
@@ -146,6 +151,11 @@ fn stop_signal() -> anyhow::Result<std::pin::Pin<Box<impl Future<Output = ()>>>>
 fn make_certs(dir: &std::path::Path, names: &[String]) -> anyhow::Result<()> {
     use std::io::Write;
     let made = certs::make_development(dir, names)?;
-    writeln!(std::io::stdout(), "clients trust {}; a node serves {}", made.ca.display(), made.cert.display())?;
+    writeln!(
+        std::io::stdout(),
+        "clients trust {}; a node serves {}",
+        made.ca.display(),
+        made.cert.display()
+    )?;
     Ok(())
 }

@@ -1,1 +1,27 @@
-//! The terminal client: profile, driver, commands.
+//! The terminal client: a profile on disk, a connection, and commands. It only arranges: what a client does is
+//! `client-core`, and content is opened and sealed there.
+//!
+//! A [`profile::Profile`] is one device. [`session::Session`] runs it on a socket. Each command is one file in
+//! [`command`].
+
+pub mod command;
+mod error;
+mod output;
+pub mod profile;
+pub mod session;
+
+use std::process::ExitCode;
+
+pub use command::Command;
+pub use error::CliError;
+
+/// Runs one command; its exit code is one that scripts can trust (see [`CliError::exit_code`]).
+pub fn run(command: Command) -> ExitCode {
+    match command.run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("godwit: {}", error.chain());
+            ExitCode::from(error.exit_code())
+        }
+    }
+}

@@ -75,9 +75,6 @@ impl Register {
                     let sms = Sms { to: phone, text: Secret::new(text) };
                     Step::perform(Effect::Sms(sms), Call::Register(sent))
                 }
-                EffectOutput::Ephemeral(EphemeralOutput::Take(Err(limited))) => {
-                    Step::Refuse(ErrorCode::Busy.after(limited.retry_after))
-                }
                 other => mismatch("PutOtp", &other),
             },
             Register::Sent { registration, expires_in } => {

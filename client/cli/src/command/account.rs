@@ -1,0 +1,116 @@
+//! `godwit chats`, `devices`, `revoke`, `logout`.
+
+use clap::Args;
+use client_core::Write;
+use serde_json::json;
+use wire::DeviceId;
+use wire::event::Event;
+use wire::request::Request;
+
+use super::{Common, all_chats, unexpected};
+use crate::error::CliError;
+use crate::output::{clock, printable};
+
+/// See [`super::Command::Chats`].
+#[derive(Debug, Args)]
+pub struct ChatsCommand {
+    #[command(flatten)]
+    common: Common,
+}
+
+/// See [`super::Command::Devices`].
+#[derive(Debug, Args)]
+pub struct DevicesCommand {
+    #[command(flatten)]
+    common: Common,
+}
+
+/// See [`super::Command::Revoke`].
+#[derive(Debug, Args)]
+pub struct Revoke {
+    #[command(flatten)]
+    common: Common,
+    /// The device, as `godwit devices` names it.
+    device: DeviceId,
+}
+
+/// See [`super::Command::Logout`].
+#[derive(Debug, Args)]
+pub struct Logout {
+    #[command(flatten)]
+    common: Common,
+}
+
+impl ChatsCommand {
+    pub(super) fn run(self) -> Result<(), CliError> {
+        let mut session = self.common.session()?;
+        let mut chats = all_chats(&mut session, self.common.timeout())?;
+        session.close();
+        chats.sort_by_key(|chat| std::cmp::Reverse(chat.last_at));
+        for chat in chats {
+            let name = chat.peer.as_ref().map(|(_, name)| name.clone());
+            let unread = chat.head.0.saturating_sub(chat.read.0);
+            self.common.form().print(
+                || {
+                    json!({
+                        "chat": chat.chat.to_string(), "peer": chat.peer.as_ref().map(|(id, _)| id.to_string()),
+                        "name": name, "messages": chat.head.0, "unread": unread, "last_at": chat.last_at.as_millis(),
+                    })
+                },
+                || {
+                    let name = printable(name.as_deref().unwrap_or("(chat)"));
+                    format!("{}  {name}  {} messages, {unread} after your last read, {}", chat.chat, chat.head, clock(chat.last_at))
+                },
+            )?;
+        }
+        Ok(())
+    }
+}
+
+impl DevicesCommand {
+    pub(super) fn run(self) -> Result<(), CliError> {
+        let events = self.common.ask_once(Request::ListDevices)?;
+        let [Event::Devices(devices)] = &events[..] else { return Err(unexpected()) };
+        for device in devices {
+            self.common.form().print(
+                || {
+                    json!({
+                        "device": device.device.to_string(), "name": device.name,
+                        "added_at": device.added_at.as_millis(), "current": device.current,
+                    })
+                },
+                || {
+                    let this = if device.current { "  (this one)" } else { "" };
+                    format!("{}  {}{this}", device.device, printable(&device.name))
+                },
+            )?;
+        }
+        Ok(())
+    }
+}
+
+impl Revoke {
+    pub(super) fn run(self) -> Result<(), CliError> {
+        match &self.common.ask_once(Request::RevokeDevice { device: self.device })?[..] {
+            [Event::Done] => {
+                let device = self.device.to_string();
+                let json = || json!({"event": "revoked", "device": device});
+                Ok(self.common.form().print(json, || format!("{device} is ended"))?)
+            }
+            _ => Err(unexpected()),
+        }
+    }
+}
+
+impl Logout {
+    pub(super) fn run(self) -> Result<(), CliError> {
+        let mut session = self.common.session()?;
+        match &session.request(Request::Logout, self.common.timeout())?[..] {
+            [Event::Done] => session.profile.apply(&[Write::LoggedOut])?,
+            _ => return Err(unexpected()),
+        }
+        session.close();
+        let json = || json!({"event": "logged_out"});
+        Ok(self.common.form().print(json, || "logged out; messages on this device stay".to_owned())?)
+    }
+}

@@ -1,0 +1,167 @@
+//! `godwit tail`.
+
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use client_core::{ClientEvent, Message};
+use serde_json::json;
+use wire::event::Cursor;
+use wire::{AccountId, ChatId};
+
+use super::{Common, all_chats};
+use crate::error::CliError;
+use crate::output::{Form, clock, printable, sent_at_us, text_of};
+use crate::session::{Session, micros_now, now};
+
+/// See [`super::Command::Tail`].
+#[derive(Debug, Args)]
+pub struct Tail {
+    #[command(flatten)]
+    common: Common,
+    /// Mark what is printed as read: the sender sees blue ticks.
+    #[arg(long)]
+    read: bool,
+    /// End after this many messages.
+    #[arg(long, value_name = "N")]
+    count: Option<u64>,
+    /// Only this chat.
+    #[arg(long, value_name = "ID")]
+    chat: Option<ChatId>,
+}
+
+/// What has been printed so far.
+struct Tailing<'a> {
+    command: &'a Tail,
+    form: Form,
+    me: Option<AccountId>,
+    printed: u64,
+}
+
+impl Tail {
+    pub(super) fn run(self) -> Result<(), CliError> {
+        let mut session = self.common.session()?;
+        let me = session.client.identity().map(|(account, _)| account);
+        let mut tailing = Tailing { command: &self, form: self.common.form(), me, printed: 0 };
+        let result = tailing.run(&mut session);
+        session.close();
+        result
+    }
+}
+
+impl Tailing<'_> {
+    fn run(&mut self, session: &mut Session) -> Result<(), CliError> {
+        for message in session.profile.unshown()? {
+            self.show(session, &message, false)?;
+        }
+        let mut named = false;
+        while !self.is_done(session) {
+            let events = session.turn(Instant::now() + Duration::from_secs(1))?;
+            for event in events {
+                // Names are asked for when somebody is there to answer, and not waited for before messages are shown.
+                if !named && matches!(event, ClientEvent::Synced) {
+                    named = true;
+                    all_chats(session, self.command.common.timeout()).map(drop).or_else(
+                        |error| match error {
+                            CliError::Unreachable { .. } | CliError::Refused(_) => Ok(()),
+                            error => Err(error),
+                        },
+                    )?;
+                }
+                self.see(session, &event)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Enough was printed, and the server knows that it arrived.
+    fn is_done(&self, session: &Session) -> bool {
+        self.command.count.is_some_and(|count| self.printed >= count) && session.client.is_settled()
+    }
+
+    fn see(&mut self, session: &mut Session, event: &ClientEvent) -> Result<(), CliError> {
+        match event {
+            ClientEvent::Arrived(message) => self.show(session, message, true),
+            ClientEvent::Cursor { chat, cursor } => self.status(*chat, cursor),
+            ClientEvent::Connected { took } => {
+                let ms = took.as_secs_f64() * 1000.0;
+                let json = || json!({"event": "connected", "resume_ms": ms});
+                Ok(self.form.print(json, || format!("-- connected in {ms:.0} ms"))?)
+            }
+            ClientEvent::Synced => {
+                Ok(self.form.print(|| json!({"event": "synced"}), || "-- up to date".to_owned())?)
+            }
+            ClientEvent::Disconnected { reason, retry_in } => {
+                let ms = retry_in.as_millis() as u64;
+                let json = || json!({"event": "disconnected", "reason": reason, "retry_in_ms": ms});
+                Ok(self.form.print(json, || format!("-- disconnected ({reason}), again in {ms} ms"))?)
+            }
+            ClientEvent::Sent(message) => self.sent(message),
+            ClientEvent::DeviceAdded { name, at } => {
+                let json = || json!({"event": "device_added", "name": name, "at": at.as_millis()});
+                Ok(self.form.print(json, || {
+                    format!("-- a new device was added to your account: {}", printable(name))
+                })?)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn show(&mut self, session: &mut Session, m: &Message, live: bool) -> Result<(), CliError> {
+        if self.command.chat.is_some_and(|chat| chat != m.chat) {
+            return Ok(());
+        }
+        let name = session.profile.name(m.sender)?;
+        let mine = Some(m.sender) == self.me;
+        let text = text_of(m.chat, &m.content);
+        let latency_us =
+            sent_at_us(m.chat, &m.content).filter(|_| live).map(|at| micros_now().saturating_sub(at));
+        self.form.print(
+            || {
+                json!({
+                    "event": "message", "chat": m.chat.to_string(), "seq": m.seq.0, "from": m.sender.to_string(),
+                    "from_name": name, "mine": mine, "text": text, "at": m.at.as_millis(),
+                    "client_msg_id": m.client_msg_id.to_string(), "latency_us": latency_us,
+                })
+            },
+            || {
+                let who = match (mine, &name) {
+                    (true, _) => "me".to_owned(),
+                    (false, Some(name)) => printable(name),
+                    (false, None) => m.sender.to_string(),
+                };
+                format!("{} {who}: {}", clock(m.at), printable(&text))
+            },
+        )?;
+        session.profile.mark_shown(m.chat, m.seq)?;
+        if self.command.read && !mine {
+            session.client.mark_read(m.chat, m.seq, now());
+        }
+        self.printed += 1;
+        Ok(())
+    }
+
+    fn status(&self, chat: ChatId, cursor: &Cursor) -> Result<(), CliError> {
+        if self.command.chat.is_some_and(|only| only != chat) {
+            return Ok(());
+        }
+        let json = || {
+            json!({
+                "event": "status", "chat": chat.to_string(), "member": cursor.member.to_string(),
+                "delivered": cursor.delivered.0, "read": cursor.read.0,
+                "delivered_at": cursor.delivered_at.as_millis(), "read_at": cursor.read_at.as_millis(),
+            })
+        };
+        let text = || format!("-- ✓✓ up to {}, read up to {}", cursor.delivered, cursor.read);
+        Ok(self.form.print(json, text)?)
+    }
+
+    fn sent(&self, m: &Message) -> Result<(), CliError> {
+        let json = || {
+            json!({
+                "event": "sent", "chat": m.chat.to_string(), "client_msg_id": m.client_msg_id.to_string(),
+                "seq": m.seq.0, "at": m.at.as_millis(),
+            })
+        };
+        Ok(self.form.print(json, || format!("{} ✓ {}", clock(m.at), m.seq))?)
+    }
+}

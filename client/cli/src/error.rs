@@ -1,0 +1,96 @@
+//! What goes wrong in a command, what it says, and the exit code scripts see.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use client_core::SendError;
+use wire::Refusal;
+
+/// Why a command did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum CliError {
+    /// The server said no.
+    #[error("refused: {0}")]
+    Refused(Refusal),
+    /// There is no such person.
+    #[error("nobody with this number is on this server")]
+    NobodyThere,
+    /// Messages that were refused for good.
+    #[error("{0} of the messages were refused for good and are marked failed")]
+    Failed(usize),
+    /// A message that cannot be queued.
+    #[error(transparent)]
+    Send(#[from] SendError),
+    /// The arguments do not fit together.
+    #[error("{0}")]
+    Usage(&'static str),
+    /// No server answered in time.
+    #[error("the server did not answer within {} s ({last}); {}", waited.as_secs(), advice(*.waiting))]
+    Unreachable {
+        /// How long it was tried.
+        waited: Duration,
+        /// What the last attempt met.
+        last: String,
+        /// Messages that wait in the outbox.
+        waiting: usize,
+    },
+    /// This profile is not registered, or no longer.
+    #[error("{why}: register it with `godwit register --profile {}`", profile.display())]
+    LoginNeeded {
+        /// Why.
+        why: String,
+        /// Which profile.
+        profile: PathBuf,
+    },
+    /// Another process uses the profile.
+    #[error("the profile is in use by another godwit process: stop it, or use another --profile")]
+    InUse,
+    /// The profile's files.
+    #[error("cannot use the profile in {}", path.display())]
+    Profile {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The connection cannot even be tried.
+    #[error("cannot connect to {server}")]
+    Connect {
+        /// Where to.
+        server: String,
+        /// Why.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// Standard output is gone.
+    #[error("cannot write the output")]
+    Output(#[from] std::io::Error),
+}
+
+fn advice(waiting: usize) -> String {
+    match waiting {
+        0 => "is it running, and is --server right?".into(),
+        n => {
+            format!("{n} messages wait in the outbox and leave with the next `godwit send` or `godwit tail`")
+        }
+    }
+}
+
+impl CliError {
+    /// 1 refused or failed for good; 2 wrong usage; 3 the server cannot be reached; 4 log in first.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            CliError::Usage(_) => 2,
+            CliError::Unreachable { .. } | CliError::Connect { .. } => 3,
+            CliError::LoginNeeded { .. } => 4,
+            _ => 1,
+        }
+    }
+
+    /// The error and what lies behind it, on one line.
+    pub fn chain(&self) -> String {
+        let sources = std::iter::successors(Some(self as &dyn std::error::Error), |error| error.source());
+        sources.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+    }
+}

@@ -1,0 +1,295 @@
+//! A profile, connected: the socket, the endpoint, the client, and the disk, joined on the caller's thread.
+//!
+//! Its one rule is `client-core`'s: what is to be kept is on disk before anything else of the same turn is done.
+
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use client_core::quic::Bridge;
+use client_core::{Ask, AskId, Client, ClientEvent, Config, Now, Output, Snapshot, Write};
+use wire::event::Event;
+use wire::request::Request;
+use wire::{Refusal, WallTime};
+use wire_link::tls::Trust;
+use wire_link::{ClientConfig, Config as LinkConfig, Endpoint, Secrets};
+use wire_udp::{Driver, Waker};
+
+use crate::error::CliError;
+use crate::profile::{Profile, Server};
+
+/// How often a connected process looks for messages that another one has queued.
+const ADOPT_INTERVAL: Duration = Duration::from_millis(100);
+
+/// A connected profile.
+pub struct Session {
+    /// What is kept.
+    pub profile: Profile,
+    /// What decides.
+    pub client: Client,
+    driver: Driver,
+    bridge: Bridge,
+    server: SocketAddr,
+    server_name: String,
+    events: Vec<ClientEvent>,
+    adopted: i64,
+    adopt_at: Instant,
+    last_trouble: String,
+}
+
+/// Both readings of the machine's clock.
+pub fn now() -> Now {
+    Now { instant: Instant::now(), wall: WallTime(micros_now() / 1000) }
+}
+
+/// Microseconds since the Unix epoch.
+pub fn micros_now() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    since.as_micros().try_into().unwrap_or(u64::MAX)
+}
+
+impl Session {
+    /// Starts a registered profile.
+    ///
+    /// # Errors
+    /// [`CliError::LoginNeeded`], [`CliError::InUse`], or what keeps it from even trying.
+    pub fn open(profile: Profile) -> Result<Session, CliError> {
+        let snapshot = profile.snapshot()?;
+        if snapshot.login.is_none() {
+            let why = "this profile is not logged in".to_owned();
+            return Err(CliError::LoginNeeded { why, profile: profile.dir().to_owned() });
+        }
+        Session::start(profile, snapshot)
+    }
+
+    /// Starts a profile without an identity, to register it.
+    ///
+    /// # Errors
+    /// As [`Session::open`].
+    pub fn open_anonymous(profile: Profile) -> Result<Session, CliError> {
+        let kept = profile.snapshot()?;
+        Session::start(profile, Snapshot { login: None, ..kept })
+    }
+
+    fn start(mut profile: Profile, snapshot: Snapshot) -> Result<Session, CliError> {
+        if !profile.try_lock()? {
+            return Err(CliError::InUse);
+        }
+        let Some(server) = profile.server()? else {
+            let why = "this profile has no server yet".to_owned();
+            return Err(CliError::LoginNeeded { why, profile: profile.dir().to_owned() });
+        };
+        let (address, server_name) = resolve(&server)?;
+        let driver = bind(&server, address)?;
+        let config = Config {
+            device_key: profile.device_key().clone(),
+            seed: random()?,
+            name: concat!("godwit ", env!("CARGO_PKG_VERSION")).to_owned(),
+        };
+        let adopted = profile.outbox_after(0).ok().and_then(|rows| rows.last().map(|(n, _)| *n)).unwrap_or(0);
+        let mut client = Client::new(&config, snapshot, now());
+        client.start(now());
+        Ok(Session {
+            profile,
+            client,
+            driver,
+            bridge: Bridge::default(),
+            server: address,
+            server_name,
+            events: Vec::new(),
+            adopted,
+            adopt_at: Instant::now(),
+            last_trouble: "no answer".into(),
+        })
+    }
+
+    /// A way to end a wait from another thread.
+    pub fn waker(&self) -> Waker {
+        self.driver.waker()
+    }
+
+    /// One turn: performs what the client asks, waits for something until `until` at most, and returns what happened.
+    ///
+    /// # Errors
+    /// [`CliError::LoginNeeded`] and [`CliError::InUse`] when nothing goes on, [`CliError::Profile`] when nothing can
+    /// be kept.
+    pub fn turn(&mut self, until: Instant) -> Result<Vec<ClientEvent>, CliError> {
+        self.perform()?;
+        if self.events.is_empty() {
+            let due = self.client.poll_timeout().map_or(until, |due| due.min(until));
+            self.driver.wait(Some(due.min(self.adopt_at))).map_err(|error| self.broken(error))?;
+            while let Some((link, event)) = self.driver.endpoint().poll_event() {
+                if let Some(input) = self.bridge.input_of(self.driver.endpoint(), link, event) {
+                    self.client.handle_input(input, now());
+                }
+            }
+            self.adopt()?;
+            self.client.handle_timeout(now());
+            self.perform()?;
+        }
+        let events = std::mem::take(&mut self.events);
+        events.iter().try_for_each(|event| self.look_at(event))?;
+        Ok(events)
+    }
+
+    /// Takes over messages that another process of this profile has queued.
+    fn adopt(&mut self) -> Result<(), CliError> {
+        if Instant::now() < self.adopt_at {
+            return Ok(());
+        }
+        self.adopt_at = Instant::now() + ADOPT_INTERVAL;
+        let rows = self.profile.outbox_after(self.adopted);
+        for (n, row) in
+            rows.map_err(|e| CliError::Profile { path: self.profile.dir().to_owned(), source: e.into() })?
+        {
+            self.adopted = n;
+            self.client.adopt(row, now());
+        }
+        Ok(())
+    }
+
+    fn perform(&mut self) -> Result<(), CliError> {
+        let mut writes: Vec<Write> = Vec::new();
+        let mut outputs = Vec::new();
+        while let Some(output) = self.client.poll_output() {
+            match output {
+                Output::Persist(write) => writes.push(write),
+                other => outputs.push(other),
+            }
+        }
+        let queued = writes.iter().any(|write| matches!(write, Write::Queue(_)));
+        self.profile.apply(&writes)?;
+        if queued {
+            // One's own rows are not another's.
+            let rows = self.profile.outbox_after(self.adopted).unwrap_or_default();
+            self.adopted = rows.last().map_or(self.adopted, |(n, _)| *n);
+        }
+        for output in outputs {
+            match self.bridge.perform(self.driver.endpoint(), output) {
+                Some(Output::Connect) => self.connect(),
+                Some(Output::Notify(event)) => self.events.push(event),
+                _ => {}
+            }
+        }
+        self.driver.flush().map_err(|error| self.broken(error))
+    }
+
+    fn connect(&mut self) {
+        match self.driver.endpoint().connect(Instant::now(), self.server, &self.server_name) {
+            Ok(link) => self.bridge.connecting(link),
+            Err(error) => {
+                let reason = error.to_string();
+                self.client.handle_input(client_core::Input::Closed { reason }, now());
+            }
+        }
+    }
+
+    fn broken(&self, source: std::io::Error) -> CliError {
+        CliError::Connect { server: self.server.to_string(), source: source.into() }
+    }
+
+    fn look_at(&mut self, event: &ClientEvent) -> Result<(), CliError> {
+        match event {
+            ClientEvent::LoginNeeded(refusal) => {
+                let profile = self.profile.dir().to_owned();
+                Err(CliError::LoginNeeded { why: refusal.to_string(), profile })
+            }
+            ClientEvent::Replaced => Err(CliError::InUse),
+            ClientEvent::Disconnected { reason, .. } => {
+                self.last_trouble.clone_from(reason);
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Asks, and waits for the whole answer.
+    ///
+    /// # Errors
+    /// [`CliError::Refused`], [`CliError::Unreachable`] after `timeout`, and as [`Session::turn`].
+    pub fn ask(&mut self, ask: Ask, timeout: Duration) -> Result<Vec<Event>, CliError> {
+        let id = self.client.ask(ask, now());
+        let deadline = Instant::now() + timeout;
+        loop {
+            for event in self.turn(deadline)? {
+                if let Some(events) = answer_to(id, event) {
+                    return match &events[..] {
+                        [Event::Refused(refusal)] => Err(CliError::Refused(*refusal)),
+                        [] => Err(CliError::Refused(Refusal::from(wire::ErrorCode::Unavailable))),
+                        _ => Ok(events),
+                    };
+                }
+            }
+            if Instant::now() >= deadline {
+                return Err(self.unreachable(timeout));
+            }
+        }
+    }
+
+    /// Asks a plain request.
+    ///
+    /// # Errors
+    /// As [`Session::ask`].
+    pub fn request(&mut self, request: Request, timeout: Duration) -> Result<Vec<Event>, CliError> {
+        self.ask(Ask::Plain(request), timeout)
+    }
+
+    /// What to say when there was no answer in time.
+    pub fn unreachable(&self, waited: Duration) -> CliError {
+        CliError::Unreachable { waited, last: self.last_trouble.clone(), waiting: self.client.outbox_len() }
+    }
+
+    /// Says goodbye, so that the server need not find out.
+    pub fn close(mut self) {
+        self.client.stop();
+        // What is left to say is nice to have.
+        let _ = self.perform();
+        let _ = self.driver.linger(Duration::from_millis(200));
+    }
+}
+
+fn answer_to(id: AskId, event: ClientEvent) -> Option<Vec<Event>> {
+    match event {
+        ClientEvent::Answer { ask, events } if ask == id => Some(events),
+        _ => None,
+    }
+}
+
+fn resolve(server: &Server) -> Result<(SocketAddr, String), CliError> {
+    let wrong = |source: Box<dyn std::error::Error + Send + Sync>| CliError::Connect {
+        server: server.address.clone(),
+        source,
+    };
+    let name = match server.address.rsplit_once(':') {
+        Some((host, _)) => host.trim_start_matches('[').trim_end_matches(']').to_owned(),
+        None => return Err(CliError::Usage("--server is HOST:PORT, like 127.0.0.1:4433")),
+    };
+    let mut found = server.address.to_socket_addrs().map_err(|error| wrong(error.into()))?;
+    let address = found.next().ok_or_else(|| wrong("the name has no address".into()))?;
+    Ok((address, name))
+}
+
+fn bind(server: &Server, address: SocketAddr) -> Result<Driver, CliError> {
+    let wrong = |source: Box<dyn std::error::Error + Send + Sync>| CliError::Connect {
+        server: server.address.clone(),
+        source,
+    };
+    let roots = certs::load_roots(&server.ca).map_err(|error| wrong(error.into()))?;
+    let crypto = wire_link::tls::client(Trust::roots(roots)).map_err(|error| wrong(error.into()))?;
+    let secrets = Secrets { seed: random()?, reset_key: random()?, token_key: random()? };
+    let endpoint = Endpoint::client(LinkConfig::client(secrets), ClientConfig::new(crypto), Instant::now());
+    let any = match address {
+        SocketAddr::V4(_) => SocketAddr::from(([0, 0, 0, 0], 0)),
+        SocketAddr::V6(_) => SocketAddr::from(([0u16; 8], 0)),
+    };
+    Driver::bind(any, endpoint).map_err(|error| wrong(error.into()))
+}
+
+/// Randomness from the operating system.
+///
+/// # Errors
+/// It has none.
+pub fn random<const N: usize>() -> Result<[u8; N], CliError> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).map_err(|error| CliError::Output(std::io::Error::other(error)))?;
+    Ok(bytes)
+}
