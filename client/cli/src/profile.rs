@@ -91,11 +91,14 @@ impl Profile {
         Ok(Profile { dir: dir.to_owned(), db, device_key, lock: None })
     }
 
-    /// Takes the lock that the one connected process holds; `false` if another has it.
+    /// Takes the lock that the one connected process holds, if it is not taken already; `false` if another has it.
     ///
     /// # Errors
     /// [`CliError::Profile`].
     pub fn try_lock(&mut self) -> Result<bool, CliError> {
+        if self.lock.is_some() {
+            return Ok(true);
+        }
         let path = self.dir.join("lock");
         let file = OpenOptions::new().append(true).create(true).mode(0o600).open(&path);
         let file = file.map_err(|e| self.wrong(e))?;

@@ -439,7 +439,6 @@ impl Client {
             self.close();
             return self.on_lost("the server sent what is no frame".into(), Duration::ZERO, now);
         };
-        self.silent_since = None;
         match self.streams.get_mut(&stream) {
             Some(Stream::Session) => self.on_session(event, now),
             Some(Stream::Request { events, .. }) => events.push(event),
@@ -448,9 +447,7 @@ impl Client {
             Some(&mut Stream::Down { chat }) => self.on_down(chat, event, now),
             None => self.on_new_stream(stream, &event, now),
         }
-        if self.is_waiting() {
-            self.expect_answer(now);
-        }
+        self.heard(now);
     }
 
     fn on_session(&mut self, event: Event, now: Now) {
@@ -713,6 +710,7 @@ impl Client {
             }
             Some(Stream::Down { .. }) | None => {}
         }
+        self.heard(now);
     }
 
     fn on_answer(&mut self, ask: AskId, events: Vec<Event>, now: Now) {
@@ -786,6 +784,11 @@ impl Client {
             Stream::Session | Stream::Down { .. } => false,
         };
         self.is_ready() && self.streams.values().any(unanswered)
+    }
+
+    /// The server is there: whatever is still unanswered may take its time anew.
+    fn heard(&mut self, now: Now) {
+        self.silent_since = self.is_waiting().then_some(now.instant);
     }
 
     fn expect_answer(&mut self, now: Now) {
