@@ -1,2 +1,194 @@
-//! Echo.
-fn main() {}
+//! What a message costs on real sockets: 128 bytes there and back on a long-lived stream, for a growing number of
+//! connections, with the cheap keys of the test bench (the driver's and the link's share) and with TLS 1.3.
+//!
+//! `cargo bench -p wire-udp --bench echo`. CPU figures are of the server's thread. A run with over 1.2 datagrams per
+//! message was starved and says nothing (QUIC retransmits what is merely late).
+#![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use rustls::pki_types::PrivateKeyDer;
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+use wire::Role;
+use wire_link::testing::{plain_client, plain_server, secrets};
+use wire_link::tls::{self, Trust};
+use wire_link::{ClientConfig, Config, Endpoint, Event, ServerConfig};
+use wire_udp::{Driver, Stats};
+
+const BODY_BYTES: usize = 128;
+const RUN: Duration = Duration::from_secs(3);
+
+const WARMING: u8 = 0;
+const MEASURING: u8 = 1;
+const OVER: u8 = 2;
+
+fn main() {
+    println!(
+        "{:>5} {:>6} {:>9} {:>12} {:>14} {:>16} {:>16}",
+        "keys", "links", "msg/s", "server µs", "datagrams/msg", "per recvmmsg", "per sendmmsg"
+    );
+    for with_tls in [false, true] {
+        for links in [1, 10, 100, 1000] {
+            run(with_tls, links);
+        }
+    }
+}
+
+fn run(with_tls: bool, links: usize) {
+    let (client_config, server_config) = if with_tls { tls_pair() } else { plain_pair() };
+    let now = Instant::now();
+    let mut server =
+        Driver::bind(local(), Endpoint::server(Config::server(secrets(1)), server_config, now)).unwrap();
+    let address = server.local_addr().unwrap();
+    let (waker, phase) = (server.waker(), Arc::new(AtomicU8::new(WARMING)));
+    let seen = phase.clone();
+    let thread = thread::spawn(move || {
+        let serve = |server: &mut Driver, until: u8| {
+            while seen.load(Ordering::Acquire) != until {
+                turn(server);
+            }
+            (thread_cpu(), server.stats())
+        };
+        (serve(&mut server, MEASURING), serve(&mut server, OVER))
+    });
+    let config = Config { links_max: links, ..Config::client(secrets(2)) };
+    let mut client = Driver::bind(local(), Endpoint::client(config, client_config, now)).unwrap();
+    warm_up(&mut client, address, links);
+    let enter = |next| {
+        phase.store(next, Ordering::Release);
+        waker.wake();
+    };
+    enter(MEASURING);
+    let (messages, elapsed) = measure(&mut client);
+    enter(OVER);
+    let ((cpu_before, before), (cpu_after, after)) = thread.join().unwrap();
+    print(with_tls, links, messages, elapsed, cpu_after - cpu_before, before, after);
+}
+
+fn print(
+    with_tls: bool,
+    links: usize,
+    messages: u64,
+    elapsed: Duration,
+    cpu: Duration,
+    before: Stats,
+    after: Stats,
+) {
+    let per = |a: u64, b: u64| a as f64 / b.max(1) as f64;
+    let grown = |field: fn(&Stats) -> u64| field(&after) - field(&before);
+    println!(
+        "{:>5} {links:>6} {:>9.0} {:>12.2} {:>14.2} {:>16.1} {:>16.1}",
+        if with_tls { "TLS" } else { "plain" },
+        messages as f64 / elapsed.as_secs_f64(),
+        cpu.as_secs_f64() * 1e6 / messages.max(1) as f64,
+        per(grown(|s| s.datagrams_in), messages),
+        per(grown(|s| s.datagrams_in), grown(|s| s.batches_in)),
+        per(grown(|s| s.datagrams_out), grown(|s| s.batches_out)),
+    );
+}
+
+/// The server: every frame goes back.
+fn turn(driver: &mut Driver) {
+    driver.wait(None).unwrap();
+    while let Some((link, event)) = driver.endpoint().poll_event() {
+        if let Event::Frame { stream, body } = event {
+            driver.endpoint().send(link, stream, frame(&body)).unwrap();
+        }
+    }
+    driver.flush().unwrap();
+}
+
+fn warm_up(driver: &mut Driver, address: SocketAddr, links: usize) {
+    let (mut begun, mut ready) = (0, 0);
+    while ready < links {
+        while begun < links && begun - ready < 50 {
+            driver.endpoint().connect(Instant::now(), address, "localhost").unwrap();
+            begun += 1;
+        }
+        driver.flush().unwrap();
+        driver.wait(None).unwrap();
+        while let Some((link, event)) = driver.endpoint().poll_event() {
+            match event {
+                Event::Connected { .. } => {
+                    let stream = driver.endpoint().open(link, Role::ChatUp).unwrap();
+                    driver.endpoint().send(link, stream, frame(&[0; BODY_BYTES])).unwrap();
+                }
+                // The first answer is kept for `measure` to go on with.
+                Event::Frame { stream, body } => {
+                    driver.endpoint().send(link, stream, frame(&body)).unwrap();
+                    ready += 1;
+                }
+                Event::Closed { reason } => panic!("{reason}"),
+                _ => {}
+            }
+        }
+    }
+    driver.flush().unwrap();
+}
+
+/// Each link has one message under way; how many came back.
+fn measure(driver: &mut Driver) -> (u64, Duration) {
+    let (mut messages, began) = (0, Instant::now());
+    while began.elapsed() < RUN {
+        driver.wait(Some(began + RUN)).unwrap();
+        while let Some((link, event)) = driver.endpoint().poll_event() {
+            match event {
+                Event::Frame { stream, body } => {
+                    messages += 1;
+                    driver.endpoint().send(link, stream, frame(&body)).unwrap();
+                }
+                Event::Closed { reason } => panic!("{reason}"),
+                _ => {}
+            }
+        }
+        driver.flush().unwrap();
+    }
+    (messages, began.elapsed())
+}
+
+fn frame(body: &[u8]) -> Bytes {
+    let mut frame = (body.len() as u16 | 0x4000).to_be_bytes().to_vec();
+    frame.extend_from_slice(body);
+    frame.into()
+}
+
+fn local() -> SocketAddr {
+    (Ipv4Addr::LOCALHOST, 0).into()
+}
+
+fn plain_pair() -> (ClientConfig, ServerConfig) {
+    (ClientConfig::new(plain_client()), ServerConfig::new(plain_server()))
+}
+
+#[derive(Debug)]
+struct One(Arc<CertifiedKey>);
+
+impl ResolvesServerCert for One {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(self.0.clone())
+    }
+}
+
+fn tls_pair() -> (ClientConfig, ServerConfig) {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
+    let chain = vec![made.cert.der().clone()];
+    let certified = CertifiedKey::from_der(chain, key, &tls::provider()).unwrap();
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(made.cert.der().clone()).unwrap();
+    let server = tls::server(Arc::new(One(Arc::new(certified))), tls::SESSIONS_DEFAULT).unwrap();
+    (ClientConfig::new(tls::client(Trust::roots(roots)).unwrap()), ServerConfig::new(server))
+}
+
+/// CPU time of this thread, from the kernel's accounts.
+fn thread_cpu() -> Duration {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    let nanoseconds = text.split_whitespace().next().and_then(|word| word.parse().ok()).unwrap_or(0);
+    Duration::from_nanos(nanoseconds)
+}
