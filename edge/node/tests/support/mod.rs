@@ -1,6 +1,6 @@
 //! A node on free loopback ports, and a client that speaks frames and nothing more: it does what it is told, right or
 //! wrong.
-#![allow(dead_code, reason = "each test file uses a part of it")]
+#![allow(dead_code, unreachable_pub, reason = "each test file uses a part of it")]
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;

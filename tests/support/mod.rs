@@ -1,0 +1,245 @@
+//! The real binary, run as its users run it: a node on free loopback ports, and one profile per person. Everything is
+//! stopped by process id when it goes out of scope.
+#![allow(dead_code, unreachable_pub, reason = "each test file uses a part of it")]
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Output, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+/// What a test waits for something at most.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+const GODWIT: &str = env!("CARGO_BIN_EXE_godwit");
+
+/// A node's place: its data and its addresses, which stay when the process is killed.
+pub struct Node {
+    pub dir: PathBuf,
+    pub listen: SocketAddr,
+    pub admin: SocketAddr,
+    env: Vec<(String, String)>,
+    child: Option<Child>,
+}
+
+impl Node {
+    /// Starts a node whose rates are out of a burst's way; the limiter stays in the path.
+    pub fn start(dir: &Path) -> Node {
+        let limits = ["MESSAGES_PER_MINUTE", "REQUESTS_PER_MINUTE", "OTP_PER_HOUR", "REGISTRATIONS_PER_HOUR"];
+        let env = limits.map(|name| (format!("GODWIT_LIMITS__RATES__{name}"), "1000000".to_owned())).into();
+        Node::start_with(dir, env)
+    }
+
+    pub fn start_with(dir: &Path, env: Vec<(String, String)>) -> Node {
+        let loopback = SocketAddr::from(([127, 0, 0, 1], 0));
+        let listen = UdpSocket::bind(loopback).and_then(|socket| socket.local_addr()).expect("a free port");
+        let admin = TcpListener::bind(loopback).and_then(|socket| socket.local_addr()).expect("a free port");
+        let mut node = Node { dir: dir.join("node"), listen, admin, env, child: None };
+        node.spawn();
+        node
+    }
+
+    /// Starts the process and waits until it says that clients may come.
+    pub fn spawn(&mut self) {
+        let log = std::fs::OpenOptions::new().append(true).create(true).open(self.log()).expect("a log file");
+        let mut child = Command::new(GODWIT)
+            .args([
+                "serve",
+                "--listen",
+                &self.listen.to_string(),
+                "--admin",
+                &self.admin.to_string(),
+                "--data",
+            ])
+            .arg(&self.dir)
+            .envs(self.env.iter().cloned())
+            .stdout(Stdio::piped())
+            .stderr(log)
+            .spawn()
+            .expect("the binary runs");
+        let mut line = String::new();
+        let stdout = child.stdout.take().expect("piped");
+        BufReader::new(stdout).read_line(&mut line).expect("a line");
+        assert!(
+            line.starts_with("ready"),
+            "the node did not start: {}",
+            std::fs::read_to_string(self.log()).unwrap()
+        );
+        self.child = Some(child);
+    }
+
+    pub fn log(&self) -> PathBuf {
+        self.dir.with_extension("log")
+    }
+
+    pub fn ca(&self) -> PathBuf {
+        self.dir.join("certs/ca.pem")
+    }
+
+    pub fn sms(&self) -> PathBuf {
+        self.dir.join("sms.jsonl")
+    }
+
+    /// SIGKILL, as the power would.
+    pub fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            child.kill().expect("it runs");
+            child.wait().expect("it ends");
+        }
+    }
+
+    /// SIGTERM; returns its exit code.
+    pub fn terminate(&mut self) -> Option<i32> {
+        let child = self.child.as_mut().expect("it runs");
+        let sent = Command::new("kill").arg(child.id().to_string()).status().expect("kill runs");
+        assert!(sent.success());
+        self.child.take().expect("it runs").wait().expect("it ends").code()
+    }
+
+    pub fn person(&self, phone: &str, name: &str) -> Person {
+        let person = Person { profile: self.dir.with_file_name(name), phone: phone.to_owned() };
+        let output = person
+            .command("register")
+            .args(["--server", &self.listen.to_string(), "--phone", phone, "--name", name, "--ca"])
+            .arg(self.ca())
+            .arg("--code-file")
+            .arg(self.sms())
+            .output()
+            .expect("the binary runs");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        person
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.kill();
+        if std::thread::panicking() {
+            eprintln!("the node's log:\n{}", std::fs::read_to_string(self.log()).unwrap_or_default());
+        }
+    }
+}
+
+/// One person's profile.
+pub struct Person {
+    pub profile: PathBuf,
+    pub phone: String,
+}
+
+impl Person {
+    pub fn command(&self, name: &str) -> Command {
+        let mut command = Command::new(GODWIT);
+        command.args([name, "--json", "--profile"]).arg(&self.profile);
+        command
+    }
+
+    /// Runs a command to its end.
+    pub fn run(&self, name: &str, args: &[&str]) -> Output {
+        self.command(name).args(args).output().expect("the binary runs")
+    }
+
+    /// Runs a command that must succeed, and reads what it prints.
+    #[track_caller]
+    pub fn ok(&self, name: &str, args: &[&str]) -> Vec<Value> {
+        let output = self.run(name, args);
+        assert!(output.status.success(), "{name} {args:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout)
+            .expect("UTF-8")
+            .lines()
+            .map(|line| serde_json::from_str(line).expect("JSON"))
+            .collect()
+    }
+
+    pub fn start(&self, name: &str, args: &[&str]) -> Running {
+        let mut command = self.command(name);
+        command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped());
+        Running::spawn(command)
+    }
+}
+
+/// A client that runs, with what it printed.
+pub struct Running {
+    child: Child,
+    pub stdin: Option<ChildStdin>,
+    lines: Receiver<Value>,
+    pub seen: Vec<Value>,
+}
+
+impl Running {
+    fn spawn(mut command: Command) -> Running {
+        let mut child = command.spawn().expect("the binary runs");
+        let stdout = BufReader::new(child.stdout.take().expect("piped"));
+        let (sender, lines) = channel();
+        std::thread::spawn(move || {
+            for line in stdout.lines().map_while(Result::ok) {
+                // A process that is killed may leave half a line.
+                if let Ok(value) = serde_json::from_str(&line) {
+                    let _ = sender.send(value);
+                }
+            }
+        });
+        Running { stdin: child.stdin.take(), child, lines, seen: Vec::new() }
+    }
+
+    pub fn say(&mut self, line: &str) {
+        let stdin = self.stdin.as_mut().expect("open");
+        // A process that was just killed hears nothing.
+        let _ = writeln!(stdin, "{line}");
+    }
+
+    /// Takes what it has printed so far.
+    pub fn drain(&mut self) {
+        self.seen.extend(self.lines.try_iter());
+    }
+
+    /// Waits until what it printed satisfies something.
+    #[track_caller]
+    pub fn until(&mut self, done: impl Fn(&[Value]) -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        while !done(&self.seen) {
+            match self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(value) => self.seen.push(value),
+                Err(RecvTimeoutError::Timeout) => {
+                    panic!("waited too long; the last lines: {:?}", self.last())
+                }
+                Err(RecvTimeoutError::Disconnected) => panic!("it ended; the last lines: {:?}", self.last()),
+            }
+        }
+    }
+
+    fn last(&self) -> &[Value] {
+        &self.seen[self.seen.len().saturating_sub(5)..]
+    }
+
+    pub fn kill(mut self) -> Vec<Value> {
+        self.child.kill().expect("it runs");
+        self.finish()
+    }
+
+    pub fn finish(mut self) -> Vec<Value> {
+        drop(self.stdin.take());
+        self.child.wait().expect("it ends");
+        self.seen.extend(self.lines.iter());
+        std::mem::take(&mut self.seen)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The texts of what a `tail` printed, in order.
+pub fn texts(lines: &[Value]) -> Vec<String> {
+    of(lines, "message").map(|line| line["text"].as_str().expect("a text").to_owned()).collect()
+}
+
+/// Lines of one kind.
+pub fn of<'a>(lines: &'a [Value], event: &'a str) -> impl Iterator<Item = &'a Value> {
+    lines.iter().filter(move |line| line["event"] == event)
+}
