@@ -7,6 +7,7 @@
 
 mod ci;
 mod codegen;
+mod demo;
 mod step;
 mod test;
 mod tools;
@@ -22,6 +23,7 @@ The chores of this repository.
 Usage: cargo xtask <COMMAND>
 
 Commands:
+  demo              Two people chat through a node that is killed; `demo --help` for its options
   test              Install what the tests need, check the generated code, run every test
   ci                What continuous integration runs: formatting, lints, documentation,
                     licences, then `test`
@@ -49,6 +51,8 @@ fn run(arguments: &[String]) -> Result<()> {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match arguments.as_slice() {
         [] | ["help" | "--help" | "-h", ..] => print!("{HELP}"),
+        ["demo", "--help" | "-h"] => print!("{}", demo::HELP),
+        ["demo", options @ ..] => demo::run(&demo::options(options)?)?,
         [_, "--help" | "-h"] => print!("{HELP}"),
         ["test"] => test::run()?,
         ["ci"] => ci::run()?,
