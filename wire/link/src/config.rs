@@ -155,7 +155,7 @@ impl Config {
         VarInt::from_u64(bytes).unwrap_or(VarInt::MAX)
     }
 
-    pub(crate) fn links_max(&self) -> usize {
+    pub(crate) fn link_capacity(&self) -> usize {
         self.links_max.min(LinkId::KEYS)
     }
 

@@ -149,10 +149,12 @@ impl Endpoint {
             link.deadline = None;
             link.handle_timeout(now);
             self.settle(key);
+            self.settle_timer(key);
         }
     }
 
-    /// When [`Endpoint::handle_timeout`] is wanted next.
+    /// When [`Endpoint::handle_timeout`] is wanted next. Asked after [`Endpoint::poll_transmit`] has said `None`: a link's
+    /// timer is looked at once per turn, not once per datagram.
     pub fn poll_timeout(&self) -> Option<Instant> {
         self.timers.first().map(|&(deadline, _)| deadline)
     }
@@ -224,7 +226,7 @@ impl Endpoint {
     ) -> Result<LinkId, ConnectError> {
         self.tell(now);
         let client = self.client.clone().ok_or(ConnectError::NotAClient)?;
-        if self.links.len() >= self.config.links_max() {
+        if self.links.len() >= self.config.link_capacity() {
             return Err(ConnectError::Full);
         }
         let (handle, connection) =
@@ -319,7 +321,7 @@ impl Endpoint {
         let keys: Vec<usize> = self.links.iter().map(|(key, _)| key).collect();
         for key in keys {
             self.links[key].local_address_changed();
-            self.touch(key);
+            self.settle(key);
         }
     }
 
@@ -368,7 +370,7 @@ impl Endpoint {
         let (retry_past, max) =
             self.server.as_ref().map_or((0, 0), |s| (s.handshakes_before_retry, s.handshakes_max));
         let mut response = Vec::new();
-        let full = self.links.len() >= self.config.links_max() || self.handshakes >= max;
+        let full = self.links.len() >= self.config.link_capacity() || self.handshakes >= max;
         if full || !self.accepting {
             self.counters.refused += 1;
             let transmit = self.quic.refuse(incoming, &mut response);
@@ -429,7 +431,7 @@ impl Endpoint {
         }
     }
 
-    /// After an owner's command: there may be events and datagrams. Timers follow when the datagrams are polled.
+    /// There may be events and datagrams. The timer follows when the datagrams are polled.
     fn touch(&mut self, key: usize) {
         if self.links[key].has_left_handshake() {
             self.handshakes -= 1;
@@ -438,8 +440,7 @@ impl Endpoint {
         self.mark_eventful(key);
     }
 
-    /// After anything that quinn-proto was told: carries its messages between connection and endpoint, and sees to
-    /// queues and timers.
+    /// After anything that quinn-proto was told: carries its messages between connection and endpoint.
     fn settle(&mut self, key: usize) {
         let link = &mut self.links[key];
         while let Some(event) = link.poll_endpoint_event() {
@@ -449,7 +450,6 @@ impl Endpoint {
         }
         link.advance(self.now);
         self.touch(key);
-        self.settle_timer(key);
     }
 
     fn settle_timer(&mut self, key: usize) {

@@ -1,7 +1,7 @@
 //! TLS for links, from rustls: TLS 1.3 only, aws-lc-rs, X25519MLKEM768 offered first, ALPN [`wire::ALPN`].
 //!
 //! What is made here draws keys from the system, as TLS must, and reads the clock to judge certificates; it is handed to
-//! an [`Endpoint`](crate::Endpoint) from outside, and a simulation hands in [`testing`](crate::testing)'s instead.
+//! an [`Endpoint`](crate::Endpoint) from outside, and a simulation hands in `testing`'s instead.
 //!
 //! Early data is off; tickets are. The next step turns on early data here (`max_early_data_size`, `enable_early_data`)
 //! and nothing else about TLS changes: sessions are kept on the server's side already, which rustls demands for it.

@@ -34,7 +34,7 @@ fn main() {
         "keys", "links", "msg/s", "server µs", "datagrams/msg", "per recvmmsg", "per sendmmsg"
     );
     for with_tls in [false, true] {
-        for links in [1, 10, 100, 1000] {
+        for links in links_wanted() {
             run(with_tls, links);
         }
     }
@@ -191,4 +191,10 @@ fn thread_cpu() -> Duration {
     let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
     let nanoseconds = text.split_whitespace().next().and_then(|word| word.parse().ok()).unwrap_or(0);
     Duration::from_nanos(nanoseconds)
+}
+
+/// The numbers of links to try: those given as arguments, or a range.
+fn links_wanted() -> Vec<usize> {
+    let given: Vec<usize> = std::env::args().filter_map(|word| word.parse().ok()).collect();
+    if given.is_empty() { vec![1, 10, 100, 1000] } else { given }
 }
