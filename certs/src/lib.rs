@@ -97,6 +97,14 @@ pub fn load_roots(ca: &Path) -> Result<RootCertStore, CertError> {
     Ok(roots)
 }
 
+/// Reads one certificate, the first of a file: what a client pins.
+///
+/// # Errors
+/// [`CertError`] names the file.
+pub fn load_certificate(cert: &Path) -> Result<CertificateDer<'static>, CertError> {
+    Ok(read_certificates(cert)?.remove(0))
+}
+
 fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, CertError> {
     let all = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
     let all = all.map_err(|e| pem_error(path, "certificate", e))?;
