@@ -12,14 +12,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use rustls::pki_types::PrivateKeyDer;
-use rustls::server::{ClientHello, ResolvesServerCert};
-use rustls::sign::CertifiedKey;
 use wire::Role;
 use wire_link::testing::{plain_client, plain_server, secrets};
-use wire_link::tls::{self, Trust};
 use wire_link::{ClientConfig, Config, Endpoint, Event, ServerConfig};
 use wire_udp::{Driver, Stats};
+
+mod common;
+use common::{One, certificate, client_tls, server_tls};
 
 const BODY_BYTES: usize = 128;
 const RUN: Duration = Duration::from_secs(3);
@@ -166,24 +165,9 @@ fn plain_pair() -> (ClientConfig, ServerConfig) {
     (ClientConfig::new(plain_client()), ServerConfig::new(plain_server()))
 }
 
-#[derive(Debug)]
-struct One(Arc<CertifiedKey>);
-
-impl ResolvesServerCert for One {
-    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(self.0.clone())
-    }
-}
-
 fn tls_pair() -> (ClientConfig, ServerConfig) {
-    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-    let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
-    let chain = vec![made.cert.der().clone()];
-    let certified = CertifiedKey::from_der(chain, key, &tls::provider()).unwrap();
-    let mut roots = rustls::RootCertStore::empty();
-    roots.add(made.cert.der().clone()).unwrap();
-    let server = tls::server(Arc::new(One(Arc::new(certified))), tls::SESSIONS_DEFAULT).unwrap();
-    (ClientConfig::new(tls::client(Trust::roots(roots)).unwrap()), ServerConfig::new(server))
+    let (root, serving) = certificate();
+    (ClientConfig::new(client_tls(root)), ServerConfig::new(server_tls(One(serving))))
 }
 
 /// CPU time of this thread, from the kernel's accounts.

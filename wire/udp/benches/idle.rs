@@ -1,0 +1,125 @@
+//! What an idle connection costs a server: resident memory per connection after a TLS handshake, with no stream and with
+//! one used stream, in a process that holds nothing else.
+//!
+//! `cargo bench -p wire-udp --bench idle`. The clients run in a process of their own, started from here.
+#![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::process::{Child, Command};
+use std::time::Instant;
+
+use bytes::Bytes;
+use wire::Role;
+use wire_link::testing::secrets;
+use wire_link::{ClientConfig, Config, Endpoint, Event, ServerConfig};
+use wire_udp::Driver;
+
+mod common;
+use common::{One, certificate, client_tls, server_tls};
+
+/// Streams per link, as words of the command line.
+const NONE: &str = "none";
+const ONE: &str = "one";
+
+const LINKS: usize = 10_000;
+
+/// Handshakes of the clients under way at a time.
+const HANDSHAKES: usize = 100;
+
+fn main() {
+    let words: Vec<String> = std::env::args().collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    match words[..] {
+        [.., "clients", to, root, streams] => clients(to.parse().unwrap(), root, streams == ONE),
+        [.., "serve", streams] => serve(streams == ONE),
+        _ => {
+            println!("{:>8} {:>8} {:>14}", "streams", "links", "kB per link");
+            // A process each: the second would find the first one's memory.
+            for streams in [NONE, ONE] {
+                let this = std::env::current_exe().unwrap();
+                assert!(Command::new(this).args(["serve", streams]).status().unwrap().success());
+            }
+        }
+    }
+}
+
+fn serve(with_stream: bool) {
+    let (root, serving) = certificate();
+    let server = ServerConfig::new(server_tls(One(serving)));
+    let endpoint = Endpoint::server(Config::server(secrets(1)), server, Instant::now());
+    let mut driver = Driver::bind((Ipv4Addr::LOCALHOST, 0).into(), endpoint).unwrap();
+    let root: String = root.iter().map(|byte| format!("{byte:02x}")).collect();
+    let before = resident_bytes();
+    let mut clients = Command::new(std::env::current_exe().unwrap())
+        .args(["clients", &driver.local_addr().unwrap().to_string(), &root])
+        .arg(if with_stream { ONE } else { NONE })
+        .spawn()
+        .unwrap();
+    let mut ready = 0;
+    while ready < LINKS {
+        driver.wait(None).unwrap();
+        while let Some((link, event)) = driver.endpoint().poll_event() {
+            match event {
+                Event::Connected { .. } if !with_stream => ready += 1,
+                Event::Frame { stream, .. } => {
+                    driver.endpoint().send(link, stream, Bytes::from_static(&[1, 1])).unwrap();
+                    ready += 1;
+                }
+                Event::Closed { reason } => panic!("{reason}"),
+                _ => {}
+            }
+        }
+        driver.flush().unwrap();
+    }
+    settle(&mut driver);
+    let per_link = (resident_bytes() - before) as f64 / LINKS as f64 / 1024.0;
+    println!("{:>8} {LINKS:>8} {per_link:>14.1}", if with_stream { ONE } else { NONE });
+    end(&mut clients);
+}
+
+/// Lets acknowledgements and timers pass.
+fn settle(driver: &mut Driver) {
+    let end = Instant::now() + std::time::Duration::from_secs(2);
+    while Instant::now() < end {
+        driver.wait(Some(end)).unwrap();
+        while driver.endpoint().poll_event().is_some() {}
+        driver.flush().unwrap();
+    }
+}
+
+fn end(clients: &mut Child) {
+    clients.kill().unwrap();
+    clients.wait().unwrap();
+}
+
+fn clients(to: SocketAddr, root: &str, with_stream: bool) {
+    let root: Vec<u8> =
+        (0..root.len()).step_by(2).map(|at| u8::from_str_radix(&root[at..at + 2], 16).unwrap()).collect();
+    let config = Config { links_max: LINKS, ..Config::client(secrets(2)) };
+    let endpoint = Endpoint::client(config, ClientConfig::new(client_tls(root)), Instant::now());
+    let mut driver = Driver::bind((Ipv4Addr::LOCALHOST, 0).into(), endpoint).unwrap();
+    let (mut begun, mut connected) = (0, 0);
+    loop {
+        while begun < LINKS && begun - connected < HANDSHAKES {
+            driver.endpoint().connect(Instant::now(), to, "localhost").unwrap();
+            begun += 1;
+        }
+        driver.flush().unwrap();
+        driver.wait(None).unwrap();
+        while let Some((link, event)) = driver.endpoint().poll_event() {
+            if let Event::Connected { .. } = event {
+                connected += 1;
+                if with_stream {
+                    let stream = driver.endpoint().open(link, Role::Session).unwrap();
+                    driver.endpoint().send(link, stream, Bytes::from_static(&[1, 1])).unwrap();
+                }
+            }
+        }
+    }
+}
+
+fn resident_bytes() -> usize {
+    let text = std::fs::read_to_string("/proc/self/statm").expect("Linux tells a process its size");
+    let pages: usize = text.split_whitespace().nth(1).and_then(|word| word.parse().ok()).unwrap_or(0);
+    pages * 4096
+}
