@@ -299,11 +299,9 @@ fn print_figures(paint: &mut Paint, mut latencies_us: Vec<u64>, reconnected_ms: 
     paint.note(&format!("delivery of {count} messages: p50 {}, p99 {}; each was synced to", at(50), at(99)));
     paint.note("the node's disk before its tick and to Bob's before he saw it");
     paint.note(&format!(
-        "resume, a full handshake up to `Connected`: {reconnected_ms:.1} ms for Alice, whose application"
+        "resume, a full handshake up to `Connected`: {reconnected_ms:.1} ms for Alice, the first to reach"
     ));
-    paint.note(&format!(
-        "stayed open; {returned_ms:.1} ms for Bob, whose process started and gathered randomness first"
-    ));
+    paint.note(&format!("the restarted node; {returned_ms:.1} ms for Bob, whose program had just started"));
 }
 
 /// How the server's history, as `person` gets it, differs from what was said.
