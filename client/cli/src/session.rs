@@ -6,7 +6,7 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use client_core::quic::Bridge;
-use client_core::{Ask, AskId, Client, ClientEvent, Config, Now, Output, Snapshot, Write};
+use client_core::{Ask, Client, ClientEvent, Config, Now, Output, Snapshot, Write};
 use wire::event::Event;
 use wire::request::Request;
 use wire::{Refusal, WallTime};
@@ -113,22 +113,35 @@ impl Session {
     /// [`CliError::LoginNeeded`] and [`CliError::InUse`] when nothing goes on, [`CliError::Profile`] when nothing can
     /// be kept.
     pub fn turn(&mut self, until: Instant) -> Result<Vec<ClientEvent>, CliError> {
-        self.perform()?;
+        self.settle()?;
         if self.events.is_empty() {
             let due = self.client.poll_timeout().map_or(until, |due| due.min(until));
             self.driver.wait(Some(due.min(self.adopt_at))).map_err(|error| self.broken(error))?;
-            while let Some((link, event)) = self.driver.endpoint().poll_event() {
-                if let Some(input) = self.bridge.input_of(self.driver.endpoint(), link, event) {
-                    self.client.handle_input(input, now());
-                }
-            }
             self.adopt()?;
             self.client.handle_timeout(now());
-            self.perform()?;
+            self.settle()?;
         }
         let events = std::mem::take(&mut self.events);
         events.iter().try_for_each(|event| self.look_at(event))?;
         Ok(events)
+    }
+
+    /// Does what there is to do, and what that makes to do, until only waiting is left. What has arrived together is
+    /// kept together: one transaction, one fsync.
+    fn settle(&mut self) -> Result<(), CliError> {
+        loop {
+            self.perform()?;
+            let mut any = false;
+            while let Some((link, event)) = self.driver.endpoint().poll_event() {
+                any = true;
+                if let Some(input) = self.bridge.input_of(self.driver.endpoint(), link, event) {
+                    self.client.handle_input(input, now());
+                }
+            }
+            if !any {
+                return Ok(());
+            }
+        }
     }
 
     /// Takes over messages that another process of this profile has queued.
@@ -209,19 +222,28 @@ impl Session {
     pub fn ask(&mut self, ask: Ask, timeout: Duration) -> Result<Vec<Event>, CliError> {
         let id = self.client.ask(ask, now());
         let deadline = Instant::now() + timeout;
-        loop {
+        // What else happens meanwhile is for whoever takes the next turn.
+        let mut others = Vec::new();
+        let answer = loop {
+            let mut answer = None;
             for event in self.turn(deadline)? {
-                if let Some(events) = answer_to(id, event) {
-                    return match &events[..] {
-                        [Event::Refused(refusal)] => Err(CliError::Refused(*refusal)),
-                        [] => Err(CliError::Refused(Refusal::from(wire::ErrorCode::Unavailable))),
-                        _ => Ok(events),
-                    };
+                match event {
+                    ClientEvent::Answer { ask, events } if ask == id => answer = Some(events),
+                    other => others.push(other),
                 }
+            }
+            if let Some(events) = answer {
+                break events;
             }
             if Instant::now() >= deadline {
                 return Err(self.unreachable(timeout));
             }
+        };
+        self.events.splice(0..0, others);
+        match &answer[..] {
+            [Event::Refused(refusal)] => Err(CliError::Refused(*refusal)),
+            [] => Err(CliError::Refused(Refusal::from(wire::ErrorCode::Unavailable))),
+            _ => Ok(answer),
         }
     }
 
@@ -244,13 +266,6 @@ impl Session {
         // What is left to say is nice to have.
         let _ = self.perform();
         let _ = self.driver.linger(Duration::from_millis(200));
-    }
-}
-
-fn answer_to(id: AskId, event: ClientEvent) -> Option<Vec<Event>> {
-    match event {
-        ClientEvent::Answer { ask, events } if ask == id => Some(events),
-        _ => None,
     }
 }
 

@@ -505,6 +505,8 @@ impl Client {
                 }
                 self.persist(Write::Arrived(message.clone()));
                 self.notify(ClientEvent::Arrived(message));
+                // A message that is answered this way makes room for the next.
+                self.pump_chat(chat, now);
             }
         }
     }

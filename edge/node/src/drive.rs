@@ -104,8 +104,15 @@ impl Loop {
     pub fn run(mut self) -> std::io::Result<()> {
         while !self.stop.end.load(Ordering::Acquire) {
             self.driver.wait(self.wait_until())?;
-            self.turn();
-            self.driver.flush()?;
+            // What is done may make more to do (a stream that is read again has frames already): all of it before the
+            // next wait, which would not know.
+            loop {
+                let any = self.turn();
+                self.driver.flush()?;
+                if !any {
+                    break;
+                }
+            }
             if self.draining && self.has_drained() {
                 break;
             }
@@ -123,25 +130,31 @@ impl Loop {
         stats.connections == 0 && stats.effects == 0
     }
 
-    fn turn(&mut self) {
+    /// Does what there is to do; `false` if there was nothing.
+    fn turn(&mut self) -> bool {
+        let mut any = false;
         if !self.draining && self.stop.drain.load(Ordering::Acquire) {
             self.draining = true;
             self.input(Input::Drain);
         }
         self.node.handle_timeout(now());
-        self.perform_outputs();
+        any |= self.perform_outputs();
         while let Some((link, event)) = self.driver.endpoint().poll_event() {
+            any = true;
             if let Some(input) = quic::input_of(link, event) {
                 self.input(input);
             }
         }
         for _ in 0..HINTS_MAX {
             let Ok(hint) = self.hints.try_recv() else { break };
+            any = true;
             self.input(Input::Hint(hint));
         }
         while let Some((op, result)) = self.ready.pop_front().or_else(|| self.done.1.try_recv().ok()) {
+            any = true;
             self.input(Input::Done { op, result });
         }
+        any
     }
 
     fn input(&mut self, input: Input) {
@@ -149,8 +162,10 @@ impl Loop {
         self.perform_outputs();
     }
 
-    fn perform_outputs(&mut self) {
+    fn perform_outputs(&mut self) -> bool {
+        let mut any = false;
         while let Some(output) = self.node.poll_output() {
+            any = true;
             match quic::perform(self.driver.endpoint(), output) {
                 Left::Nothing => {}
                 Left::Input(input) => self.node.handle_input(input, now()),
@@ -158,6 +173,7 @@ impl Loop {
                 Left::Publish(hint) => self.publish(&hint),
             }
         }
+        any
     }
 
     /// What may be lost is decided in memory, at once and in order; what may wait for a disk runs as a task, so that
