@@ -99,14 +99,9 @@ fn serve(flags: &Flags) -> anyhow::Result<()> {
         let mut stop = stop_signal()?;
         let node = edge_node::start(&config).await?;
         announce(&config, &node);
-        let failed = async {
-            while !node.has_failed() {
-                tokio::time::sleep(std::time::Duration::from_millis(200)).await;
-            }
-        };
         tokio::select! {
             () = &mut stop => {}
-            () = failed => anyhow::bail!("the node's loop ended: see the log"),
+            () = node.failed() => anyhow::bail!("the node's loop ended: see the log"),
         }
         tracing::info!("stopping");
         node.stop().await;

@@ -1,5 +1,6 @@
 //! SIGKILL of the node and of the client at random moments in a burst: nothing acknowledged is lost, nothing comes
 //! twice, order holds (R50, R51, R141, I1–I3, G21).
+#![expect(clippy::disallowed_methods, reason = "a kill comes at a random moment of real time")]
 
 mod support;
 

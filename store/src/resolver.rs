@@ -58,6 +58,7 @@ impl Resolver {
     }
 
     /// The oldest version that can still be committed against.
+    #[cfg(any(test, feature = "testing"))]
     pub(crate) fn oldest(&self) -> u64 {
         self.oldest
     }

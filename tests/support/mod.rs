@@ -1,6 +1,7 @@
 //! The real binary, run as its users run it: a node on free loopback ports, and one profile per person. Everything is
 //! stopped by process id when it goes out of scope.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part of it")]
+#![expect(clippy::disallowed_methods, reason = "real processes run in real time")]
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, UdpSocket};

@@ -171,8 +171,13 @@ impl RunningNode {
         drop(self.store);
     }
 
-    /// Whether a loop has ended by itself: then the node is not serving.
-    pub fn has_failed(&self) -> bool {
-        self.loops.iter().any(|(_, thread)| thread.is_finished())
+    /// Resolves if a loop has ended by itself: then the node is not serving.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost by dropping it.
+    pub async fn failed(&self) {
+        while !self.loops.iter().any(|(_, thread)| thread.is_finished()) {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
     }
 }

@@ -78,6 +78,7 @@ impl World {
         World::with(Limits::default())
     }
 
+    #[expect(clippy::disallowed_methods, reason = "a test begins at some time")]
     pub fn with(limits: Limits) -> World {
         let token_keys = vec![TokenKey { kid: "test".into(), seed: Secret::new([1; 32]) }];
         let keys = Keys::new(&KeyMaterial { token_keys, secret: Secret::new([2; 32]) }).unwrap();
