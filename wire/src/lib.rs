@@ -20,7 +20,7 @@ mod role;
 mod text;
 mod time;
 
-pub use error::{CloseCode, DecodeError, ErrorCode, Refusal, Retry};
+pub use error::{CloseCode, DecodeError, ErrorCode, Refusal, Retry, RetryKind};
 pub use event::Event;
 pub use id::{AccountId, ChatId, ClientMsgId, DeviceId, InstallId, LogId, RegistrationId, RequestId, Seq};
 pub use request::Request;

@@ -201,6 +201,24 @@ mod tests {
     }
 
     #[test]
+    fn every_setting_is_documented() {
+        fn leaves(prefix: &str, value: &serde_json::Value, found: &mut Vec<String>) {
+            match value.as_object() {
+                Some(fields) => {
+                    fields.iter().for_each(|(name, value)| leaves(&format!("{prefix}{name}."), value, found))
+                }
+                None => found.push(prefix.trim_end_matches('.').to_owned()),
+            }
+        }
+        let mut settings = Vec::new();
+        leaves("", &serde_json::to_value(Config::default()).unwrap(), &mut settings);
+        let page = include_str!("../../../docs/CONFIGURATION.md");
+        for setting in settings {
+            assert!(page.contains(&format!("`{setting}`")), "docs/CONFIGURATION.md lacks {setting}");
+        }
+    }
+
+    #[test]
     fn wrong_settings_are_named() {
         for (toml, error) in [
             ("lisen = 'x'", "lisen"),
