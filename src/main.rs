@@ -71,9 +71,13 @@ fn main() -> ExitCode {
     }
 }
 
-/// `GODWIT_LOG` filters as `tracing` does, for example `info,edge_proto=debug`.
+/// `GODWIT_LOG` filters as `tracing` does, for example `info,edge_proto=debug`. The QUIC library names peers' addresses
+/// in its debug lines, so it says only warnings (R162).
 fn log(format: LogFormat) {
-    let filter = EnvFilter::try_from_env("GODWIT_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let chosen = EnvFilter::try_from_env("GODWIT_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let quiet =
+        ["quinn_proto=warn", "quinn_udp=warn"].into_iter().filter_map(|directive| directive.parse().ok());
+    let filter = quiet.fold(chosen, EnvFilter::add_directive);
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match format {
         LogFormat::Json => builder.json().flatten_event(true).init(),

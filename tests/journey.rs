@@ -1,0 +1,160 @@
+//! The binary as its users meet it: exit codes that scripts can trust, errors that say what to do, devices that come
+//! and go, and logs that tell nobody anything.
+#![expect(clippy::disallowed_methods, reason = "real processes run in real time")]
+
+mod support;
+
+use std::process::Output;
+
+use support::{Node, Person, of, texts};
+
+fn said(output: &Output) -> (Option<i32>, String) {
+    (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+#[track_caller]
+fn assert_fails(output: &Output, code: i32, words: &str) {
+    let (exit, text) = said(output);
+    assert!(
+        exit == Some(code) && text.contains(words),
+        "expected {code} and {words:?}, got {exit:?}: {text}"
+    );
+}
+
+#[test]
+fn r12_two_people_chat_and_see_their_ticks() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let node = Node::start(dir.path());
+    let (alice, bob) = (node.person("+4915100000001", "Alice"), node.person("+4915100000002", "Bob"));
+    alice.ok("send", &["--to", &bob.phone, "hello", "Bob"]);
+    let ticks = |person: &Person| -> Vec<String> {
+        let history = person.ok("history", &["--with", &bob.phone]);
+        history.iter().map(|entry| entry["ticks"].as_str().unwrap_or("").to_owned()).collect()
+    };
+    assert_eq!(ticks(&alice), ["✓"]);
+    bob.ok("tail", &["--count", "1"]);
+    assert_eq!(ticks(&alice), ["✓✓"]);
+    let mut tail = bob.start("tail", &["--read"]);
+    let told = alice.ok("send", &["--to", &bob.phone, "--wait", "read", "second"]);
+    assert!(of(&told, "read").count() == 1, "{told:?}");
+    assert_eq!(ticks(&alice), ["✓✓ read", "✓✓ read"]);
+    // Bob's other terminal writes through the one that is connected.
+    bob.ok("history", &["--with", &alice.phone]).is_empty();
+    tail.until(|lines| texts(lines) == ["second"]);
+    tail.kill();
+    let chats = bob.ok("chats", &[]);
+    assert_eq!((&chats[0]["name"], &chats[0]["messages"]), (&"Alice".into(), &2.into()));
+    let chat = chats[0]["chat"].as_str().expect("an id").to_owned();
+    let info = alice.ok("info", &["--chat", &chat, "--seq", "2"]);
+    assert!(
+        info[0]["delivered_at"].as_u64() <= info[0]["read_at"].as_u64() && info[0]["read_at"].is_u64(),
+        "{info:?}"
+    );
+}
+
+#[test]
+fn a_message_is_queued_for_the_process_that_is_connected() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let node = Node::start(dir.path());
+    let (alice, bob) = (node.person("+4915100000001", "Alice"), node.person("+4915100000002", "Bob"));
+    alice.ok("send", &["--to", &bob.phone, "first"]);
+    let mut tail = alice.start("tail", &[]);
+    tail.until(|lines| of(lines, "synced").count() > 0);
+    let sent = alice.ok("send", &["--to", &bob.phone, "second"]);
+    assert_eq!(sent[0]["seq"], 2);
+    assert_eq!(texts(&bob.ok("tail", &["--count", "2"])), ["first", "second"]);
+}
+
+#[test]
+fn exit_codes_and_errors_say_what_happened_and_what_to_do() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let mut node = Node::start(dir.path());
+    let alice = node.person("+4915100000001", "Alice");
+    assert_fails(&alice.run("send", &["--to", "+4915100000009", "hi"]), 1, "nobody with this number");
+    assert_fails(&alice.run("send", &["--to", "0151", "hi"]), 2, "country code");
+    assert_fails(&alice.run("send", &["--to", "+4915100000009"]), 2, "TEXT");
+    assert_fails(&alice.run("send", &["--chat", &"a".repeat(32), "hi"]), 1, "refused for good");
+    assert_fails(&alice.run("history", &["--chat", &"a".repeat(32)]), 1, "not a member");
+    let stranger = Person { profile: dir.path().join("nobody"), phone: "+4915100000008".into() };
+    assert_fails(&stranger.run("tail", &[]), 4, "godwit register --profile");
+    let wrong = ["--server", &node.listen.to_string(), "--ca", node.ca().to_str().expect("UTF-8")];
+    let register = |code: &str| {
+        let who = ["--phone", "+4915100000008", "--name", "Eve", "--code", code];
+        stranger.run("register", &[&wrong[..], &who[..]].concat())
+    };
+    assert_fails(&register("abc"), 1, "the code is wrong");
+    assert_fails(&stranger.run("register", &["--phone", "+4915100000008", "--name", ""]), 2, "a name is");
+    // A second node on the same data is told who has it.
+    let again = std::process::Command::new(env!("CARGO_BIN_EXE_godwit"))
+        .args(["serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--data"])
+        .arg(&node.dir)
+        .output()
+        .expect("the binary runs");
+    assert_fails(&again, 1, "open in another process");
+    assert_eq!(node.terminate(), Some(0), "SIGTERM is a clean stop");
+    assert_fails(&alice.run("chats", &["--timeout", "1"]), 3, "did not answer within 1 s");
+    node.spawn();
+    assert!(alice.ok("chats", &[]).is_empty(), "and it starts again");
+}
+
+#[test]
+fn g6_devices_are_listed_revoked_and_logged_out() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let node = Node::start(dir.path());
+    let (alice, bob) = (node.person("+4915100000001", "Alice"), node.person("+4915100000002", "Bob"));
+    let mut tail = alice.start("tail", &[]);
+    tail.until(|lines| of(lines, "synced").count() > 0);
+    let tablet = node.person("+4915100000001", "Tablet");
+    tail.until(|lines| of(lines, "device_added").count() == 1);
+    tail.kill();
+    bob.ok("send", &["--to", &alice.phone, "to all your devices"]);
+    assert_eq!(texts(&tablet.ok("tail", &["--count", "1"])), ["to all your devices"]);
+    let devices = tablet.ok("devices", &[]);
+    let other = devices.iter().find(|device| device["current"] == false).expect("the phone");
+    let mut live = alice.start("tail", &[]);
+    live.until(|lines| of(lines, "synced").count() > 0);
+    tablet.ok("revoke", &[other["device"].as_str().expect("an id")]);
+    live.finish();
+    assert_fails(&alice.run("tail", &[]), 4, "register");
+    assert_eq!(tablet.ok("devices", &[]).len(), 1);
+    tablet.ok("logout", &[]);
+    assert_fails(&tablet.run("chats", &[]), 4, "not logged in");
+    let back = node.person("+4915100000001", "Alice");
+    assert_eq!(back.ok("chats", &[]).len(), 1, "a new login of the same account has its chats");
+}
+
+#[test]
+fn c1_an_expired_token_is_renewed_and_nobody_notices() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    // A client renews a token in its last minute: with this life, at every connection.
+    let node = Node::start_with(dir.path(), vec![("GODWIT_LIMITS__ACCESS_TOKEN_S".into(), "2".into())]);
+    let (alice, bob) = (node.person("+4915100000001", "Alice"), node.person("+4915100000002", "Bob"));
+    for n in 1..=3 {
+        let sent = alice.ok("send", &["--to", &bob.phone, &n.to_string()]);
+        assert_eq!(sent[0]["seq"], n);
+    }
+    assert_eq!(texts(&bob.ok("tail", &["--count", "3"])), ["1", "2", "3"]);
+}
+
+#[test]
+fn r162_logs_hold_no_number_code_token_or_content() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let node = Node::start_with(dir.path(), vec![("GODWIT_LOG".into(), "debug".into())]);
+    let (alice, bob) = (node.person("+4915100000001", "Alice"), node.person("+4915100000002", "Bob"));
+    alice.ok("send", &["--to", &bob.phone, "canary in plain text"]);
+    bob.ok("tail", &["--count", "1"]);
+    let _ = alice.run("send", &["--to", "+4915100000009", "x"]);
+    let log = std::fs::read_to_string(node.log()).expect("a log");
+    let codes = std::fs::read_to_string(node.sms()).expect("messages");
+    let code = |line: &str| line.split("code is: ").nth(1).map(|rest| rest[..6].to_owned());
+    let secrets = codes.lines().filter_map(code).chain(
+        ["canary", "4915100000001", "4915100000002", "4915100000009", "eyJ", "Alice", "127.0.0.1:"]
+            .map(str::to_owned),
+    );
+    let lines = || log.lines().filter(|line| !line.contains("\"serving\""));
+    for secret in secrets {
+        let found = lines().find(|line| line.contains(&secret));
+        assert_eq!(found, None, "{secret} is in the log");
+    }
+    assert!(lines().count() > 2, "the log says something");
+}
