@@ -18,7 +18,7 @@ pub const FRAME_TABLES_MAX: usize = 4096;
 /// Nesting of tables in one frame; the deepest legal frame has four levels.
 pub const FRAME_DEPTH_MAX: usize = 8;
 
-/// Cursors stated in one `Hello` (DESIGN): what fits a frame twice over; a client with more sends `MoveCursor` later.
+/// Cursors stated in one `Hello` : what fits a frame twice over; a client with more sends `MoveCursor` later.
 pub const HELLO_CURSORS_MAX: usize = 1000;
 
 /// Characters in a person's name (R13, C34): 1 to this many.

@@ -180,7 +180,7 @@ pub(crate) fn opened(
     conn.begin_delivery(cx, state.chats);
 }
 
-/// Looks again whether a live session's device may have it: at each token lifetime (DESIGN), and on a hint.
+/// Looks again whether a live session's device may have it: at each token lifetime, and on a hint.
 pub(crate) fn recheck(cx: &mut Cx, conn: &Conn) {
     if let Some(session) = conn.session() {
         cx.check_device(session.account, session.device, Pending::Recheck { link: conn.link });

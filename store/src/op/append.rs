@@ -1,4 +1,4 @@
-//! Appends: the transaction that decides a message's place (DESIGN, idea 3).
+//! Appends: the transaction that decides a message's place (ARCHITECTURE.md, idea 3).
 //!
 //! In this order: the idempotency record, then membership, then `seq`, the entry, the record, the outbox key. A repeat
 //! is answered before anything else is asked, so that it gets its first answer whatever has changed since.
