@@ -75,6 +75,7 @@ pub struct Client {
     asks_made: u64,
     phase: Phase,
     renew: bool,
+    renewed_at: Option<Instant>,
     backoff: Backoff,
     streams: BTreeMap<StreamTag, Stream>,
     tags: u64,
@@ -123,6 +124,7 @@ impl Client {
             asks_made: 0,
             phase: Phase::Stopped,
             renew: false,
+            renewed_at: None,
             backoff: Backoff::default(),
             streams: BTreeMap::new(),
             tags: 0,
@@ -301,9 +303,9 @@ impl Client {
     fn greet(&mut self, exporter: Exporter, now: Now) {
         let Phase::Connecting { since } = self.phase else { return };
         self.phase = Phase::Greeting { since, exporter };
-        if self.login.as_ref().is_some_and(|login| login.access_expires <= now.wall + RENEW_BEFORE) {
-            self.renew = true;
-        }
+        let ends_soon =
+            self.login.as_ref().is_some_and(|login| login.access_expires <= now.wall + RENEW_BEFORE);
+        self.renew |= ends_soon && !self.renewed_lately(now);
         let identified = self.login.is_some() && !self.renew;
         let credentials = self.login.as_ref().filter(|_| identified);
         let hello = request::Hello {
@@ -351,10 +353,15 @@ impl Client {
     fn on_hello_refused(&mut self, refusal: Refusal, now: Now) {
         match refusal.retry {
             Retry::Reauthenticate if refusal.code == ErrorCode::TokenExpired => {
+                let again = self.renewed_lately(now);
                 self.renew = true;
-                self.close();
-                self.disconnected();
-                self.phase = Phase::Waiting { at: now.instant };
+                if again {
+                    // A token that ends as soon as it is made: not as fast as the server answers.
+                    self.close();
+                    self.on_lost(refusal.to_string(), Duration::ZERO, now);
+                } else {
+                    self.reconnect_at_once(now);
+                }
             }
             Retry::Reauthenticate | Retry::Never => self.login_needed(refusal),
             Retry::After(after) => {
@@ -383,8 +390,20 @@ impl Client {
                 self.close();
                 self.on_lost(refusal.code.text().into(), after, now);
             }
+            (ErrorCode::TokenRevoked, _) if self.answer_logout(now) => {}
             _ => self.login_needed(refusal),
         }
+    }
+
+    /// The device was ended because this client asked for it: that is the answer, whether or not another one comes.
+    fn answer_logout(&mut self, now: Now) -> bool {
+        let is_logout = |ask: &Ask| matches!(ask, Ask::Plain(Request::Logout));
+        let Some(ask) = self.asks.iter().find(|(_, ask)| is_logout(ask)).map(|(&id, _)| id) else {
+            return false;
+        };
+        self.on_answer(ask, vec![Event::Done], now);
+        self.stop();
+        true
     }
 
     /// The connection is gone: what was unanswered goes again over the next one.
@@ -716,7 +735,11 @@ impl Client {
     }
 
     fn on_answer(&mut self, ask: AskId, events: Vec<Event>, now: Now) {
-        self.asks.remove(&ask);
+        let asked = self.asks.remove(&ask);
+        if let (Some(Ask::Plain(Request::Logout)), [Event::Done]) = (asked, &events[..]) {
+            self.login = None;
+            self.persist(Write::LoggedOut);
+        }
         if let [Event::Verified(verified)] = &events[..] {
             let refresh_request = self.request_id();
             let tokens = verified.tokens.clone();
@@ -752,6 +775,7 @@ impl Client {
                 self.login = Some(renewed.clone());
                 self.persist(Write::Login(renewed));
                 self.renew = false;
+                self.renewed_at = Some(now.instant);
                 self.reconnect_at_once(now);
             }
             (Event::Refused(refusal), login) => {
@@ -773,6 +797,10 @@ impl Client {
     }
 
     // ---- small things ----
+
+    fn renewed_lately(&self, now: Now) -> bool {
+        self.renewed_at.is_some_and(|at| now.instant < at + RENEW_BEFORE)
+    }
 
     fn is_identified(&self) -> bool {
         matches!(self.phase, Phase::Ready { identified: true, .. })

@@ -1,7 +1,6 @@
 //! `godwit chats`, `devices`, `revoke`, `logout`.
 
 use clap::Args;
-use client_core::Write;
 use serde_json::json;
 use wire::DeviceId;
 use wire::event::Event;
@@ -106,7 +105,7 @@ impl Logout {
     pub(super) fn run(self) -> Result<(), CliError> {
         let mut session = self.common.session()?;
         match &session.request(Request::Logout, self.common.timeout())?[..] {
-            [Event::Done] => session.profile.apply(&[Write::LoggedOut])?,
+            [Event::Done] => {}
             _ => return Err(unexpected()),
         }
         session.close();
