@@ -1,0 +1,406 @@
+//! A client against a server that is a script: what it says when, what it keeps, and what it does when answers are late,
+//! lost, refused or wrong.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use client_core::{
+    Ask, ChatRow, Client, ClientEvent, Config, Input, Login, Now, Output, Snapshot, StreamTag, Write,
+};
+use wire::event::{Connected, Cursor, Entry, Event, Kind, Tokens};
+use wire::request::Request;
+use wire::{
+    AccountId, ChatId, ClientMsgId, DeviceId, ErrorCode, RequestId, Role, Secret, Seq, WallTime, limits,
+};
+
+const ME: AccountId = AccountId::new([1; 16]);
+const PEER: AccountId = AccountId::new([2; 16]);
+const CHAT: ChatId = ChatId::new([3; 16]);
+const WALL: WallTime = WallTime(1_700_000_000_000);
+
+struct World {
+    client: Client,
+    now: Now,
+    /// What was said on each stream since it was last looked at.
+    said: BTreeMap<StreamTag, Vec<Request>>,
+    roles: BTreeMap<StreamTag, Role>,
+    kept: Vec<Write>,
+    told: Vec<ClientEvent>,
+    connects: usize,
+    closes: usize,
+    server_streams: u64,
+}
+
+fn login(expires_in: Duration) -> Login {
+    Login {
+        account: ME,
+        device: DeviceId::new([9; 16]),
+        access: Secret::new("token".into()),
+        access_expires: WALL + expires_in,
+        refresh: Secret::new([7; 48]),
+        refresh_request: RequestId::new([8; 16]),
+    }
+}
+
+fn known_chat(have: u64, told: u64) -> ChatRow {
+    ChatRow { chat: CHAT, peer: Some(PEER), have: Seq(have), read: Seq(0), told: (Seq(told), Seq(0)) }
+}
+
+impl World {
+    fn new(kept: Snapshot) -> World {
+        World::at(kept, start())
+    }
+
+    fn at(kept: Snapshot, instant: Instant) -> World {
+        let now = Now { instant, wall: WALL };
+        let config = Config { device_key: Secret::new([5; 32]), seed: [6; 32], name: "test".into() };
+        let mut client = Client::new(&config, kept, now);
+        client.start(now);
+        let (said, roles) = (BTreeMap::new(), BTreeMap::new());
+        let mut world = World {
+            client,
+            now,
+            said,
+            roles,
+            kept: vec![],
+            told: vec![],
+            connects: 0,
+            closes: 0,
+            server_streams: 1 << 63,
+        };
+        world.drain();
+        world
+    }
+
+    fn ready() -> World {
+        let mut world =
+            World::new(Snapshot { login: Some(login(Duration::from_secs(3600))), ..Snapshot::default() });
+        world.accept(true);
+        world
+    }
+
+    fn drain(&mut self) {
+        while let Some(output) = self.client.poll_output() {
+            match output {
+                Output::Persist(write) => self.kept.push(write),
+                Output::Notify(event) => self.told.push(event),
+                Output::Connect => self.connects += 1,
+                Output::Close => self.closes += 1,
+                Output::Open { stream, role } => drop(self.roles.insert(stream, role)),
+                Output::Send { stream, frame } => {
+                    let request =
+                        Request::decode(&wire::frame::body_of(&frame)).expect("a client sends what decodes");
+                    self.said.entry(stream).or_default().push(request);
+                }
+                Output::Finish { .. } | Output::Abandon { .. } => {}
+            }
+        }
+    }
+
+    fn input(&mut self, input: Input) {
+        self.client.handle_input(input, self.now);
+        self.drain();
+    }
+
+    fn event(&mut self, stream: StreamTag, event: &Event) {
+        self.input(Input::Frame { stream, body: wire::frame::body_of(&event.encode()) });
+    }
+
+    fn pass(&mut self, time: Duration) {
+        let end = self.now.instant + time;
+        while let Some(due) = self.client.poll_timeout().filter(|&due| due <= end) {
+            let step = due.saturating_duration_since(self.now.instant);
+            self.now = Now { instant: self.now.instant + step, wall: self.now.wall + step };
+            self.client.handle_timeout(self.now);
+            self.drain();
+        }
+        let step = end.saturating_duration_since(self.now.instant);
+        self.now = Now { instant: end, wall: self.now.wall + step };
+    }
+
+    /// The newest stream with a role.
+    fn stream(&self, role: Role) -> StreamTag {
+        *self.roles.iter().rev().find(|(_, r)| **r == role).expect("such a stream").0
+    }
+
+    fn take(&mut self, role: Role) -> Vec<Request> {
+        let stream = self.stream(role);
+        self.said.remove(&stream).unwrap_or_default()
+    }
+
+    /// Completes the handshake and accepts `Hello`, which is returned.
+    fn accept(&mut self, identified: bool) -> wire::request::Hello {
+        let hello = self.greet();
+        let identity = identified.then_some((ME, DeviceId::new([9; 16])));
+        let (server_time, token_expires) = (self.now.wall, self.now.wall + Duration::from_secs(3600));
+        let connected = Connected { version: 1, identity, server_time, token_expires, chats: 1 };
+        self.event(self.stream(Role::Session), &Event::Connected(connected));
+        hello
+    }
+
+    fn greet(&mut self) -> wire::request::Hello {
+        self.input(Input::Connected { exporter: [4; 32] });
+        match self.take(Role::Session).pop() {
+            Some(Request::Hello(hello)) => hello,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn send(&mut self, text: &'static str) -> ClientMsgId {
+        let id =
+            self.client.send(CHAT, Some(PEER), Bytes::from_static(text.as_bytes()), self.now).expect("room");
+        self.drain();
+        id
+    }
+
+    /// Messages said on the newest up stream since the last look.
+    fn appended(&mut self) -> Vec<Bytes> {
+        let append =
+            |request| if let Request::Append(append) = request { Some(append.content) } else { None };
+        self.take(Role::ChatUp).into_iter().filter_map(append).collect()
+    }
+
+    fn down(&mut self, from_seq: u64) -> StreamTag {
+        self.server_streams += 1;
+        let stream = StreamTag(self.server_streams);
+        self.event(stream, &Event::ChatDown { chat: CHAT, from_seq: Seq(from_seq), peer: Some(PEER) });
+        stream
+    }
+
+    fn entry(&mut self, down: StreamTag, seq: u64, sender: AccountId, id: ClientMsgId) {
+        let (device, at, kind) = (DeviceId::new([8; 16]), WALL, Kind::Text);
+        let content = Bytes::from_static(b"sealed");
+        self.event(
+            down,
+            &Event::Entry(Entry { seq: Seq(seq), sender, device, client_msg_id: id, at, kind, content }),
+        );
+    }
+
+    fn arrived(&self) -> Vec<u64> {
+        self.kept
+            .iter()
+            .filter_map(|write| if let Write::Arrived(m) = write { Some(m.seq.0) } else { None })
+            .collect()
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "a test begins at some time")]
+fn start() -> Instant {
+    Instant::now()
+}
+
+fn id(n: u8) -> ClientMsgId {
+    ClientMsgId::new([n; 16])
+}
+
+#[test]
+fn r33_what_was_not_acknowledged_goes_again_in_order() {
+    let mut world = World::ready();
+    let first = world.send("1");
+    world.send("2");
+    assert_eq!(world.appended(), ["1", "2"]);
+    let up = world.stream(Role::ChatUp);
+    world.event(up, &Event::AppendAck { client_msg_id: first, seq: Seq(1), at: WALL });
+    world.input(Input::Closed { reason: "gone".into() });
+    world.send("3");
+    world.pass(Duration::from_secs(1));
+    world.accept(true);
+    assert_eq!(world.appended(), ["2", "3"]);
+    assert!(
+        matches!(world.kept[..], [.., Write::Queue(_)]),
+        "kept before anything is said: {:?}",
+        world.kept
+    );
+}
+
+#[test]
+fn g21_a_retryable_refusal_holds_everything_after_it_and_a_final_one_does_not() {
+    let mut world = World::ready();
+    let first = world.send("1");
+    let second = world.send("2");
+    world.appended();
+    let up = world.stream(Role::ChatUp);
+    let refusal = ErrorCode::RateLimited.after(Duration::from_secs(2));
+    world.event(up, &Event::AppendRefused { client_msg_id: first, refusal });
+    world.send("3");
+    world.pass(Duration::from_millis(1900));
+    assert!(world.appended().is_empty(), "not before its time");
+    world.pass(Duration::from_millis(200));
+    assert_eq!(world.appended(), ["1", "2", "3"]);
+    let up = world.stream(Role::ChatUp);
+    let refusal = ErrorCode::RecipientUnknown.refuse();
+    world.event(up, &Event::AppendRefused { client_msg_id: first, refusal });
+    assert!(world.kept.contains(&Write::Failed { client_msg_id: first, code: ErrorCode::RecipientUnknown }));
+    world.event(up, &Event::AppendAck { client_msg_id: second, seq: Seq(1), at: WALL });
+    assert_eq!(world.client.outbox_len(), 1);
+}
+
+#[test]
+fn g21_cancel_works_only_before_a_message_has_left() {
+    let mut world = World::ready();
+    let left = world.send("left");
+    assert!(!world.client.cancel(left));
+    world.input(Input::Closed { reason: "gone".into() });
+    let waits = world.send("waits");
+    assert!(world.client.cancel(waits));
+    world.drain();
+    assert!(world.kept.contains(&Write::Cancelled { client_msg_id: waits }));
+}
+
+#[test]
+fn r50_echoes_answer_like_acks_and_make_room_for_more() {
+    let mut world = World::ready();
+    let ids: Vec<_> = (0..limits::APPENDS_IN_FLIGHT_MAX + 5).map(|_| world.send("x")).collect();
+    assert_eq!(world.appended().len(), limits::APPENDS_IN_FLIGHT_MAX);
+    let down = world.down(1);
+    for (n, &id) in ids.iter().enumerate().take(5) {
+        world.entry(down, n as u64 + 1, ME, id);
+    }
+    assert_eq!(world.appended().len(), 5, "an echo is an answer");
+    let up = world.stream(Role::ChatUp);
+    world.event(up, &Event::AppendAck { client_msg_id: ids[0], seq: Seq(1), at: WALL });
+    let sent = world.told.iter().filter(|event| matches!(event, ClientEvent::Sent(_))).count();
+    assert_eq!(sent, 5, "each is told once");
+}
+
+#[test]
+fn r50_repeats_are_dropped_and_a_gap_is_stated_at_the_next_hello() {
+    let mut world = World::ready();
+    let down = world.down(1);
+    world.entry(down, 1, PEER, id(1));
+    world.entry(down, 1, PEER, id(1));
+    world.entry(down, 2, PEER, id(2));
+    assert_eq!(world.arrived(), [1, 2]);
+    world.entry(down, 4, PEER, id(4));
+    assert_eq!((world.arrived(), world.closes), (vec![1, 2], 1));
+    world.pass(Duration::from_secs(1));
+    let hello = world.accept(true);
+    assert_eq!(hello.cursors, [(CHAT, Seq(2))]);
+}
+
+#[test]
+fn i4_a_cursor_moves_only_after_the_entry_is_kept_and_is_coalesced() {
+    let mut world = World::ready();
+    let down = world.down(1);
+    for n in 1..=20 {
+        world.entry(down, n, PEER, id(n as u8));
+    }
+    assert!(!world.roles.values().any(|role| *role == Role::ChatUp), "not yet");
+    world.pass(Duration::from_millis(60));
+    let moves: Vec<_> = world.take(Role::ChatUp).into_iter().skip(1).collect();
+    assert_eq!(moves, [Request::MoveCursor { delivered: Seq(20), read: Seq(0) }]);
+    assert_eq!(world.arrived().len(), 20);
+}
+
+#[test]
+fn hello_states_what_the_server_was_not_told() {
+    let login = Some(login(Duration::from_secs(3600)));
+    let mut world =
+        World::new(Snapshot { login: login.clone(), chats: vec![known_chat(7, 5)], ..Snapshot::default() });
+    assert_eq!(world.accept(true).cursors, [(CHAT, Seq(7))]);
+    let mut world = World::new(Snapshot { login, chats: vec![known_chat(7, 7)], ..Snapshot::default() });
+    assert_eq!(world.accept(true).cursors, []);
+}
+
+#[test]
+fn c1_an_expiring_token_is_renewed_on_the_way_with_the_kept_request_id() {
+    let mut world =
+        World::new(Snapshot { login: Some(login(Duration::from_secs(5))), ..Snapshot::default() });
+    let anonymous = world.accept(false);
+    assert_eq!(anonymous.credentials, None);
+    let refresh = world.take(Role::Request);
+    let [Request::Refresh(refresh)] = &refresh[..] else { panic!("{refresh:?}") };
+    assert_eq!(refresh.request, RequestId::new([8; 16]), "a lost answer is asked for again, not another one");
+    let tokens = Tokens {
+        access: Secret::new("new".into()),
+        access_expires: WALL + Duration::from_secs(3600),
+        refresh: Secret::new([1; 48]),
+        refresh_expires: WALL + Duration::from_secs(9999),
+    };
+    world.event(world.stream(Role::Request), &Event::Refreshed(tokens));
+    assert!(matches!(&world.kept[..], [Write::Login(login)] if login.access.expose() == "new"));
+    world.pass(Duration::from_millis(1));
+    let hello = world.accept(true);
+    assert_eq!(hello.credentials.expect("credentials").token.expose(), "new");
+}
+
+#[test]
+fn r23_a_revoked_device_stops_and_says_so() {
+    let mut world =
+        World::new(Snapshot { login: Some(login(Duration::from_secs(3600))), ..Snapshot::default() });
+    world.greet();
+    world.event(world.stream(Role::Session), &Event::Refused(ErrorCode::TokenRevoked.refuse()));
+    assert!(matches!(world.told[..], [ClientEvent::LoginNeeded(r)] if r.code == ErrorCode::TokenRevoked));
+    assert_eq!(world.kept, [Write::LoggedOut]);
+    world.pass(Duration::from_secs(600));
+    assert_eq!(world.connects, 1, "and does not come back by itself");
+}
+
+#[test]
+fn silence_with_something_unanswered_means_reconnect_and_without_it_means_nothing() {
+    let mut world = World::ready();
+    world.pass(Duration::from_secs(29));
+    assert_eq!(world.connects, 1);
+    world.send("x");
+    world.pass(Duration::from_secs(4));
+    assert_eq!(world.closes, 0);
+    world.pass(Duration::from_secs(3));
+    assert_eq!((world.closes, world.connects), (1, 2));
+}
+
+#[test]
+fn questions_survive_a_lost_connection() {
+    let mut world = World::ready();
+    let ask = world.client.ask(Ask::Plain(Request::ListDevices), world.now);
+    world.drain();
+    assert_eq!(world.take(Role::Request), [Request::ListDevices]);
+    world.input(Input::Closed { reason: "gone".into() });
+    world.pass(Duration::from_secs(1));
+    world.accept(true);
+    assert_eq!(world.take(Role::Request), [Request::ListDevices]);
+    let stream = world.stream(Role::Request);
+    world.event(stream, &Event::Devices(vec![]));
+    world.input(Input::Ended { stream });
+    assert!(world.told.contains(&ClientEvent::Answer { ask, events: vec![Event::Devices(vec![])] }));
+}
+
+#[test]
+fn r45_another_device_s_reads_count_here_too() {
+    let mut world = World::ready();
+    let down = world.down(1);
+    world.entry(down, 1, PEER, id(1));
+    let cursor = Cursor {
+        member: ME,
+        delivered: Seq(1),
+        delivered_at: WALL,
+        read: Seq(1),
+        read_at: WALL,
+        withheld: vec![],
+    };
+    world.event(down, &Event::CursorMoved(cursor));
+    assert!(world.kept.contains(&Write::Read { chat: CHAT, read: Seq(1) }));
+    world.take_nothing_read();
+}
+
+impl World {
+    /// Marking what is read already tells the server nothing new.
+    fn take_nothing_read(&mut self) {
+        self.client.mark_read(CHAT, Seq(1), self.now);
+        self.drain();
+        self.pass(Duration::from_secs(5));
+        let moves = self.take(Role::ChatUp);
+        assert!(
+            moves.iter().all(|m| !matches!(m, Request::MoveCursor { read, .. } if read.0 > 1)),
+            "{moves:?}"
+        );
+    }
+}
+
+#[test]
+fn a_server_that_speaks_nonsense_is_left() {
+    let mut world = World::ready();
+    world.input(Input::Frame { stream: world.stream(Role::Session), body: Bytes::from_static(b"nonsense") });
+    assert_eq!(world.closes, 1);
+    assert!(matches!(world.told.last(), Some(ClientEvent::Disconnected { .. })));
+}
