@@ -14,7 +14,7 @@ use store::StoreConfig;
 use store::embedded::EmbeddedConfig;
 use store::recent::RecentConfig;
 use tokio::runtime::Handle;
-use tokio::task::AbortHandle;
+use tokio::task::JoinHandle as Task;
 
 use crate::clock::{TokioClock, now};
 use crate::config::Config;
@@ -82,7 +82,7 @@ pub struct RunningNode {
     health: Health,
     store: NodeStore,
     loops: Vec<(LoopHandle, JoinHandle<io::Result<()>>)>,
-    tasks: Vec<AbortHandle>,
+    tasks: Vec<Task<()>>,
     stop_timeout: Duration,
 }
 
@@ -117,9 +117,9 @@ pub async fn start(config: &Config) -> Result<RunningNode, ServeError> {
         .name(format!("loop-{loop_no}"))
         .spawn(move || loop_.run())
         .map_err(|_| ServeError::System("thread"))?;
-    let mut tasks = vec![tokio::spawn(sweeper::run(performer, vec![handle.clone()])).abort_handle()];
-    tasks.push(tokio::spawn(async move { drop(admin_task.await) }).abort_handle());
-    tasks.push(tokio::spawn(tls.clone().reload()).abort_handle());
+    let mut tasks = vec![tokio::spawn(sweeper::run(performer, vec![handle.clone()]))];
+    tasks.push(tokio::spawn(async move { drop(admin_task.await) }));
+    tasks.push(tokio::spawn(tls.clone().reload()));
     health.set(Life::Serving);
     let stop_timeout = Duration::from_millis(config.stop_timeout_ms.into());
     let ca = tls.ca.clone();
@@ -166,7 +166,11 @@ impl RunningNode {
                 Ok(Err(_)) | Err(_) => tracing::error!("the loop panicked"),
             }
         }
-        self.tasks.iter().for_each(AbortHandle::abort);
+        for task in self.tasks {
+            task.abort();
+            // It holds the store until it has really ended.
+            let _ = task.await;
+        }
         // The last clone that goes waits for the commits that were queued.
         drop(self.store);
     }
