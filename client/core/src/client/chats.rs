@@ -1,0 +1,270 @@
+//! What is heard of chats, and said in them.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use wire::event::{Cursor, Entry, Event, Kind};
+use wire::request::{self, Request};
+use wire::{AccountId, ChatId, ClientMsgId, ErrorCode, Refusal, Retry, Role, Seq, WallTime, limits};
+
+use super::{Client, Stream};
+use crate::chat::{Arrival, Chat, Up};
+use crate::io::{ChatRow, ClientEvent, Message, Now, Output, StreamTag, Write};
+
+impl Client {
+    pub(super) fn on_frame(&mut self, stream: StreamTag, body: &Bytes, now: Now) {
+        let Ok(event) = Event::decode(body) else {
+            self.close();
+            return self.on_lost("the server sent what is no frame".into(), Duration::ZERO, now);
+        };
+        match self.streams.get_mut(&stream) {
+            Some(Stream::Session) => self.on_session(event, now),
+            Some(Stream::Request { events, .. }) => events.push(event),
+            Some(Stream::Refresh) => self.on_refreshed(stream, event, now),
+            Some(&mut Stream::Up { chat }) => self.on_up(chat, stream, event, now),
+            Some(&mut Stream::Down { chat }) => self.on_down(chat, event, now),
+            None => self.on_new_stream(stream, &event, now),
+        }
+        self.heard(now);
+    }
+
+    pub(super) fn on_session(&mut self, event: Event, now: Now) {
+        match event {
+            Event::Connected(connected) => self.on_connected(&connected, now),
+            Event::Refused(refusal) => self.on_hello_refused(refusal, now),
+            Event::Goodbye(refusal) => self.on_goodbye(refusal, now),
+            Event::Synced { through } => {
+                self.receipts_since = self.receipts_since.max(through);
+                self.persist(Write::ReceiptsSince(self.receipts_since));
+                self.notify(ClientEvent::Synced);
+            }
+            Event::DeviceAdded { name, at, .. } => self.notify(ClientEvent::DeviceAdded { name, at }),
+            _ => {}
+        }
+    }
+
+    pub(super) fn on_new_stream(&mut self, stream: StreamTag, event: &Event, now: Now) {
+        let &Event::ChatDown { chat, from_seq, peer } = event else {
+            return self.out.push_back(Output::Abandon { stream });
+        };
+        self.know_chat(chat, peer);
+        self.streams.insert(stream, Stream::Down { chat });
+        if self.chats.get(&chat).is_some_and(|state| from_seq > state.have.next()) {
+            self.on_gap(chat, now);
+        }
+    }
+
+    pub(super) fn on_down(&mut self, chat: ChatId, event: Event, now: Now) {
+        match event {
+            Event::Entry(entry) => self.on_entry(chat, entry, now),
+            Event::CursorMoved(cursor) => self.on_cursor(chat, cursor, now),
+            _ => {}
+        }
+    }
+
+    pub(super) fn on_entry(&mut self, chat: ChatId, entry: Entry, now: Now) {
+        let Some(state) = self.chats.get_mut(&chat) else { return };
+        match state.arrive(entry.seq, now.instant) {
+            Arrival::Gap => self.on_gap(chat, now),
+            Arrival::Repeat => {}
+            Arrival::Next => {
+                let message = Message {
+                    chat,
+                    seq: entry.seq,
+                    sender: entry.sender,
+                    client_msg_id: entry.client_msg_id,
+                    at: entry.at,
+                    content: entry.content,
+                };
+                // One's own message may come back before its ack, or instead of one that was lost.
+                if self.outbox.remove(chat, entry.client_msg_id).is_some() {
+                    self.persist(Write::Sent(message.clone()));
+                    self.notify(ClientEvent::Sent(message.clone()));
+                }
+                self.persist(Write::Arrived(message.clone()));
+                self.notify(ClientEvent::Arrived(message));
+                // A message that is answered this way makes room for the next.
+                self.pump_chat(chat, now);
+            }
+        }
+    }
+
+    /// Entries are missing: the next `Hello` says from where.
+    pub(super) fn on_gap(&mut self, chat: ChatId, now: Now) {
+        self.gaps.insert(chat);
+        self.close();
+        self.on_lost("entries are missing".into(), Duration::ZERO, now);
+    }
+
+    pub(super) fn on_cursor(&mut self, chat: ChatId, cursor: Cursor, _now: Now) {
+        let mine = self.login.as_ref().is_some_and(|login| login.account == cursor.member);
+        if let (true, Some(state)) = (mine, self.chats.get_mut(&chat)) {
+            // Another device of this account has read further.
+            state.read = state.read.max(cursor.read.min(state.have));
+            state.told.1 = state.told.1.max(cursor.read);
+            let read = state.read;
+            self.persist(Write::Read { chat, read });
+        }
+        self.persist(Write::Cursor { chat, cursor: cursor.clone() });
+        self.notify(ClientEvent::Cursor { chat, cursor });
+    }
+
+    pub(super) fn on_up(&mut self, chat: ChatId, stream: StreamTag, event: Event, now: Now) {
+        match event {
+            Event::AppendAck { client_msg_id, seq, at } => self.on_ack(chat, client_msg_id, seq, at, now),
+            Event::AppendRefused { client_msg_id, refusal } => {
+                self.on_append_refused(chat, stream, client_msg_id, refusal, now);
+            }
+            Event::Refused(refusal) => self.on_chat_refused(chat, stream, refusal, now),
+            _ => {}
+        }
+    }
+
+    pub(super) fn on_ack(
+        &mut self,
+        chat: ChatId,
+        client_msg_id: ClientMsgId,
+        seq: Seq,
+        at: WallTime,
+        now: Now,
+    ) {
+        let Some(row) = self.outbox.remove(chat, client_msg_id) else { return };
+        let Some((sender, _)) = self.identity() else { return };
+        let message = Message { chat, seq, sender, client_msg_id, at, content: row.content };
+        self.persist(Write::Sent(message.clone()));
+        self.notify(ClientEvent::Sent(message));
+        self.pump_chat(chat, now);
+    }
+
+    pub(super) fn on_append_refused(
+        &mut self,
+        chat: ChatId,
+        stream: StreamTag,
+        id: ClientMsgId,
+        refusal: Refusal,
+        now: Now,
+    ) {
+        match refusal.retry {
+            Retry::Never => {
+                self.fail(chat, id, refusal);
+                self.pump_chat(chat, now);
+            }
+            Retry::After(after) => {
+                self.notify(ClientEvent::Delayed { client_msg_id: id, refusal });
+                self.end_up(chat, stream, after, now);
+            }
+            Retry::Reauthenticate => self.on_hello_refused(ErrorCode::TokenExpired.refuse(), now),
+        }
+    }
+
+    /// The stream itself was refused, or a cursor on it. What cannot succeed fails with everything behind it.
+    pub(super) fn on_chat_refused(&mut self, chat: ChatId, stream: StreamTag, refusal: Refusal, now: Now) {
+        match refusal.retry {
+            Retry::After(after) => self.end_up(chat, stream, after, now),
+            _ if refusal.code == ErrorCode::CursorAhead => {}
+            _ => {
+                self.outbox.restart(chat);
+                while let Some(id) = self.outbox.start_next(chat).map(|row| row.client_msg_id) {
+                    self.fail(chat, id, refusal);
+                }
+                self.end_up(chat, stream, Duration::ZERO, now);
+            }
+        }
+    }
+
+    pub(super) fn fail(&mut self, chat: ChatId, client_msg_id: ClientMsgId, refusal: Refusal) {
+        if self.outbox.remove(chat, client_msg_id).is_some() {
+            self.persist(Write::Failed { client_msg_id, code: refusal.code });
+            self.notify(ClientEvent::Failed { client_msg_id, chat, refusal });
+        }
+    }
+
+    pub(super) fn know_chat(&mut self, chat: ChatId, peer: Option<AccountId>) {
+        let known = self.chats.get(&chat).is_some_and(|state| state.peer.is_some() || peer.is_none());
+        if !known {
+            let row = ChatRow { chat, peer, have: Seq::ZERO, read: Seq::ZERO, told: (Seq::ZERO, Seq::ZERO) };
+            self.chats.entry(chat).or_insert_with(|| Chat::new(&row)).peer = peer;
+            self.persist(Write::Chat { chat, peer });
+        }
+    }
+
+    /// Sends what waits in a chat, as far as its stream may carry it.
+    pub(super) fn pump_chat(&mut self, chat: ChatId, now: Now) {
+        if !self.is_identified() || !self.outbox.waiting().any(|waiting| waiting == chat) {
+            return;
+        }
+        let peer = self.outbox.peer(chat);
+        self.know_chat(chat, peer);
+        if self.chats.get(&chat).is_some_and(|state| state.blocked_until.is_some()) {
+            return;
+        }
+        let stream = self.up_stream(chat, peer, now);
+        while self.outbox.may_start(chat) {
+            let Some(row) = self.outbox.start_next(chat) else { break };
+            let (client_msg_id, content) = (row.client_msg_id, row.content.clone());
+            let append = request::Append { client_msg_id, content, kind: Kind::Unsaid };
+            self.say(stream, &Request::Append(append));
+            self.expect_answer(now);
+        }
+    }
+
+    /// The chat's up stream, opened if there is none.
+    pub(super) fn up_stream(&mut self, chat: ChatId, peer: Option<AccountId>, now: Now) -> StreamTag {
+        let known_peer = self.chats.get(&chat).and_then(|state| state.peer);
+        if let Some(up) = self.chats.get_mut(&chat).and_then(|state| state.up.as_mut()) {
+            up.used_at = now.instant;
+            return up.stream;
+        }
+        let stream = self.open(Role::ChatUp, Stream::Up { chat });
+        self.say(stream, &Request::ChatUp { chat, peer: peer.or(known_peer) });
+        if let Some(state) = self.chats.get_mut(&chat) {
+            state.up = Some(Up { stream, used_at: now.instant });
+        }
+        stream
+    }
+
+    /// The chat's stream is over; what was unanswered on it goes again, in order, after a while.
+    pub(super) fn end_up(&mut self, chat: ChatId, stream: StreamTag, after: Duration, now: Now) {
+        self.streams.remove(&stream);
+        self.out.push_back(Output::Finish { stream });
+        self.outbox.restart(chat);
+        if let Some(state) = self.chats.get_mut(&chat) {
+            state.up = None;
+            state.blocked_until = Some(now.instant + after.max(Duration::from_millis(20)));
+        }
+    }
+
+    pub(super) fn tell_due(&mut self, now: Now) {
+        if !self.is_identified() {
+            return;
+        }
+        let is_due = |state: &Chat| state.tell_at.is_some_and(|at| at <= now.instant);
+        let due: Vec<ChatId> =
+            self.chats.iter().filter(|(_, state)| is_due(state)).map(|(&chat, _)| chat).collect();
+        for chat in due {
+            let stream = self.up_stream(chat, None, now);
+            let Some(state) = self.chats.get_mut(&chat) else { continue };
+            let (delivered, read) = state.tell(now.instant);
+            self.say(stream, &Request::MoveCursor { delivered, read });
+            self.persist(Write::Told { chat, delivered, read });
+        }
+    }
+
+    pub(super) fn finish_idle(&mut self, now: Now) {
+        let mut idle = Vec::new();
+        for (&chat, state) in &mut self.chats {
+            let is_idle = |up: &mut Up| up.used_at + limits::CHAT_STREAM_IDLE <= now.instant;
+            if self.outbox.under_way(chat) == 0 {
+                idle.extend(state.up.take_if(is_idle));
+            } else if let Some(up) =
+                state.up.as_mut().filter(|up| up.used_at + limits::CHAT_STREAM_IDLE <= now.instant)
+            {
+                up.used_at = now.instant;
+            }
+        }
+        for up in idle {
+            self.streams.remove(&up.stream);
+            self.out.push_back(Output::Finish { stream: up.stream });
+        }
+    }
+}
