@@ -52,7 +52,7 @@ impl Bridge {
                 None
             }
             Event::Frame { stream, body } => Some(Input::Frame { stream: *self.tags.get(&stream)?, body }),
-            Event::Finished { stream } | Event::Reset { stream, .. } | Event::Stopped { stream, .. } => {
+            Event::Finished { stream } | Event::Reset { stream, .. } => {
                 let tag = self.tags.remove(&stream)?;
                 self.streams.remove(&tag);
                 Some(Input::Ended { stream: tag })
@@ -65,6 +65,8 @@ impl Bridge {
                 self.link = None;
                 Some(Input::Closed { reason: reason.to_string() })
             }
+            // The server has heard enough, which may be known before its answer is here: that side's end is the stream's.
+            Event::Stopped { .. } => None,
             Event::Drained { .. } | Event::Delivered { .. } | Event::Moved { .. } => None,
         }
     }
