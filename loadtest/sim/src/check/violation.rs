@@ -1,0 +1,162 @@
+//! A promise that was broken.
+
+use wire::{ErrorCode, Seq};
+
+use crate::client::name;
+
+/// A promise that was broken: which, by the requirement's id, and where.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Violation {
+    /// I1: an acknowledged message is not in the log, or elsewhere.
+    #[error("I1: {} was told that a message is at {seq} in {chat}, and the log has it at {found:?}", name(*user))]
+    AckLost {
+        /// Who was told.
+        user: usize,
+        /// In which chat.
+        chat: String,
+        /// Where it was said to be.
+        seq: Seq,
+        /// Where it is.
+        found: Option<Seq>,
+    },
+    /// I1: an entry is gone, or is another one than it was.
+    #[error("I1: entry {seq} of {chat} has changed or is gone")]
+    Changed {
+        /// In which chat.
+        chat: String,
+        /// Which.
+        seq: Seq,
+    },
+    /// I2: a log has a gap, or its head is not its last entry.
+    #[error("I2: {chat} should go on with {expected} and has {found}")]
+    LogGap {
+        /// Which.
+        chat: String,
+        /// The next place.
+        expected: Seq,
+        /// What is there.
+        found: Seq,
+    },
+    /// I2: a device got an entry that is not its next.
+    #[error("I2: {} has {chat} up to {have} and stores {came}", name(*user))]
+    Gap {
+        /// Whose device.
+        user: usize,
+        /// In which chat.
+        chat: String,
+        /// What it has.
+        have: Seq,
+        /// What it stores.
+        came: Seq,
+    },
+    /// I2: a device has another entry at a place than the log.
+    #[error("I2: what {} has at {seq} in {chat} is not what the log has", name(*user))]
+    Forged {
+        /// Whose device.
+        user: usize,
+        /// In which chat.
+        chat: String,
+        /// Where.
+        seq: Seq,
+    },
+    /// I3: one message is in a log twice.
+    #[error("I3: one message is in {chat} at {first} and at {second}")]
+    Doubled {
+        /// In which chat.
+        chat: String,
+        /// Its first place.
+        first: Seq,
+        /// Its second.
+        second: Seq,
+    },
+    /// I3: a log has a message that its sender did not send.
+    #[error("I3: nobody sent entry {seq} of {chat}")]
+    Invented {
+        /// In which chat.
+        chat: String,
+        /// Where.
+        seq: Seq,
+    },
+    /// G21: a sender's messages are not in the order of sending.
+    #[error("G21: {}'s message at {seq} in {chat} has overtaken an earlier one", name(*user))]
+    OutOfOrder {
+        /// Whose.
+        user: usize,
+        /// In which chat.
+        chat: String,
+        /// Where.
+        seq: Seq,
+    },
+    /// I4: a stored cursor went back.
+    #[error("I4: {who}'s cursors in {chat} went from {before:?} back to {now:?}")]
+    CursorBack {
+        /// Whose.
+        who: &'static str,
+        /// In which chat.
+        chat: String,
+        /// Delivered and read before.
+        before: (Seq, Seq),
+        /// And now.
+        now: (Seq, Seq),
+    },
+    /// I4: read, and not delivered.
+    #[error("I4: {who}'s cursors in {chat} are at {now:?}: read is past delivered")]
+    ReadUndelivered {
+        /// Whose.
+        who: &'static str,
+        /// In which chat.
+        chat: String,
+        /// Delivered and read.
+        now: (Seq, Seq),
+    },
+    /// I4: the server thinks that a device has more than it has.
+    #[error("I4: the server has {}'s cursors in {chat} at {cursor:?}, and its disk is at {disk:?}", name(*user))]
+    CursorAhead {
+        /// Whose.
+        user: usize,
+        /// In which chat.
+        chat: String,
+        /// Delivered and read, as the server has them.
+        cursor: (Seq, Seq),
+        /// Stored and read, as the disk has them.
+        disk: (Seq, Seq),
+    },
+    /// G21: an outbox with room did not take a message.
+    #[error("G21: the outbox did not take a message")]
+    NotTaken,
+    /// A message was refused for good, though nothing was wrong with it.
+    #[error("{}'s message was refused for good: {}", name(*user), code.text())]
+    Refused {
+        /// Whose.
+        user: usize,
+        /// Why.
+        code: ErrorCode,
+    },
+    /// C1: a device lost its login, though nobody ended it.
+    #[error("C1: {} was logged out", name(*user))]
+    LoggedOut {
+        /// Whose.
+        user: usize,
+    },
+    /// R15: no code came.
+    #[error("R15: {} got no code", name(*user))]
+    NoCode {
+        /// Who.
+        user: usize,
+    },
+    /// R13: a registration without faults failed.
+    #[error("R13: {} could not register", name(*user))]
+    NotRegistered {
+        /// Who.
+        user: usize,
+    },
+    /// The faults are over, and still not everybody has everything.
+    #[error("no convergence: {missing}")]
+    NotConverged {
+        /// What is missing.
+        missing: String,
+    },
+    /// The store holds what this checker cannot read.
+    #[error("the store holds something that cannot be read")]
+    Unreadable,
+}

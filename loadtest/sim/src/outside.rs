@@ -1,0 +1,193 @@
+//! What nodes and clients share: time, the network, the bus between nodes, tasks, and the record of what happened.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use edge_proto::{EffectError, EffectOutput, Hint, OpId};
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use store::Store;
+use store::ephemeral::memory::Memory;
+use store::op::Swept;
+use store::testing::VirtualClock;
+use wire_link::Endpoint;
+use wire_link::testing::{Conditions, Datagram, Network};
+
+use crate::check::Checker;
+use crate::tamper::Tampered;
+use crate::tasks::Tasks;
+use crate::time::Time;
+use crate::timeline::Timeline;
+
+/// A process' store.
+pub(crate) type SimStore = Store<Tampered, VirtualClock>;
+
+/// How a task ended.
+pub(crate) enum Outcome {
+    /// An effect of a node.
+    Done { node: usize, op: OpId, result: Result<EffectOutput, EffectError> },
+    /// A process has opened its store.
+    Booted { process: usize, store: SimStore },
+    /// A sweeper has looked at one shard; `None` if the store did not answer.
+    Swept { process: usize, store: SimStore, shard: u8, swept: Option<Swept> },
+}
+
+/// Everything that nodes and clients share.
+pub(crate) struct Outside {
+    pub(crate) time: Time,
+    pub(crate) rng: ChaCha8Rng,
+    pub(crate) tasks: Tasks<Outcome>,
+    pub(crate) network: Network,
+    pub(crate) weather: Conditions,
+    /// Whose datagrams are dropped, and until when.
+    pub(crate) cuts: BTreeMap<SocketAddr, Instant>,
+    pub(crate) bus: Bus,
+    pub(crate) memory: Arc<Memory>,
+    /// The last code that was sent to each number.
+    pub(crate) texts: BTreeMap<String, String>,
+    pub(crate) timeline: Timeline,
+    pub(crate) checker: Checker,
+    pub(crate) counts: Counts,
+}
+
+/// What a run has seen.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Messages that users sent.
+    pub sent: u64,
+    /// Messages that were acknowledged to them.
+    pub acked: u64,
+    /// Messages that devices stored, their own included.
+    pub stored: u64,
+    /// Connections that were accepted by `Connected`.
+    pub connected: u64,
+    /// Clients told that another connection replaced theirs.
+    pub replaced: u64,
+    /// Tokens renewed.
+    pub renewed: u64,
+    /// Client processes killed.
+    pub client_crashes: u64,
+    /// Node processes killed.
+    pub node_crashes: u64,
+    /// Hints lost between nodes.
+    pub hints_lost: u64,
+    /// Hints that the sweeper gave.
+    pub repairs: u64,
+    /// Store ops that failed for good and were answered with "again later".
+    pub store_errors: u64,
+}
+
+impl Outside {
+    pub(crate) fn new(seed: u64, checker: Checker) -> Outside {
+        let weather = Conditions::default();
+        Outside {
+            time: Time::new(),
+            rng: ChaCha8Rng::seed_from_u64(seed ^ 0x6f75_7473),
+            tasks: Tasks::new(seed ^ 0x7461_736b),
+            network: Network::new(seed ^ 0x6e65_7477, weather),
+            weather,
+            cuts: BTreeMap::new(),
+            bus: Bus::default(),
+            memory: Arc::default(),
+            texts: BTreeMap::new(),
+            timeline: Timeline::default(),
+            checker,
+            counts: Counts::default(),
+        }
+    }
+
+    /// Adds a line to the timeline.
+    pub(crate) fn say(&mut self, what: std::fmt::Arguments<'_>) {
+        self.timeline.say(self.time.since_start(), what);
+    }
+
+    /// Sends all that an endpoint has; true if there was something.
+    pub(crate) fn flush(&mut self, from: SocketAddr, endpoint: &mut Endpoint) -> bool {
+        let now = self.time.instant();
+        let mut buf = Vec::new();
+        let mut any = false;
+        while let Some(transmit) = endpoint.poll_transmit(now, &mut buf) {
+            any = true;
+            let to = transmit.destination;
+            let is_cut = self.is_cut(from) || self.is_cut(to);
+            self.network.conditions = Conditions { is_cut, ..self.weather };
+            self.network.send(now, Datagram { from, to, bytes: buf[..transmit.size].to_vec() });
+        }
+        any
+    }
+
+    pub(crate) fn is_cut(&self, address: SocketAddr) -> bool {
+        self.cuts.get(&address).is_some_and(|&until| self.time.instant() < until)
+    }
+
+    /// Hands a node's hint to the other nodes.
+    pub(crate) fn publish(&mut self, from: usize, nodes: usize, hint: &Hint) {
+        for to in (0..nodes).filter(|&to| to != from) {
+            if self.bus.post(self.time.instant(), &mut self.rng, to, hint) {
+                self.counts.hints_lost += 1;
+            }
+        }
+    }
+}
+
+/// What happens to hints between nodes.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct BusConditions {
+    pub(crate) loss: f64,
+    pub(crate) duplication: f64,
+    pub(crate) delay_max: Duration,
+}
+
+impl BusConditions {
+    pub(crate) const GOOD: BusConditions =
+        BusConditions { loss: 0.0, duplication: 0.0, delay_max: Duration::from_millis(2) };
+}
+
+/// Hints under way between nodes: lost, repeated, late and out of order.
+pub(crate) struct Bus {
+    pub(crate) conditions: BusConditions,
+    under_way: BTreeMap<(Instant, u64), (usize, Hint)>,
+    posted: u64,
+}
+
+impl Default for Bus {
+    fn default() -> Self {
+        Bus { conditions: BusConditions::GOOD, under_way: BTreeMap::new(), posted: 0 }
+    }
+}
+
+impl Bus {
+    /// True if the hint was lost.
+    fn post(&mut self, now: Instant, rng: &mut ChaCha8Rng, to: usize, hint: &Hint) -> bool {
+        if rng.random_bool(self.conditions.loss) {
+            return true;
+        }
+        let copies = if rng.random_bool(self.conditions.duplication) { 2 } else { 1 };
+        for _ in 0..copies {
+            let delay = self.conditions.delay_max.mul_f64(rng.random_range(0.0..1.0));
+            self.under_way.insert((now + delay, self.posted), (to, hint.clone()));
+            self.posted += 1;
+        }
+        false
+    }
+
+    /// Hands over a hint that nothing happens to.
+    pub(crate) fn post_surely(&mut self, now: Instant, to: usize, hint: Hint) {
+        self.under_way.insert((now, self.posted), (to, hint));
+        self.posted += 1;
+    }
+
+    pub(crate) fn next_arrival(&self) -> Option<Instant> {
+        self.under_way.first_key_value().map(|(&(at, _), _)| at)
+    }
+
+    pub(crate) fn arrived(&mut self, now: Instant) -> VecDeque<(usize, Hint)> {
+        let mut arrived = VecDeque::new();
+        while self.next_arrival().is_some_and(|at| at <= now) {
+            arrived.extend(self.under_way.pop_first().map(|(_, hint)| hint));
+        }
+        arrived
+    }
+}
