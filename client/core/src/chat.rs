@@ -19,6 +19,9 @@ pub(crate) struct Chat {
     pub(crate) read: Seq,
     /// What the server was told: delivered, read.
     pub(crate) told: (Seq, Seq),
+    /// What it is known to have of the read cursor: a move is not answered, and what was told on a connection that is
+    /// lost may be lost with it. A delivered cursor needs no such care: what the server does not know it sends again.
+    pub(crate) read_known: Seq,
     /// When it is told again.
     pub(crate) tell_at: Option<Instant>,
     read_told_at: Option<Instant>,
@@ -52,6 +55,7 @@ impl Chat {
             have: row.have,
             read: row.read,
             told: row.told,
+            read_known: row.told.1,
             tell_at: None,
             read_told_at: None,
             up: None,
@@ -91,6 +95,22 @@ impl Chat {
         self.tell_at = Some(self.tell_at.map_or(due, |at| at.min(due)));
     }
 
+    /// Where the log begins for this device, if it has nothing of it yet: a device that was added later gets what came
+    /// after it, and asks for the rest when its person looks.
+    pub(crate) fn begin_at(&mut self, from_seq: Seq) {
+        if self.have == Seq::ZERO {
+            self.have = Seq(from_seq.0.saturating_sub(1));
+            self.told.0 = self.told.0.max(self.have);
+        }
+    }
+
+    /// The server says how far this person has read: here, or on another device.
+    pub(crate) fn read_is_known(&mut self, read: Seq) {
+        self.read_known = self.read_known.max(read);
+        self.told.1 = self.told.1.max(read);
+        self.read = self.read.max(read.min(self.have));
+    }
+
     /// Whether the server is to be told something, now or later.
     pub(crate) fn has_news(&self) -> bool {
         self.have > self.told.0 || self.read > self.told.1
@@ -111,8 +131,9 @@ impl Chat {
         self.told
     }
 
-    /// The connection is gone, and what was told on it may be lost: a new one states it.
+    /// The connection is gone, and what was told on it may be lost: it is told again on the next.
     pub(crate) fn disconnected(&mut self) {
+        self.told.1 = self.read_known;
         self.up = None;
         self.tell_at = None;
         self.read_told_at = None;
@@ -161,5 +182,18 @@ mod tests {
         assert!(!chat.mark_read(Seq(2), soon), "reads never go back");
         assert!(chat.mark_read(Seq(99), soon), "and never past what is there");
         assert_eq!(chat.read, Seq(4));
+    }
+
+    #[test]
+    fn r46_a_read_receipt_that_may_be_lost_is_told_again_until_the_server_shows_it() {
+        let (mut chat, now) = (chat(), start());
+        chat.mark_read(Seq(2), now);
+        assert_eq!(chat.tell(now).1, Seq(2));
+        chat.disconnected();
+        assert!(chat.has_news(), "nobody said that it arrived");
+        assert_eq!(chat.tell(now).1, Seq(2));
+        chat.read_is_known(Seq(2));
+        chat.disconnected();
+        assert!(!chat.has_news());
     }
 }

@@ -100,10 +100,19 @@ enum Phase {
 #[derive(Debug)]
 enum Stream {
     Session,
-    Request { ask: AskId, events: Vec<Event> },
+    Request {
+        ask: AskId,
+        events: Vec<Event>,
+    },
     Refresh,
-    Up { chat: ChatId },
-    Down { chat: ChatId },
+    Up {
+        chat: ChatId,
+    },
+    Down {
+        chat: ChatId,
+    },
+    /// A chat's up stream that this side has finished.
+    Over,
 }
 
 impl Client {
@@ -130,11 +139,14 @@ impl Client {
             silent_since: None,
             out: VecDeque::new(),
         };
-        kept.outbox.into_iter().for_each(|row| client.outbox.push(row));
+        for row in kept.outbox {
+            client.outbox.push(row);
+        }
         client
     }
 
     // ---- what users do ----
+
     /// Connects, and keeps connecting.
     pub fn start(&mut self, now: Now) {
         if matches!(self.phase, Phase::Stopped) {
@@ -201,11 +213,13 @@ impl Client {
         Ok(client_msg_id)
     }
 
-    /// Takes a message that is already kept in the outbox, by another process of the same device.
+    /// Takes a message that is already kept in the outbox, by another process of the same device. One that is here
+    /// already is left as it is.
     pub fn adopt(&mut self, row: OutboxRow, now: Now) {
         let chat = row.chat;
-        self.outbox.push(row);
-        self.pump_chat(chat, now);
+        if self.outbox.push(row) {
+            self.pump_chat(chat, now);
+        }
     }
 
     /// Cancels a message that has not left; `false` if it has, or is not there.
@@ -243,6 +257,7 @@ impl Client {
     }
 
     // ---- the two doors ----
+
     /// Takes one input. Drain [`Client::poll_output`] after it.
     pub fn handle_input(&mut self, input: Input, now: Now) {
         match input {
@@ -285,7 +300,8 @@ impl Client {
             Phase::Connecting { since } | Phase::Greeting { since, .. } => Some(since + CONNECT_TIMEOUT),
             Phase::Ready { .. } => {
                 let silence = self.silent_since.map(|since| since + SILENCE_MAX);
-                let chats = self.chats.values().flat_map(|chat| {
+                // Until the device has said who it is, no chat has anything to do.
+                let chats = self.chats.values().filter(|_| self.is_identified()).flat_map(|chat| {
                     let idle = chat.up.as_ref().map(|up| up.used_at + limits::CHAT_STREAM_IDLE);
                     [chat.tell_at, chat.blocked_until, idle]
                 });
@@ -295,6 +311,7 @@ impl Client {
     }
 
     // ---- small things ----
+
     fn renewed_lately(&self, now: Now) -> bool {
         self.renewed_at.is_some_and(|at| now.instant < at + RENEW_BEFORE)
     }
@@ -308,7 +325,7 @@ impl Client {
         let unanswered = |stream: &Stream| match stream {
             Stream::Request { .. } | Stream::Refresh => true,
             Stream::Up { chat } => self.outbox.under_way(*chat) > 0,
-            Stream::Session | Stream::Down { .. } => false,
+            Stream::Session | Stream::Down { .. } | Stream::Over => false,
         };
         self.is_ready() && self.streams.values().any(unanswered)
     }

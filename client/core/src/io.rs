@@ -119,13 +119,13 @@ pub enum Write {
         /// The other account.
         peer: Option<AccountId>,
     },
-    /// The server was told of this chat's cursors.
+    /// What the server has of this chat's cursors.
     Told {
         /// Which.
         chat: ChatId,
-        /// The delivered cursor.
+        /// The delivered cursor it was told.
         delivered: Seq,
-        /// The read cursor.
+        /// The read cursor it is known to have: one that was only told may be lost on its way.
         read: Seq,
     },
     /// The user has read up to here.
@@ -208,7 +208,7 @@ pub struct ChatRow {
     pub have: Seq,
     /// The user has read up to here.
     pub read: Seq,
-    /// What the server was told last.
+    /// What [`Write::Told`] said last: delivered, read.
     pub told: (Seq, Seq),
 }
 

@@ -1,6 +1,6 @@
 //! Messages that wait to be sent: ordered per chat, each at most once under way.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use wire::{ChatId, ClientMsgId, limits};
 
@@ -16,7 +16,7 @@ const UNDER_WAY_BYTES_MAX: usize = 128 * 1024;
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
     chats: BTreeMap<ChatId, Queue>,
-    len: usize,
+    ids: BTreeSet<ClientMsgId>,
 }
 
 #[derive(Debug, Default)]
@@ -27,12 +27,16 @@ struct Queue {
 
 impl Outbox {
     pub(crate) fn len(&self) -> usize {
-        self.len
+        self.ids.len()
     }
 
-    pub(crate) fn push(&mut self, row: OutboxRow) {
-        self.len += 1;
-        self.chats.entry(row.chat).or_default().rows.push_back(row);
+    /// Adds a message behind the others of its chat; `false` if it is here already.
+    pub(crate) fn push(&mut self, row: OutboxRow) -> bool {
+        let new = self.ids.insert(row.client_msg_id);
+        if new {
+            self.chats.entry(row.chat).or_default().rows.push_back(row);
+        }
+        new
     }
 
     /// Chats with messages that are not under way.
@@ -87,7 +91,7 @@ impl Outbox {
         if queue.rows.is_empty() {
             self.chats.remove(&chat);
         }
-        self.len -= 1;
+        self.ids.remove(&id);
         row
     }
 
@@ -111,7 +115,8 @@ mod tests {
     #[test]
     fn g21_order_is_kept_over_lost_streams_and_answers_out_of_turn() {
         let (mut outbox, chat) = (Outbox::default(), ChatId::new([1; 16]));
-        (1..=4).for_each(|n| outbox.push(row(n)));
+        (1..=4).for_each(|n| assert!(outbox.push(row(n))));
+        assert!(!outbox.push(row(3)), "it waits already");
         let next = |outbox: &mut Outbox| outbox.start_next(chat).map(|row| row.client_msg_id.as_bytes()[0]);
         assert_eq!([next(&mut outbox), next(&mut outbox), next(&mut outbox)], [Some(1), Some(2), Some(3)]);
         outbox.remove(chat, ClientMsgId::new([2; 16]));

@@ -52,9 +52,12 @@ impl Bridge {
                 None
             }
             Event::Frame { stream, body } => Some(Input::Frame { stream: *self.tags.get(&stream)?, body }),
+            // Their end is ours: nothing is said on a stream that nobody answers.
             Event::Finished { stream } | Event::Reset { stream, .. } => {
                 let tag = self.tags.remove(&stream)?;
-                self.streams.remove(&tag);
+                if self.streams.remove(&tag).is_some() && tag.0 < SERVER_TAGS {
+                    endpoint.finish(link, stream);
+                }
                 Some(Input::Ended { stream: tag })
             }
             Event::StreamsAvailable => {

@@ -404,3 +404,38 @@ fn a_server_that_speaks_nonsense_is_left() {
     assert_eq!(world.closes, 1);
     assert!(matches!(world.told.last(), Some(ClientEvent::Disconnected { .. })));
 }
+
+#[test]
+fn a_device_that_was_added_later_begins_where_the_server_says() {
+    let mut world = World::ready();
+    let down = world.down(58);
+    world.entry(down, 58, PEER, id(1));
+    world.entry(down, 59, PEER, id(2));
+    assert_eq!((world.arrived(), world.closes), (vec![58, 59], 0), "older ones come when they are asked for");
+    world.entry(down, 61, PEER, id(4));
+    assert_eq!(world.closes, 1, "from there on it is dense");
+}
+
+#[test]
+fn an_orderly_end_waits_until_the_server_has_everything() {
+    let mut world = World::ready();
+    let down = world.down(1);
+    world.entry(down, 1, PEER, id(1));
+    world.pass(Duration::from_millis(60));
+    let up = world.stream(Role::ChatUp);
+    world.client.wind_down();
+    world.drain();
+    assert!(world.client.is_settled() && !world.client.is_wound_down(), "said, but perhaps not heard");
+    world.input(Input::Ended { stream: up });
+    assert!(world.client.is_wound_down());
+}
+
+#[test]
+fn c1_a_chat_refused_for_a_token_loses_no_message() {
+    let mut world = World::ready();
+    world.send("1");
+    world.event(world.stream(Role::ChatUp), &Event::Refused(ErrorCode::TokenExpired.refuse()));
+    assert_eq!((world.client.outbox_len(), world.closes), (1, 1));
+    world.pass(Duration::from_millis(1));
+    assert_eq!(world.greet().credentials, None, "it comes back to renew the token");
+}

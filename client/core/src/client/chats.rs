@@ -7,12 +7,15 @@ use wire::event::{Cursor, Entry, Event, Kind};
 use wire::request::{self, Request};
 use wire::{AccountId, ChatId, ClientMsgId, ErrorCode, Refusal, Retry, Role, Seq, WallTime, limits};
 
-use super::{Client, Stream};
+use super::{Client, Phase, Stream};
 use crate::chat::{Arrival, Chat, Up};
 use crate::io::{ChatRow, ClientEvent, Message, Now, Output, StreamTag, Write};
 
 impl Client {
     pub(super) fn on_frame(&mut self, stream: StreamTag, body: &Bytes, now: Now) {
+        if !matches!(self.phase, Phase::Greeting { .. } | Phase::Ready { .. }) {
+            return; // Given up already: what is on its way is of no use.
+        }
         let Ok(event) = Event::decode(body) else {
             self.close();
             return self.on_lost("the server sent what is no frame".into(), Duration::ZERO, now);
@@ -23,6 +26,7 @@ impl Client {
             Some(Stream::Refresh) => self.on_refreshed(stream, event, now),
             Some(&mut Stream::Up { chat }) => self.on_up(chat, stream, event, now),
             Some(&mut Stream::Down { chat }) => self.on_down(chat, event, now),
+            Some(Stream::Over) => {}
             None => self.on_new_stream(stream, &event, now),
         }
         self.heard(now);
@@ -35,6 +39,7 @@ impl Client {
             Event::Goodbye(refusal) => self.on_goodbye(refusal, now),
             Event::Synced { through } => {
                 self.receipts_since = self.receipts_since.max(through);
+                self.backoff.reset();
                 self.persist(Write::ReceiptsSince(self.receipts_since));
                 self.notify(ClientEvent::Synced);
             }
@@ -49,7 +54,9 @@ impl Client {
         };
         self.know_chat(chat, peer);
         self.streams.insert(stream, Stream::Down { chat });
-        if self.chats.get(&chat).is_some_and(|state| from_seq > state.have.next()) {
+        let Some(state) = self.chats.get_mut(&chat) else { return };
+        state.begin_at(from_seq);
+        if from_seq > state.have.next() {
             self.on_gap(chat, now);
         }
     }
@@ -57,7 +64,7 @@ impl Client {
     pub(super) fn on_down(&mut self, chat: ChatId, event: Event, now: Now) {
         match event {
             Event::Entry(entry) => self.on_entry(chat, entry, now),
-            Event::CursorMoved(cursor) => self.on_cursor(chat, cursor, now),
+            Event::CursorMoved(cursor) => self.on_cursor(chat, cursor),
             _ => {}
         }
     }
@@ -96,14 +103,13 @@ impl Client {
         self.on_lost("entries are missing".into(), Duration::ZERO, now);
     }
 
-    pub(super) fn on_cursor(&mut self, chat: ChatId, cursor: Cursor, _now: Now) {
+    pub(super) fn on_cursor(&mut self, chat: ChatId, cursor: Cursor) {
         let mine = self.login.as_ref().is_some_and(|login| login.account == cursor.member);
         if let (true, Some(state)) = (mine, self.chats.get_mut(&chat)) {
-            // Another device of this account has read further.
-            state.read = state.read.max(cursor.read.min(state.have));
-            state.told.1 = state.told.1.max(cursor.read);
-            let read = state.read;
+            state.read_is_known(cursor.read);
+            let (read, delivered, read_known) = (state.read, state.told.0, state.read_known);
             self.persist(Write::Read { chat, read });
+            self.persist(Write::Told { chat, delivered, read: read_known });
         }
         self.persist(Write::Cursor { chat, cursor: cursor.clone() });
         self.notify(ClientEvent::Cursor { chat, cursor });
@@ -161,6 +167,7 @@ impl Client {
     pub(super) fn on_chat_refused(&mut self, chat: ChatId, stream: StreamTag, refusal: Refusal, now: Now) {
         match refusal.retry {
             Retry::After(after) => self.end_up(chat, stream, after, now),
+            Retry::Reauthenticate => self.on_hello_refused(ErrorCode::TokenExpired.refuse(), now),
             _ if refusal.code == ErrorCode::CursorAhead => {}
             _ => {
                 self.outbox.restart(chat);
@@ -225,8 +232,7 @@ impl Client {
 
     /// The chat's stream is over; what was unanswered on it goes again, in order, after a while.
     pub(super) fn end_up(&mut self, chat: ChatId, stream: StreamTag, after: Duration, now: Now) {
-        self.streams.remove(&stream);
-        self.out.push_back(Output::Finish { stream });
+        self.finish(stream);
         self.outbox.restart(chat);
         if let Some(state) = self.chats.get_mut(&chat) {
             state.up = None;
@@ -245,9 +251,35 @@ impl Client {
             let stream = self.up_stream(chat, None, now);
             let Some(state) = self.chats.get_mut(&chat) else { continue };
             let (delivered, read) = state.tell(now.instant);
+            let read_known = state.read_known;
             self.say(stream, &Request::MoveCursor { delivered, read });
-            self.persist(Write::Told { chat, delivered, read });
+            self.persist(Write::Told { chat, delivered, read: read_known });
         }
+    }
+
+    /// Says on every chat's stream that nothing more comes, for an orderly end: the server answers that it has all of it
+    /// by finishing too, and then [`Client::is_wound_down`]. Streams with unanswered messages are left alone.
+    pub fn wind_down(&mut self) {
+        let mut ended = Vec::new();
+        for (&chat, state) in &mut self.chats {
+            if self.outbox.under_way(chat) == 0 {
+                ended.extend(state.up.take());
+            }
+        }
+        ended.into_iter().for_each(|up| self.finish(up.stream));
+    }
+
+    /// Whether no chat's stream is open or on its way to its end.
+    pub fn is_wound_down(&self) -> bool {
+        !self.streams.values().any(|stream| matches!(stream, Stream::Up { .. } | Stream::Over))
+    }
+
+    /// Finishes our side of a stream; the server's end of it is still to come, and says nothing that matters.
+    fn finish(&mut self, stream: StreamTag) {
+        if let Some(is) = self.streams.get_mut(&stream) {
+            *is = Stream::Over;
+        }
+        self.out.push_back(Output::Finish { stream });
     }
 
     pub(super) fn finish_idle(&mut self, now: Now) {
@@ -262,9 +294,6 @@ impl Client {
                 up.used_at = now.instant;
             }
         }
-        for up in idle {
-            self.streams.remove(&up.stream);
-            self.out.push_back(Output::Finish { stream: up.stream });
-        }
+        idle.into_iter().for_each(|up| self.finish(up.stream));
     }
 }

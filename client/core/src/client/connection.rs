@@ -47,7 +47,9 @@ impl Client {
         if self.renew && !identified {
             return self.ask_refresh(&exporter, now);
         }
-        self.backoff.reset();
+        if !identified {
+            self.backoff.reset();
+        }
         self.gaps.clear();
         self.notify(ClientEvent::Connected { took: now.instant - since });
         let asks: Vec<AskId> = self.asks.keys().copied().collect();
