@@ -5,6 +5,7 @@ mod history;
 mod register;
 mod send;
 mod tail;
+mod waiting;
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use client_core::SendError;
-use wire::Refusal;
+use wire::{Refusal, Retry};
 
 /// Why a command did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -18,6 +18,16 @@ pub enum CliError {
     /// Messages that were refused for good.
     #[error("{0} of the messages were refused for good and are marked failed")]
     Failed(usize),
+    /// Messages that are committed, and not yet where they were waited for.
+    #[error("{messages} of the messages are on the server but were not {what} within {} s", waited.as_secs())]
+    NotYet {
+        /// `delivered` or `read`.
+        what: &'static str,
+        /// How many.
+        messages: usize,
+        /// How long it was waited.
+        waited: Duration,
+    },
     /// A message that cannot be queued.
     #[error(transparent)]
     Send(#[from] SendError),
@@ -78,12 +88,14 @@ fn advice(waiting: usize) -> String {
 }
 
 impl CliError {
-    /// 1 refused or failed for good; 2 wrong usage; 3 the server cannot be reached; 4 log in first.
+    /// 1 refused or failed for good; 2 wrong usage; 3 the server cannot be reached, or what was waited for has not
+    /// come in time; 4 log in first.
     pub fn exit_code(&self) -> u8 {
         match self {
             CliError::Usage(_) => 2,
-            CliError::Unreachable { .. } | CliError::Connect { .. } => 3,
+            CliError::Unreachable { .. } | CliError::Connect { .. } | CliError::NotYet { .. } => 3,
             CliError::LoginNeeded { .. } => 4,
+            CliError::Refused(refusal) if refusal.retry == Retry::Reauthenticate => 4,
             _ => 1,
         }
     }

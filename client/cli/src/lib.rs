@@ -4,6 +4,7 @@
 //! A [`profile::Profile`] is one device. [`session::Session`] runs it on a socket. Each command is one file in
 //! [`command`].
 
+mod address;
 pub mod command;
 mod error;
 mod output;

@@ -56,18 +56,20 @@ pub(crate) fn sent_at_us(chat: ChatId, sealed: &[u8]) -> Option<u64> {
 /// One, two, or blue ticks: for the sender, the least of the others' cursors.
 pub(crate) fn ticks(form: Form, seq: Seq, me: AccountId, cursors: &[Cursor]) -> String {
     let others = || cursors.iter().filter(|cursor| cursor.member != me);
-    let covered = |cursor: &Cursor, to: Seq| {
-        to >= seq && !cursor.withheld.iter().any(|&(first, last)| (first..=last).contains(&seq))
-    };
     let any = others().next().is_some();
-    let read = any && others().all(|cursor| covered(cursor, cursor.read));
-    let delivered = any && others().all(|cursor| covered(cursor, cursor.delivered));
+    let read = any && others().all(|cursor| covers(cursor, cursor.read, seq));
+    let delivered = any && others().all(|cursor| covers(cursor, cursor.delivered, seq));
     match (read, delivered, form) {
         (true, _, Form::Text { colour: true }) => "\x1b[34m✓✓\x1b[0m".into(),
         (true, _, _) => "✓✓ read".into(),
         (_, true, _) => "✓✓".into(),
         _ => "✓".into(),
     }
+}
+
+/// Whether a member's cursor that stands at `to` ticks a message (C8: never one that is withheld).
+pub(crate) fn covers(cursor: &Cursor, to: Seq, seq: Seq) -> bool {
+    to >= seq && !cursor.withheld.iter().any(|&(first, last)| (first..=last).contains(&seq))
 }
 
 /// Hours and minutes in UTC, as a chat shows them.

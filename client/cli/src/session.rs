@@ -2,23 +2,27 @@
 //!
 //! Its one rule is `client-core`'s: what is to be kept is on disk before anything else of the same turn is done.
 
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use client_core::quic::Bridge;
-use client_core::{Ask, Client, ClientEvent, Config, Now, Output, Snapshot, Write};
+use client_core::{Ask, Client, ClientEvent, Config, Now, OUTBOX_MAX, Output, Snapshot, Write};
 use wire::event::Event;
 use wire::request::Request;
-use wire::{Refusal, WallTime};
+use wire::{Refusal, Retry, WallTime};
 use wire_link::tls::Trust;
 use wire_link::{ClientConfig, Config as LinkConfig, Endpoint, Secrets};
 use wire_udp::{Driver, Waker};
 
+use crate::address::{Target, resolve};
 use crate::error::CliError;
-use crate::profile::{Profile, Server};
+use crate::profile::Profile;
 
 /// How often a connected process looks for messages that another one has queued.
 const ADOPT_INTERVAL: Duration = Duration::from_millis(100);
+
+/// An orderly end waits this long for the server to have heard everything; whatever it has not is told next time.
+const WIND_DOWN_MAX: Duration = Duration::from_millis(500);
 
 /// A connected profile.
 pub struct Session {
@@ -28,8 +32,8 @@ pub struct Session {
     pub client: Client,
     driver: Driver,
     bridge: Bridge,
-    server: SocketAddr,
-    server_name: String,
+    server: Target,
+    attempts: usize,
     events: Vec<ClientEvent>,
     adopted: i64,
     adopt_at: Instant,
@@ -52,40 +56,36 @@ impl Session {
     ///
     /// # Errors
     /// [`CliError::LoginNeeded`], [`CliError::InUse`], or what keeps it from even trying.
-    pub fn open(profile: Profile) -> Result<Session, CliError> {
-        let snapshot = profile.snapshot()?;
+    pub fn open(mut profile: Profile) -> Result<Session, CliError> {
+        let (snapshot, last) = locked_snapshot(&mut profile)?;
         if snapshot.login.is_none() {
             let why = "this profile is not logged in".to_owned();
             return Err(CliError::LoginNeeded { why, profile: profile.dir().to_owned() });
         }
-        Session::start(profile, snapshot)
+        Session::start(profile, snapshot, last)
     }
 
     /// Starts a profile without an identity, to register it.
     ///
     /// # Errors
     /// As [`Session::open`].
-    pub fn open_anonymous(profile: Profile) -> Result<Session, CliError> {
-        let kept = profile.snapshot()?;
-        Session::start(profile, Snapshot { login: None, ..kept })
+    pub fn open_anonymous(mut profile: Profile) -> Result<Session, CliError> {
+        let (kept, last) = locked_snapshot(&mut profile)?;
+        Session::start(profile, Snapshot { login: None, ..kept }, last)
     }
 
-    fn start(mut profile: Profile, snapshot: Snapshot) -> Result<Session, CliError> {
-        if !profile.try_lock()? {
-            return Err(CliError::InUse);
-        }
+    fn start(profile: Profile, snapshot: Snapshot, adopted: i64) -> Result<Session, CliError> {
         let Some(server) = profile.server()? else {
             let why = "this profile has no server yet".to_owned();
             return Err(CliError::LoginNeeded { why, profile: profile.dir().to_owned() });
         };
-        let (address, server_name) = resolve(&server)?;
-        let driver = bind(&server, address)?;
+        let target = resolve(&server.address)?;
+        let driver = bind(&target, &server.ca)?;
         let config = Config {
             device_key: profile.device_key().clone(),
             seed: random()?,
             name: concat!("godwit ", env!("CARGO_PKG_VERSION")).to_owned(),
         };
-        let adopted = profile.outbox_after(0).ok().and_then(|rows| rows.last().map(|(n, _)| *n)).unwrap_or(0);
         let mut client = Client::new(&config, snapshot, now());
         client.start(now());
         Ok(Session {
@@ -93,8 +93,8 @@ impl Session {
             client,
             driver,
             bridge: Bridge::default(),
-            server: address,
-            server_name,
+            server: target,
+            attempts: 0,
             events: Vec::new(),
             adopted,
             adopt_at: Instant::now(),
@@ -144,16 +144,15 @@ impl Session {
         }
     }
 
-    /// Takes over messages that another process of this profile has queued.
+    /// Takes over messages that another process of this profile has queued, as many as there is room for. One's own are
+    /// found as well, and known to the client.
     fn adopt(&mut self) -> Result<(), CliError> {
         if Instant::now() < self.adopt_at {
             return Ok(());
         }
         self.adopt_at = Instant::now() + ADOPT_INTERVAL;
-        let rows = self.profile.outbox_after(self.adopted);
-        for (n, row) in
-            rows.map_err(|e| CliError::Profile { path: self.profile.dir().to_owned(), source: e.into() })?
-        {
+        let room = OUTBOX_MAX.saturating_sub(self.client.outbox_len());
+        for (n, row) in self.profile.outbox_after(self.adopted, room)? {
             self.adopted = n;
             self.client.adopt(row, now());
         }
@@ -169,13 +168,7 @@ impl Session {
                 other => outputs.push(other),
             }
         }
-        let queued = writes.iter().any(|write| matches!(write, Write::Queue(_)));
         self.profile.apply(&writes)?;
-        if queued {
-            // One's own rows are not another's.
-            let rows = self.profile.outbox_after(self.adopted).unwrap_or_default();
-            self.adopted = rows.last().map_or(self.adopted, |(n, _)| *n);
-        }
         for output in outputs {
             match self.bridge.perform(self.driver.endpoint(), output) {
                 Some(Output::Connect) => self.connect(),
@@ -186,8 +179,11 @@ impl Session {
         self.driver.flush().map_err(|error| self.broken(error))
     }
 
+    /// Each attempt goes to the next of the server's addresses.
     fn connect(&mut self) {
-        match self.driver.endpoint().connect(Instant::now(), self.server, &self.server_name) {
+        let address = self.server.address(self.attempts);
+        self.attempts += 1;
+        match self.driver.endpoint().connect(Instant::now(), address, &self.server.name) {
             Ok(link) => self.bridge.connecting(link),
             Err(error) => {
                 let reason = error.to_string();
@@ -197,11 +193,14 @@ impl Session {
     }
 
     fn broken(&self, source: std::io::Error) -> CliError {
-        CliError::Connect { server: self.server.to_string(), source: source.into() }
+        CliError::Connect { server: self.server.name.clone(), source: source.into() }
     }
 
     fn look_at(&mut self, event: &ClientEvent) -> Result<(), CliError> {
         match event {
+            ClientEvent::LoginNeeded(refusal) if refusal.retry == Retry::Never => {
+                Err(CliError::Refused(*refusal))
+            }
             ClientEvent::LoginNeeded(refusal) => {
                 let profile = self.profile.dir().to_owned();
                 Err(CliError::LoginNeeded { why: refusal.to_string(), profile })
@@ -260,8 +259,16 @@ impl Session {
         CliError::Unreachable { waited, last: self.last_trouble.clone(), waiting: self.client.outbox_len() }
     }
 
-    /// Says goodbye, so that the server need not find out.
+    /// Ends in order: the server hears what was said, for a moment at most, then goodbye.
     pub fn close(mut self) {
+        let deadline = Instant::now() + WIND_DOWN_MAX;
+        loop {
+            self.client.wind_down();
+            let is_heard = !self.client.is_ready() || self.client.is_wound_down();
+            if is_heard || Instant::now() >= deadline || self.turn(deadline).is_err() {
+                break;
+            }
+        }
         self.client.stop();
         // What is left to say is nice to have.
         let _ = self.perform();
@@ -269,34 +276,21 @@ impl Session {
     }
 }
 
-fn resolve(server: &Server) -> Result<(SocketAddr, String), CliError> {
-    let wrong = |source: Box<dyn std::error::Error + Send + Sync>| CliError::Connect {
-        server: server.address.clone(),
-        source,
-    };
-    let name = match server.address.rsplit_once(':') {
-        Some((host, _)) => host.trim_start_matches('[').trim_end_matches(']').to_owned(),
-        None => return Err(CliError::Usage("--server is HOST:PORT, like 127.0.0.1:4433")),
-    };
-    let mut found = server.address.to_socket_addrs().map_err(|error| wrong(error.into()))?;
-    let address = found.next().ok_or_else(|| wrong("the name has no address".into()))?;
-    Ok((address, name))
+/// Takes the lock, then reads: nobody else changes the tokens and cursors that were read.
+fn locked_snapshot(profile: &mut Profile) -> Result<(Snapshot, i64), CliError> {
+    if profile.try_lock()? { profile.snapshot() } else { Err(CliError::InUse) }
 }
 
-fn bind(server: &Server, address: SocketAddr) -> Result<Driver, CliError> {
+fn bind(target: &Target, ca: &Path) -> Result<Driver, CliError> {
     let wrong = |source: Box<dyn std::error::Error + Send + Sync>| CliError::Connect {
-        server: server.address.clone(),
+        server: target.name.clone(),
         source,
     };
-    let roots = certs::load_roots(&server.ca).map_err(|error| wrong(error.into()))?;
+    let roots = certs::load_roots(ca).map_err(|error| wrong(error.into()))?;
     let crypto = wire_link::tls::client(Trust::roots(roots)).map_err(|error| wrong(error.into()))?;
     let secrets = Secrets { seed: random()?, reset_key: random()?, token_key: random()? };
     let endpoint = Endpoint::client(LinkConfig::client(secrets), ClientConfig::new(crypto), Instant::now());
-    let any = match address {
-        SocketAddr::V4(_) => SocketAddr::from(([0, 0, 0, 0], 0)),
-        SocketAddr::V6(_) => SocketAddr::from(([0u16; 8], 0)),
-    };
-    Driver::bind(any, endpoint).map_err(|error| wrong(error.into()))
+    Driver::bind(target.local(), endpoint).map_err(|error| wrong(error.into()))
 }
 
 /// Randomness from the operating system.

@@ -6,7 +6,7 @@ use wire::event::{Cursor, Entry, Event};
 use wire::request::{self, Request};
 use wire::{ChatId, Seq, WallTime, limits};
 
-use super::{Common, find, unexpected};
+use super::{Common, all_chats, find, unexpected};
 use crate::error::CliError;
 use crate::output::{Form, clock, printable, text_of, ticks};
 use crate::session::Session;
@@ -52,10 +52,22 @@ impl History {
             (None, None) => return Err(CliError::Usage("say --chat ID or --with NUMBER")),
         };
         let (entries, members) = self.pages(&mut session, chat)?;
+        self.learn_names(&mut session, &entries)?;
         for entry in &entries {
             self.show(&session, chat, entry, &members)?;
         }
         session.close();
+        Ok(())
+    }
+
+    /// Names of senders that this profile has not met.
+    fn learn_names(&self, session: &mut Session, entries: &[Entry]) -> Result<(), CliError> {
+        let me = session.client.identity().map(|(account, _)| account);
+        for entry in entries.iter().filter(|entry| Some(entry.sender) != me) {
+            if session.profile.name(entry.sender)?.is_none() {
+                return all_chats(session, self.common.timeout()).map(drop);
+            }
+        }
         Ok(())
     }
 

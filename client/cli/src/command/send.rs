@@ -1,25 +1,25 @@
 //! `godwit send`.
 
-use std::collections::BTreeMap;
 use std::io::BufRead;
 use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::{Duration, Instant};
 
-use clap::{Args, ValueEnum};
-use client_core::{ClientEvent, Message, OutboxRow, Write, seal};
-use serde_json::json;
+use clap::Args;
+use client_core::{OUTBOX_MAX, OutboxRow, SendError, Write, seal};
 use wire::content::{Content, Text};
-use wire::event::Cursor;
-use wire::{ChatId, ClientMsgId, Seq, WallTime, limits};
+use wire::{ChatId, ClientMsgId, limits};
 
+use super::waiting::{Wait, Waiting, Watched};
 use super::{Common, Target, find, parse_phone};
 use crate::error::CliError;
-use crate::output::Form;
-use crate::profile::{Profile, Standing};
+use crate::profile::Profile;
 use crate::session::{Session, micros_now, now, random};
 
 /// Lines of standard input that wait for the outbox at a time; more are read when these are sent.
 const LINES_AHEAD: usize = 1000;
+
+/// Lines in one transaction, when another process sends them.
+const LINES_AT_ONCE: usize = 100;
 
 /// See [`super::Command::Send`].
 #[derive(Debug, Args)]
@@ -35,30 +35,12 @@ pub struct Send {
     /// Send each line of standard input as a message.
     #[arg(long, conflicts_with = "text")]
     stdin: bool,
-    /// Return when the messages are committed (sent), on the other phone (delivered), or read.
+    /// Return when the messages are committed (sent), on the other person's device (delivered), or read.
     #[arg(long, value_enum, default_value = "sent")]
     wait: Wait,
     /// The message; words are joined by spaces.
     #[arg(value_name = "TEXT", required_unless_present = "stdin")]
     text: Vec<String>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
-enum Wait {
-    Sent,
-    Delivered,
-    Read,
-}
-
-/// Messages of this command that are not where they should be.
-struct Waiting {
-    form: Form,
-    wait: Wait,
-    /// Since when each is under way.
-    sending: BTreeMap<ClientMsgId, Instant>,
-    /// Where each is, until it is delivered or read as far as was asked.
-    committed: BTreeMap<(ChatId, Seq), ClientMsgId>,
-    failed: usize,
 }
 
 impl Send {
@@ -68,11 +50,56 @@ impl Send {
             return self.queue_for_other(profile);
         }
         let mut session = Session::open(profile)?;
-        let target = self.target(&mut session)?;
-        let lines = self.lines(&session);
-        let result = self.send_all(&mut session, target, &lines);
+        let result = self.send(&mut session);
         session.close();
         result
+    }
+
+    fn send(&self, session: &mut Session) -> Result<(), CliError> {
+        let target = self.target(session)?;
+        let lines = self.lines(session);
+        let me = session.client.identity().map(|(account, _)| account);
+        let mut waiting = Waiting::new(self.common.form(), self.wait, me);
+        let mut open = true;
+        let mut progress_at = Instant::now();
+        loop {
+            while open && waiting.sending() < LINES_AHEAD {
+                match lines.try_recv() {
+                    Ok(line) => {
+                        let content = seal_text(target.chat, &line)?;
+                        waiting.add(session.client.send(target.chat, target.peer, content, now())?);
+                    }
+                    Err(TryRecvError::Empty) => break,
+                    Err(TryRecvError::Disconnected) => open = false,
+                }
+            }
+            if !open && waiting.is_empty() {
+                return waiting.result();
+            }
+            if waiting.is_empty() {
+                progress_at = Instant::now();
+            }
+            self.turn(session, &mut waiting, &mut progress_at)?;
+        }
+    }
+
+    /// One turn; gives up when nothing has come of the messages for the whole timeout.
+    fn turn(
+        &self,
+        session: &mut Session,
+        waiting: &mut Waiting,
+        progress_at: &mut Instant,
+    ) -> Result<(), CliError> {
+        let timeout = self.common.timeout();
+        for event in session.turn(Instant::now() + Duration::from_millis(500))? {
+            if waiting.see(event)? {
+                *progress_at = Instant::now();
+            }
+        }
+        if !waiting.is_empty() && progress_at.elapsed() >= timeout {
+            return Err(waiting.unfinished(timeout).unwrap_or_else(|| session.unreachable(timeout)));
+        }
+        Ok(())
     }
 
     fn target(&self, session: &mut Session) -> Result<Target, CliError> {
@@ -109,186 +136,75 @@ impl Send {
         lines
     }
 
-    fn send_all(
-        &self,
-        session: &mut Session,
-        target: Target,
-        lines: &Receiver<String>,
-    ) -> Result<(), CliError> {
-        let mut waiting = Waiting::new(self.common.form(), self.wait);
-        let mut open = true;
-        let mut progress_at = Instant::now();
-        while open || !waiting.is_empty() {
-            while open && waiting.sending.len() < LINES_AHEAD {
-                match lines.try_recv() {
-                    Ok(line) => waiting.queue(session, target, &line)?,
-                    Err(TryRecvError::Empty) => break,
-                    Err(TryRecvError::Disconnected) => open = false,
-                }
-            }
-            if !open && waiting.is_empty() {
-                break;
-            }
-            let deadline = progress_at + self.common.timeout();
-            for event in session.turn(Instant::now() + Duration::from_millis(500))? {
-                progress_at = Instant::now();
-                waiting.see(event)?;
-            }
-            if waiting.is_empty() {
-                progress_at = Instant::now();
-            } else if Instant::now() >= deadline {
-                return Err(session.unreachable(self.common.timeout()));
-            }
-        }
-        match waiting.failed {
-            0 => Ok(()),
-            failed => Err(CliError::Failed(failed)),
-        }
-    }
-
-    /// Another process of this profile is connected: the message goes into the outbox, and that process sends it.
+    /// Another process of this profile is connected: the messages go into the outbox, and that process sends them. If it
+    /// ends before it has, this one takes over.
     fn queue_for_other(&self, mut profile: Profile) -> Result<(), CliError> {
-        let target = match (&self.to, self.chat) {
-            (Some(phone), _) => profile.contact(parse_phone(phone)?.expose())?,
-            (None, Some(chat)) => return self.queue_in(&mut profile, Target { chat, peer: None }),
-            (None, None) => None,
-        };
-        let Some(contact) = target else { return Err(CliError::InUse) };
-        self.queue_in(&mut profile, Target { chat: contact.chat, peer: Some(contact.account) })
-    }
-
-    fn queue_in(&self, profile: &mut Profile, target: Target) -> Result<(), CliError> {
         if self.wait != Wait::Sent {
             return Err(CliError::Usage(
                 "another process of this profile is connected: --wait sent is all that can be waited for",
             ));
         }
-        let lines: Vec<String> = match self.stdin {
-            true => std::io::stdin()
-                .lock()
-                .lines()
-                .map_while(Result::ok)
-                .filter(|line| !line.is_empty())
-                .collect(),
-            false => vec![self.text.join(" ")],
+        let target = match (&self.to, self.chat) {
+            (Some(phone), _) => match profile.contact(parse_phone(phone)?.expose())? {
+                Some(contact) => Target { chat: contact.chat, peer: Some(contact.account) },
+                None => return Err(CliError::InUse),
+            },
+            (None, Some(chat)) => Target { chat, peer: None },
+            (None, None) => return Err(CliError::Usage("say --to NUMBER or --chat ID")),
         };
-        let mut waiting = Waiting::new(self.common.form(), Wait::Sent);
-        for line in &lines {
-            let client_msg_id = ClientMsgId::new(random()?);
-            let content = seal_text(target.chat, line)?;
-            let row = OutboxRow { client_msg_id, chat: target.chat, peer: target.peer, content };
-            profile.apply(&[Write::Queue(row)])?;
-            waiting.sending.insert(client_msg_id, Instant::now());
+        let mut waiting = Waiting::new(self.common.form(), Wait::Sent, None);
+        self.queue(&mut profile, target, &mut waiting)?;
+        let mut progress_at = Instant::now();
+        match waiting.watch(&mut profile, target.chat, self.common.timeout())? {
+            Watched::Answered => waiting.result(),
+            Watched::Alone => {
+                let mut session = Session::open(profile)?;
+                while !waiting.is_empty() {
+                    self.turn(&mut session, &mut waiting, &mut progress_at)?;
+                }
+                session.close();
+                waiting.result()
+            }
         }
-        waiting.watch(profile, target.chat, self.common.timeout())
+    }
+
+    /// Puts everything into the outbox: a transaction for as many lines as come at once.
+    fn queue(&self, profile: &mut Profile, target: Target, waiting: &mut Waiting) -> Result<(), CliError> {
+        let stdin = std::io::stdin();
+        let given = (!self.stdin).then(|| self.text.join(" "));
+        let typed = self.stdin.then(|| stdin.lock().lines().map_while(Result::ok));
+        let mut lines = given.into_iter().chain(typed.into_iter().flatten()).filter(|line| !line.is_empty());
+        loop {
+            let writes = lines.by_ref().take(LINES_AT_ONCE).map(|line| {
+                let (client_msg_id, content) = (ClientMsgId::new(random()?), seal_text(target.chat, &line)?);
+                let row = OutboxRow { client_msg_id, chat: target.chat, peer: target.peer, content };
+                Ok(Write::Queue(row))
+            });
+            let writes: Vec<Write> = writes.collect::<Result<_, CliError>>()?;
+            if writes.is_empty() {
+                return Ok(());
+            }
+            if profile.outbox_len()? + writes.len() > OUTBOX_MAX {
+                return Err(SendError::OutboxFull.into());
+            }
+            profile.apply(&writes)?;
+            for write in &writes {
+                if let Write::Queue(row) = write {
+                    waiting.add(row.client_msg_id);
+                }
+            }
+        }
     }
 }
 
 fn seal_text(chat: ChatId, text: &str) -> Result<bytes::Bytes, CliError> {
     if text.len() > limits::CONTENT_BYTES_MAX {
-        return Err(client_core::SendError::TooLarge.into());
+        return Err(SendError::TooLarge.into());
     }
     let text = Text { text: text.to_owned(), sent_at_us: micros_now(), reply_to: None };
     let sealed = seal::seal(chat, &Content::Text(text));
     match sealed.len() {
         0..=limits::CONTENT_BYTES_MAX => Ok(sealed),
-        _ => Err(client_core::SendError::TooLarge.into()),
-    }
-}
-
-impl Waiting {
-    fn new(form: Form, wait: Wait) -> Waiting {
-        Waiting { form, wait, sending: BTreeMap::new(), committed: BTreeMap::new(), failed: 0 }
-    }
-
-    fn is_empty(&self) -> bool {
-        self.sending.is_empty() && self.committed.is_empty()
-    }
-
-    fn queue(&mut self, session: &mut Session, target: Target, text: &str) -> Result<(), CliError> {
-        let content = seal_text(target.chat, text)?;
-        let id = session.client.send(target.chat, target.peer, content, now())?;
-        self.sending.insert(id, Instant::now());
-        Ok(())
-    }
-
-    fn see(&mut self, event: ClientEvent) -> Result<(), CliError> {
-        match event {
-            ClientEvent::Sent(Message { chat, seq, client_msg_id, at, .. }) => {
-                self.sent(client_msg_id, chat, seq, at)
-            }
-            ClientEvent::Failed { client_msg_id, refusal, .. }
-                if self.sending.remove(&client_msg_id).is_some() =>
-            {
-                self.failed += 1;
-                self.form.print(
-                    || json!({"event": "failed", "client_msg_id": client_msg_id.to_string(), "code": refusal.code.number(), "reason": refusal.code.text()}),
-                    || format!("✗ {}", refusal.code.text()),
-                )?;
-                Ok(())
-            }
-            ClientEvent::Cursor { chat, cursor } => self.moved(chat, &cursor),
-            _ => Ok(()),
-        }
-    }
-
-    fn sent(&mut self, id: ClientMsgId, chat: ChatId, seq: Seq, at: WallTime) -> Result<(), CliError> {
-        let Some(since) = self.sending.remove(&id) else { return Ok(()) };
-        if self.wait > Wait::Sent {
-            self.committed.insert((chat, seq), id);
-        }
-        let ms = since.elapsed().as_secs_f64() * 1000.0;
-        self.form.print(
-            || json!({"event": "sent", "chat": chat.to_string(), "client_msg_id": id.to_string(), "seq": seq.0, "at": at.as_millis(), "ms": ms}),
-            || format!("✓ {seq}"),
-        )?;
-        Ok(())
-    }
-
-    fn moved(&mut self, chat: ChatId, cursor: &Cursor) -> Result<(), CliError> {
-        let (name, tick, to) = match self.wait {
-            Wait::Read => ("read", "✓✓ read", cursor.read),
-            Wait::Sent | Wait::Delivered => ("delivered", "✓✓", cursor.delivered),
-        };
-        let reached: Vec<_> =
-            self.committed.range((chat, Seq(0))..=(chat, to)).map(|(&key, _)| key).collect();
-        for key in reached {
-            let id = self.committed.remove(&key).expect("a key that was just seen");
-            self.form.print(
-                || json!({"event": name, "chat": chat.to_string(), "client_msg_id": id.to_string(), "seq": key.1.0}),
-                || format!("{tick} {}", key.1),
-            )?;
-        }
-        Ok(())
-    }
-
-    /// Watches the outbox that another process empties.
-    fn watch(&mut self, profile: &Profile, chat: ChatId, timeout: Duration) -> Result<(), CliError> {
-        let deadline = Instant::now() + timeout;
-        while !self.sending.is_empty() {
-            for id in self.sending.keys().copied().collect::<Vec<_>>() {
-                match profile.standing(id)? {
-                    Standing::Sent(seq, at) => self.sent(id, chat, seq, at)?,
-                    Standing::Failed(_) | Standing::Gone => {
-                        self.sending.remove(&id);
-                        self.failed += 1;
-                    }
-                    Standing::Waiting => {}
-                }
-            }
-            if Instant::now() >= deadline {
-                let (waited, waiting) = (timeout, self.sending.len());
-                return Err(CliError::Unreachable {
-                    waited,
-                    last: "the connected process has not sent them".into(),
-                    waiting,
-                });
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        match self.failed {
-            0 => Ok(()),
-            failed => Err(CliError::Failed(failed)),
-        }
+        _ => Err(SendError::TooLarge.into()),
     }
 }

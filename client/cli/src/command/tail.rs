@@ -1,5 +1,6 @@
 //! `godwit tail`.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use clap::Args;
@@ -12,6 +13,12 @@ use super::{Common, all_chats};
 use crate::error::CliError;
 use crate::output::{Form, clock, printable, sent_at_us, text_of};
 use crate::session::{Session, micros_now, now};
+
+/// Stored messages that are read at a time, before they are shown.
+const SHOWN_AT_ONCE: u32 = 500;
+
+/// Names of strangers are asked for before their message is shown, if the server is this fast.
+const NAME_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// See [`super::Command::Tail`].
 #[derive(Debug, Args)]
@@ -35,13 +42,16 @@ struct Tailing<'a> {
     form: Form,
     me: Option<AccountId>,
     printed: u64,
+    /// People whose names were asked for in vain.
+    nameless: BTreeSet<AccountId>,
 }
 
 impl Tail {
     pub(super) fn run(self) -> Result<(), CliError> {
         let mut session = self.common.session()?;
         let me = session.client.identity().map(|(account, _)| account);
-        let mut tailing = Tailing { command: &self, form: self.common.form(), me, printed: 0 };
+        let (form, nameless) = (self.common.form(), BTreeSet::new());
+        let mut tailing = Tailing { command: &self, form, me, printed: 0, nameless };
         let result = tailing.run(&mut session);
         session.close();
         result
@@ -50,11 +60,13 @@ impl Tail {
 
 impl Tailing<'_> {
     fn run(&mut self, session: &mut Session) -> Result<(), CliError> {
-        for message in session.profile.unshown()? {
-            self.show(session, &message, false)?;
-        }
+        self.show_stored(session)?;
         let mut named = false;
-        while !self.is_done(session) {
+        let mut since = Instant::now();
+        while !self.is_done(session, since) {
+            if !self.is_full() {
+                since = Instant::now();
+            }
             let events = session.turn(Instant::now() + Duration::from_secs(1))?;
             for event in events {
                 // Names are asked for when somebody is there to answer, and not waited for before messages are shown.
@@ -73,9 +85,27 @@ impl Tailing<'_> {
         Ok(())
     }
 
-    /// Enough was printed, and the server knows that it arrived.
-    fn is_done(&self, session: &Session) -> bool {
-        self.command.count.is_some_and(|count| self.printed >= count) && session.client.is_settled()
+    /// What arrived while nobody looked.
+    fn show_stored(&mut self, session: &mut Session) -> Result<(), CliError> {
+        while !self.is_full() {
+            let stored = session.profile.unshown(self.command.chat, SHOWN_AT_ONCE)?;
+            if stored.is_empty() {
+                break;
+            }
+            stored.iter().try_for_each(|message| self.show(session, message, false))?;
+        }
+        Ok(())
+    }
+
+    /// As many as were asked for are printed; the others wait for the next `tail`.
+    fn is_full(&self) -> bool {
+        self.command.count.is_some_and(|count| self.printed >= count)
+    }
+
+    /// Enough was printed, and the server knows that it arrived: waited for in vain, it is told the next time.
+    fn is_done(&self, session: &Session, full_since: Instant) -> bool {
+        self.is_full()
+            && (session.client.is_settled() || full_since.elapsed() >= self.command.common.timeout())
     }
 
     fn see(&mut self, session: &mut Session, event: &ClientEvent) -> Result<(), CliError> {
@@ -107,11 +137,12 @@ impl Tailing<'_> {
     }
 
     fn show(&mut self, session: &mut Session, m: &Message, live: bool) -> Result<(), CliError> {
-        if self.command.chat.is_some_and(|chat| chat != m.chat) {
+        if self.is_full() || self.command.chat.is_some_and(|chat| chat != m.chat) {
             return Ok(());
         }
-        let name = session.profile.name(m.sender)?;
         let mine = Some(m.sender) == self.me;
+        let name =
+            if live && !mine { self.ask_name(session, m.sender)? } else { session.profile.name(m.sender)? };
         let text = text_of(m.chat, &m.content);
         let latency_us =
             sent_at_us(m.chat, &m.content).filter(|_| live).map(|at| micros_now().saturating_sub(at));
@@ -138,6 +169,19 @@ impl Tailing<'_> {
         }
         self.printed += 1;
         Ok(())
+    }
+
+    /// What a sender is called. Somebody new is looked for among the chats once.
+    fn ask_name(&mut self, session: &mut Session, sender: AccountId) -> Result<Option<String>, CliError> {
+        let known = session.profile.name(sender)?;
+        if known.is_some() || !session.client.is_ready() || !self.nameless.insert(sender) {
+            return Ok(known);
+        }
+        match all_chats(session, NAME_TIMEOUT) {
+            Ok(_) => session.profile.name(sender),
+            Err(CliError::Unreachable { .. } | CliError::Refused(_)) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     fn status(&self, chat: ChatId, cursor: &Cursor) -> Result<(), CliError> {

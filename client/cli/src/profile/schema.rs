@@ -21,7 +21,8 @@ const TABLES: &str = "
     CREATE TABLE messages (
         chat BLOB NOT NULL, seq INTEGER NOT NULL, sender BLOB NOT NULL, client_msg_id BLOB NOT NULL,
         at INTEGER NOT NULL, content BLOB NOT NULL, shown INTEGER NOT NULL DEFAULT 0,
-        PRIMARY KEY (chat, seq), UNIQUE (client_msg_id, sender)) WITHOUT ROWID;
+        PRIMARY KEY (chat, seq)) WITHOUT ROWID;
+    CREATE INDEX messages_by_id ON messages (client_msg_id);
     CREATE INDEX messages_unshown ON messages (at) WHERE shown = 0;
     CREATE TABLE cursors (
         chat BLOB NOT NULL, member BLOB NOT NULL, delivered INTEGER NOT NULL, delivered_at INTEGER NOT NULL,

@@ -1,7 +1,7 @@
 //! What a profile keeps and gives back.
 
 use bytes::Bytes;
-use client_core::{ChatRow, Login, Message, OutboxRow, Snapshot, Write};
+use client_core::{ChatRow, Login, Message, OUTBOX_MAX, OutboxRow, Snapshot, Write};
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use wire::event::Cursor;
@@ -61,30 +61,48 @@ impl Profile {
         kept.map_err(|error| self.wrong(error))
     }
 
-    /// Everything that a client starts with.
+    /// Everything that a client starts with, and the number of the last message in its outbox.
     ///
     /// # Errors
     /// [`CliError::Profile`].
-    pub fn snapshot(&self) -> Result<Snapshot, CliError> {
+    pub fn snapshot(&self) -> Result<(Snapshot, i64), CliError> {
         let read = || {
-            Ok(Snapshot {
+            let rows = self.outbox_rows(0, OUTBOX_MAX)?;
+            let last = rows.last().map_or(0, |(n, _)| *n);
+            let snapshot = Snapshot {
                 login: self.db.query_row("SELECT * FROM login", [], login).optional()?,
-                outbox: self.outbox_after(0)?.into_iter().map(|(_, row)| row).collect(),
+                outbox: rows.into_iter().map(|(_, row)| row).collect(),
                 chats: all(&self.db, "SELECT * FROM chats", chat)?,
                 receipts_since: WallTime(self.meta_int("receipts_since")?),
-            })
+            };
+            Ok((snapshot, last))
         };
         read().map_err(|error: rusqlite::Error| self.wrong(error))
     }
 
-    /// Waiting messages that were queued after a number, with their numbers: how a connected process finds what another
-    /// one has queued.
+    /// Waiting messages that were queued after a number, at most `limit` of them, with their numbers: how a connected
+    /// process finds what another one has queued.
     ///
     /// # Errors
-    /// SQLite's.
-    pub fn outbox_after(&self, n: i64) -> rusqlite::Result<Vec<(i64, OutboxRow)>> {
-        let sql = "SELECT * FROM outbox WHERE failed IS NULL AND n > ?1 ORDER BY n";
-        self.db.prepare_cached(sql)?.query_map([n], outbox_row)?.collect()
+    /// [`CliError::Profile`].
+    pub fn outbox_after(&self, n: i64, limit: usize) -> Result<Vec<(i64, OutboxRow)>, CliError> {
+        self.outbox_rows(n, limit).map_err(|error| self.wrong(error))
+    }
+
+    fn outbox_rows(&self, n: i64, limit: usize) -> rusqlite::Result<Vec<(i64, OutboxRow)>> {
+        let sql = "SELECT * FROM outbox WHERE failed IS NULL AND n > ?1 ORDER BY n LIMIT ?2";
+        let limit = limit.try_into().unwrap_or(i64::MAX);
+        self.db.prepare_cached(sql)?.query_map([n, limit], outbox_row)?.collect()
+    }
+
+    /// How many messages wait in the outbox.
+    ///
+    /// # Errors
+    /// [`CliError::Profile`].
+    pub fn outbox_len(&self) -> Result<usize, CliError> {
+        let sql = "SELECT count(*) FROM outbox WHERE failed IS NULL";
+        let count: rusqlite::Result<i64> = self.db.query_row(sql, [], |row| row.get(0));
+        count.map(|count| count.try_into().unwrap_or(0)).map_err(|error| self.wrong(error))
     }
 
     /// How a message stands.
@@ -109,13 +127,18 @@ impl Profile {
         read().map_err(|error: rusqlite::Error| self.wrong(error))
     }
 
-    /// Messages that no `tail` has shown, oldest first within each chat.
+    /// Messages that no `tail` has shown, of one chat or of all, oldest first within each chat; at most `limit`.
     ///
     /// # Errors
     /// [`CliError::Profile`].
-    pub fn unshown(&self) -> Result<Vec<Message>, CliError> {
-        let sql = "SELECT * FROM messages WHERE shown = 0 ORDER BY at, chat, seq";
-        all(&self.db, sql, message).map_err(|error| self.wrong(error))
+    pub fn unshown(&self, chat: Option<ChatId>, limit: u32) -> Result<Vec<Message>, CliError> {
+        let sql = "SELECT * FROM messages WHERE shown = 0 AND (?1 IS NULL OR chat = ?1)
+                   ORDER BY at, chat, seq LIMIT ?2";
+        let read = || {
+            let mut statement = self.db.prepare_cached(sql)?;
+            statement.query_map(params![chat.map(Id), limit], message)?.collect::<rusqlite::Result<Vec<_>>>()
+        };
+        read().map_err(|error: rusqlite::Error| self.wrong(error))
     }
 
     /// A message was shown.
