@@ -34,6 +34,9 @@ pub enum Command {
     /// or `tail` of the profile delivers them, once and in order.
     Send(send::Send),
     /// Receive: print messages and ticks as they come, what was missed first.
+    ///
+    /// Each message is printed once per profile. Without the server it keeps trying until it is stopped; with --count it
+    /// ends after so many messages, and waits at most --timeout for the server to know that they arrived.
     Tail(tail::Tail),
     /// List the chats, latest first.
     Chats(account::ChatsCommand),
