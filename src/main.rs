@@ -19,7 +19,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 ///   godwit send --profile alice --to +4915100000002 'Hello Bob'
 ///   godwit tail --profile alice
 ///
-/// Exit codes: 0 done; 1 refused or failed for good; 2 wrong usage; 3 the server cannot be reached; 4 log in first.
+/// Exit codes: 0 done; 1 refused or failed for good; 2 wrong usage; 3 the server cannot be reached, or what was waited
+/// for did not come in time; 4 log in first.
 #[derive(Debug, Parser)]
 #[command(name = "godwit", version, verbatim_doc_comment, arg_required_else_help = true)]
 struct Cli {

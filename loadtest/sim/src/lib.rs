@@ -95,7 +95,7 @@ impl fmt::Display for Failure {
             writeln!(f, "{line}")?;
         }
         let at = self.at.as_secs_f64();
-        write!(f, "seed {} broke a promise after {at:.3} s: {}\n", self.seed, self.violation)?;
+        writeln!(f, "seed {} broke a promise after {at:.3} s: {}", self.seed, self.violation)?;
         write!(f, "again: GODWIT_SIM_SEED={} cargo test -p loadtest-sim --test seeds", self.seed)
     }
 }
