@@ -1,6 +1,5 @@
 //! The binary as its users meet it: exit codes that scripts can trust, errors that say what to do, devices that come
 //! and go, and logs that tell nobody anything.
-#![expect(clippy::disallowed_methods, reason = "real processes run in real time")]
 
 mod support;
 
