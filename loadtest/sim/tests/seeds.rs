@@ -35,6 +35,6 @@ fn r141_i1_i2_i3_i4_g21_hold_through_faults() {
         (None, None) => play(SEEDS),
     };
     for report in &played {
-        println!("{report:?}");
+        eprintln!("{report:?}");
     }
 }
