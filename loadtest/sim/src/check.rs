@@ -227,8 +227,9 @@ impl Checker {
 
     // ---- the end ----
 
-    /// What is still missing before everybody has everything: the first thing found, in words.
-    pub(crate) fn missing(&self, disks: &[&Disk]) -> Option<String> {
+    /// What is still missing before everybody has everything, and the server knows: the first thing found, in words. Of
+    /// read cursors only if all are to be `read`.
+    pub(crate) fn missing(&self, disks: &[&Disk], read: bool) -> Option<String> {
         for (&chat, log) in &self.chats {
             let head = Seq(log.entries.len() as u64);
             for (place, &user) in log.members.iter().enumerate() {
@@ -244,15 +245,11 @@ impl Checker {
                     return Some(format!("{who} has {} of {head} in {}", disk.have(chat), log.name));
                 }
                 let told = self.cursors.get(&(chat, account)).copied().unwrap_or_default();
-                if told != (head, disk.read(chat))
-                    || self.device_cursors.get(&(chat, self.devices[user].1)) != Some(&head)
-                        && head > Seq::ZERO
-                {
-                    return Some(format!(
-                        "the server has {who}'s cursors in {} at {told:?}, and it is at {head} and has read {}",
-                        log.name,
-                        disk.read(chat)
-                    ));
+                let device =
+                    self.device_cursors.get(&(chat, self.devices[user].1)).copied().unwrap_or_default();
+                if (told.0, device) != (head, head) || read && told.1 != head {
+                    let name = &log.name;
+                    return Some(format!("{who} has all {head} of {name}, and the server knows of {told:?}"));
                 }
             }
         }

@@ -117,14 +117,23 @@ impl Planner {
         (user, (user + self.rng.random_range(1..USERS)) % USERS)
     }
 
+    /// In half of the seeds people fall silent before the faults end: no later message then helps an earlier one.
     fn people(&mut self) {
+        let talk = if self.rng.random_bool(0.5) { self.rng.random_range(0.4..0.9) } else { 1.0 };
+        let silence = self.storm.mul_f64(talk);
         for at in self.moments(Duration::from_millis(200)) {
             let (user, peer) = self.pair();
+            if at > silence {
+                break;
+            }
             let count = if self.rng.random_bool(0.1) { self.rng.random_range(2..12) } else { 1 };
             self.add(at, Action::Say { user, peer, count });
         }
         for at in self.moments(Duration::from_millis(400)) {
             let (user, peer) = self.pair();
+            if at > silence {
+                break;
+            }
             let part = self.rng.random_range(0.3..1.0);
             self.add(at, Action::Read { user, peer, part });
         }
@@ -170,7 +179,7 @@ impl Planner {
     fn store(&mut self) {
         if self.has() {
             for at in self.moments(Duration::from_secs(8)) {
-                let badness = self.rng.random_range(0.0..1.5);
+                let badness = self.rng.random_range(0.0..3.0);
                 let faults = Faults {
                     conflict: 0.1 * badness,
                     unknown_committed: 0.1 * badness,

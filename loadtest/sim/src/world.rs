@@ -117,31 +117,38 @@ impl World {
         self.run_until(start + storm, |_| false).map(drop)
     }
 
-    /// Faults are over, everybody is there and reads what came. Within `calm` everybody must have everything.
+    /// Faults are over and everybody is there. Within `calm` everybody must have everything, with nobody doing anything
+    /// that would help; then everybody reads, and within `calm` the server must know.
     pub(crate) fn calm(&mut self, calm: Duration) -> Result<(), Violation> {
         self.out.say(format_args!("calm"));
         self.agenda.clear();
         self.mend()?;
+        self.converge(calm, false)?;
+        for user in 0..USERS {
+            self.read_all(user)?;
+        }
+        self.converge(calm, true)?;
+        self.reconnect_all(calm)
+    }
+
+    /// Lets time pass until nothing is missing; of cursors only the delivered ones, unless all are `read`.
+    fn converge(&mut self, calm: Duration, read: bool) -> Result<(), Violation> {
         let end = self.out.time.instant() + calm;
         loop {
             self.look()?;
-            let missing = self.out.checker.missing(&self.disks());
-            let settled = self.clients.iter().all(|client| client.is_ready() && client.is_settled());
-            match missing {
-                None if settled => break,
-                _ if self.out.time.instant() < end => {}
-                missing => {
-                    let missing = missing.unwrap_or_else(|| "a client has not settled".into());
-                    return Err(Violation::NotConverged { missing });
-                }
-            }
-            for user in 0..USERS {
-                self.read_all(user)?;
+            let missing = self.out.checker.missing(&self.disks(), read).or_else(|| self.unsettled(read));
+            let Some(missing) = missing else { return Ok(()) };
+            if self.out.time.instant() >= end {
+                return Err(Violation::NotConverged { missing });
             }
             let soon = self.out.time.instant() + Duration::from_millis(200);
             self.run_until(soon, |_| false)?;
         }
-        self.reconnect_all(calm)
+    }
+
+    fn unsettled(&self, read: bool) -> Option<String> {
+        let client = self.clients.iter().find(|client| !client.is_ready() || read && !client.is_settled())?;
+        Some(format!("{} has something left to say, or nobody to say it to", name(client.user)))
     }
 
     /// Everybody connects anew: then all ticks must be shown as they are.

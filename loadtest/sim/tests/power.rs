@@ -1,0 +1,50 @@
+//! The simulation finds what it should: promises broken on purpose are noticed, and a seed is always the same run.
+
+use std::time::Duration;
+
+use loadtest_sim::{Options, Sabotage, Violation, run};
+
+/// The first violation that a sabotage leads to, within a few seeds.
+fn noticed(sabotage: Sabotage, is_it: impl Fn(&Violation) -> bool) {
+    let options = Options { calm: Duration::from_secs(40), sabotage: Some(sabotage), ..Options::default() };
+    let mut seen = Vec::new();
+    for seed in 1..=12 {
+        match run(seed, &options) {
+            Err(failure) if is_it(&failure.violation) => return,
+            Err(failure) => seen.push(failure.violation.to_string()),
+            Ok(_) => {}
+        }
+    }
+    panic!("{sabotage:?} went unnoticed; seen: {seen:#?}");
+}
+
+#[test]
+fn i3_a_store_that_forgets_idempotency_is_noticed() {
+    noticed(Sabotage::ForgetIdempotency, |v| matches!(v, Violation::Doubled { .. }));
+}
+
+#[test]
+fn i1_an_acknowledged_message_that_was_thrown_away_is_noticed() {
+    noticed(Sabotage::DropAcked, |v| matches!(v, Violation::AckLost { .. }));
+}
+
+#[test]
+fn i4_a_device_that_loses_what_it_confirmed_is_noticed() {
+    noticed(Sabotage::ForgetfulDisk, |v| matches!(v, Violation::CursorAhead { .. }));
+}
+
+#[test]
+fn r141_lost_hints_that_nobody_repairs_are_noticed() {
+    noticed(Sabotage::NoHintsNoSweeper, |v| matches!(v, Violation::NotConverged { .. }));
+}
+
+#[test]
+fn one_seed_is_one_run() {
+    let options = Options { storm: Duration::from_secs(15), ..Options::default() };
+    for seed in [3, 8] {
+        let (first, second) = (run(seed, &options), run(seed, &options));
+        let (first, second) = (first.expect("no promise is broken"), second.expect("nor now"));
+        assert_eq!(first, second);
+        assert_ne!(first.digest, run(seed + 1, &options).expect("nor now").digest);
+    }
+}
