@@ -186,6 +186,25 @@ impl Raw {
         self.driver.flush().unwrap();
     }
 
+    /// Opens a stream, says something on it and abandons it; `false` if the node has closed the connection meanwhile.
+    pub fn blurt(&mut self, bytes: Bytes) -> bool {
+        let link = self.link;
+        self.turn(Instant::now());
+        match self.driver.endpoint().open(link, Role::Request) {
+            Ok(stream) => {
+                let said = self.driver.endpoint().send(link, stream, bytes).is_ok();
+                self.driver.flush().unwrap();
+                self.driver.endpoint().abandon(link, stream, wire::CloseCode::Cancelled);
+                said
+            }
+            Err(wire_link::OpenError::Closed) => false,
+            Err(wire_link::OpenError::Exhausted) => {
+                self.turn(Instant::now() + Duration::from_millis(10));
+                self.closed.is_none() && self.blurt(bytes)
+            }
+        }
+    }
+
     /// The next event on a stream.
     #[track_caller]
     pub fn next(&mut self, stream: StreamId) -> Event {
