@@ -31,7 +31,7 @@ pub use receipts::{Receipt, Receipts, ReceiptsError};
 pub use refresh::{Refresh, RefreshError, Refreshed};
 pub use revoke_device::RevokeDevice;
 pub use session::{ChatState, OpenChat, OpenSession, SessionState};
-pub use sweep::{Behind, Sweep, Swept};
+pub use sweep::{Behind, ClearOutbox, Sweep, Swept};
 pub use tail::{StoredEntry, Tail, Tailed};
 
 /// One request to the store. Appends and cursor moves to one log that wait together commit together.
@@ -69,6 +69,8 @@ pub enum Op {
     FindAccount(FindAccount),
     /// Outbox keys past their grace time.
     Sweep(Sweep),
+    /// Clears outbox keys that were looked at.
+    ClearOutbox(ClearOutbox),
 }
 
 /// The answer to an [`Op`], variant for variant.
@@ -106,6 +108,8 @@ pub enum OpOutput {
     FindAccount(Option<AccountInfo>),
     /// See [`Op::Sweep`].
     Sweep(Swept),
+    /// See [`Op::ClearOutbox`].
+    ClearOutbox(usize),
 }
 
 /// The account is not a member of the log at the read version; nothing was read or written.

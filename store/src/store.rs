@@ -123,6 +123,7 @@ impl<B: Backend, C: Clock> Store<B, C> {
             Op::RevokeDevice(op) => OpOutput::RevokeDevice(inner.runner.run(&op).await?),
             Op::FindAccount(op) => OpOutput::FindAccount(inner.runner.run(&op).await?),
             Op::Sweep(op) => OpOutput::Sweep(inner.runner.run(&op).await?),
+            Op::ClearOutbox(op) => OpOutput::ClearOutbox(inner.runner.run(&op).await?),
         })
     }
 

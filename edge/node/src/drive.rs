@@ -44,11 +44,13 @@ impl LoopHandle {
         self.loop_no
     }
 
-    /// Tells the loop something; lost if it is behind.
-    pub fn hint(&self, hint: Hint) {
-        if self.hints.try_send(hint).is_ok() {
+    /// Tells the loop something; `false` if that is lost, because the loop is behind or over.
+    pub fn hint(&self, hint: Hint) -> bool {
+        let taken = self.hints.try_send(hint).is_ok();
+        if taken {
             self.waker.wake();
         }
+        taken
     }
 
     /// Asks the loop to stop accepting and tell its clients to move.

@@ -4,8 +4,9 @@
 use std::time::Duration;
 
 use edge_proto::Hint;
+use store::StoreError;
 use store::keys::OUTBOX_SHARDS;
-use store::op::{Op, OpOutput, Sweep, Swept};
+use store::op::{Behind, ClearOutbox, Op, OpOutput, Sweep};
 use wire::LogId;
 
 use crate::clock::wall_now;
@@ -31,16 +32,10 @@ pub(crate) async fn run(performer: Performer, loops: Vec<LoopHandle>) {
     }
 }
 
-/// Sweeps one shard once; `true` if there is more.
+/// Sweeps one shard once; `true` if there is more to be done at once.
 async fn sweep(performer: &Performer, loops: &[LoopHandle], shard: u8) -> bool {
-    let op = Op::Sweep(Sweep { shard, due: wall_now() - GRACE, limit: KEYS_MAX });
-    match performer.store.execute(op).await {
-        Ok(OpOutput::Sweep(swept)) => {
-            let more = swept.has_more;
-            hint(performer, loops, swept);
-            more
-        }
-        Ok(_) => false,
+    match look_and_clear(performer, loops, shard).await {
+        Ok(more) => more,
         Err(error) => {
             tracing::warn!(shard, %error, "sweep failed; the next round tries again");
             false
@@ -48,13 +43,30 @@ async fn sweep(performer: &Performer, loops: &[LoopHandle], shard: u8) -> bool {
     }
 }
 
-fn hint(performer: &Performer, loops: &[LoopHandle], swept: Swept) {
+/// The hints come first: keys that are cleared will not be looked at again.
+async fn look_and_clear(performer: &Performer, loops: &[LoopHandle], shard: u8) -> Result<bool, StoreError> {
+    let op = Op::Sweep(Sweep { shard, due: wall_now() - GRACE, limit: KEYS_MAX });
+    let OpOutput::Sweep(swept) = performer.store.execute(op).await? else { return Ok(false) };
+    let mut all_taken = true;
     for behind in swept.behind {
-        let LogId::Chat(chat) = behind.log else { continue };
-        let (head, account, device) = (behind.head, behind.account, behind.device);
-        let on = performer.registry.loops([&account]);
-        for handle in loops.iter().filter(|handle| on.contains(handle.loop_no())) {
-            handle.hint(Hint::Behind { chat, head, account, device });
-        }
+        all_taken &= hint(performer, loops, behind);
     }
+    // A loop that takes no more is given time, not more hints.
+    if swept.keys.is_empty() || !all_taken {
+        return Ok(false);
+    }
+    performer.store.execute(Op::ClearOutbox(ClearOutbox { keys: swept.keys })).await?;
+    Ok(swept.has_more)
+}
+
+/// Tells every loop that the account is on; `false` if one of them does not take it.
+fn hint(performer: &Performer, loops: &[LoopHandle], behind: Behind) -> bool {
+    let LogId::Chat(chat) = behind.log else { return true };
+    let (head, account, device) = (behind.head, behind.account, behind.device);
+    let on = performer.registry.loops([&account]);
+    let mut all_taken = true;
+    for handle in loops.iter().filter(|handle| on.contains(handle.loop_no())) {
+        all_taken &= handle.hint(Hint::Behind { chat, head, account, device });
+    }
+    all_taken
 }

@@ -32,6 +32,8 @@ pub(crate) enum Outcome {
     Booted { process: usize, store: SimStore },
     /// A sweeper has looked at one shard; `None` if the store did not answer.
     Swept { process: usize, store: SimStore, shard: u8, swept: Option<Swept> },
+    /// A sweeper has cleared what it had looked at, or tried to.
+    Cleared { process: usize, store: SimStore, next: u8 },
 }
 
 /// Everything that nodes and clients share.

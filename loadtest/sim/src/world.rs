@@ -8,7 +8,7 @@ use client_core::seal;
 use edge_proto::{Hint, Input};
 use rand::Rng;
 use store::keys::{OUTBOX_SHARDS, direct_chat_id};
-use store::op::{Op, OpOutput, Sweep, Swept};
+use store::op::{Behind, ClearOutbox, Op, OpOutput, Sweep, Swept};
 use store::sim::Faults;
 use store::{Clock, Store, StoreConfig};
 use wire::LogId;
@@ -21,7 +21,7 @@ use crate::check::{Checker, Violation};
 use crate::client::{SimClient, name};
 use crate::disk::Disk;
 use crate::node::SimNode;
-use crate::outside::{BusConditions, Outcome, Outside};
+use crate::outside::{BusConditions, Outcome, Outside, SimStore};
 use crate::plan::{Action, Plan};
 use crate::tamper::Tampered;
 use crate::tasks::Turn;
@@ -327,15 +327,14 @@ impl World {
                 }
             }
             Outcome::Swept { process, store, shard, swept } => {
-                let again = swept.as_ref().is_some_and(|swept| swept.has_more);
-                self.hint(swept);
-                self.sweep(process, store, if again { shard } else { (shard + 1) % OUTBOX_SHARDS });
+                self.swept(process, store, shard, swept);
             }
+            Outcome::Cleared { process, store, next } => self.sweep(process, store, next),
         }
     }
 
     /// Looks at one shard after a moment.
-    fn sweep(&mut self, process: usize, store: crate::outside::SimStore, shard: u8) {
+    fn sweep(&mut self, process: usize, store: SimStore, shard: u8) {
         let time = self.out.time.clone();
         self.out.tasks.spawn(process, async move {
             time.clock().sleep(ROUND / u32::from(OUTBOX_SHARDS)).await;
@@ -348,16 +347,30 @@ impl World {
         });
     }
 
+    /// Clears what was looked at and hinted, then sweeps on.
+    fn swept(&mut self, process: usize, store: SimStore, shard: u8, swept: Option<Swept>) {
+        let next = (shard + 1) % OUTBOX_SHARDS;
+        let Some(swept) = swept.filter(|swept| !swept.keys.is_empty()) else {
+            return self.sweep(process, store, next);
+        };
+        let next = if swept.has_more { shard } else { next };
+        swept.behind.into_iter().for_each(|behind| self.hint(behind));
+        self.out.tasks.spawn(process, async move {
+            let cleared = store.execute(Op::ClearOutbox(ClearOutbox { keys: swept.keys })).await;
+            // What is not cleared is looked at again.
+            drop(cleared);
+            Outcome::Cleared { process, store, next }
+        });
+    }
+
     /// The sweeper's hints are for every loop, and are not lost.
-    fn hint(&mut self, swept: Option<Swept>) {
-        for behind in swept.into_iter().flat_map(|swept| swept.behind) {
-            let LogId::Chat(chat) = behind.log else { continue };
-            let (head, account, device) = (behind.head, behind.account, behind.device);
-            self.out.counts.repairs += 1;
-            for node in 0..NODES {
-                let hint = Hint::Behind { chat, head, account, device };
-                self.out.bus.post_surely(self.out.time.instant(), node, hint);
-            }
+    fn hint(&mut self, behind: Behind) {
+        let LogId::Chat(chat) = behind.log else { return };
+        let (head, account, device) = (behind.head, behind.account, behind.device);
+        self.out.counts.repairs += 1;
+        for node in 0..NODES {
+            let hint = Hint::Behind { chat, head, account, device };
+            self.out.bus.post_surely(self.out.time.instant(), node, hint);
         }
     }
 

@@ -16,8 +16,9 @@ use crate::tx::{Range, Tx};
 /// of 256 accounts do not stretch one transaction past its lifetime.
 const CURSORS_MAX: usize = 4096;
 
-/// Takes outbox keys whose entries were committed before `due`, and says which accounts' devices are behind.
-/// The keys it reports are cleared in the same transaction: the caller hints what it is told, or loses only time.
+/// Looks at outbox keys whose entries were committed before `due`, and says which accounts' devices are behind. It
+/// clears nothing: whoever asked first does what follows from it and then clears the keys ([`ClearOutbox`]), so that
+/// neither a crash nor a lost answer between the two leaves a device behind for good.
 #[derive(Debug, Clone)]
 pub struct Sweep {
     /// Which of the [`OUTBOX_SHARDS`](crate::keys::OUTBOX_SHARDS).
@@ -33,8 +34,18 @@ pub struct Sweep {
 pub struct Swept {
     /// Devices that are behind, one per (log, device).
     pub behind: Vec<Behind>,
-    /// Whether there are more keys due.
+    /// The keys that were looked at: to be cleared.
+    pub keys: Vec<Bytes>,
+    /// Whether there are more keys due, once these are cleared.
     pub has_more: bool,
+}
+
+/// Clears outbox keys that a [`Sweep`] looked at, once what it found was acted on. Idempotent; answers how many keys
+/// it was given.
+#[derive(Debug, Clone)]
+pub struct ClearOutbox {
+    /// The keys, from [`Swept::keys`].
+    pub keys: Vec<Bytes>,
 }
 
 /// A device that has not got what its log holds.
@@ -58,11 +69,11 @@ impl Body for Sweep {
         let (begin, end) = keys::outbox_due(self.shard, self.due);
         let due = tx.range(Range::new(begin, end).limit(self.limit).snapshot()).await?;
         let mut has_more = due.len() == self.limit;
-        let mut logs: BTreeMap<LogId, Vec<Bytes>> = BTreeMap::new();
+        let (mut logs, mut seen) = (BTreeMap::<LogId, Vec<Bytes>>::new(), Vec::new());
         for (key, _) in due {
             match keys::outbox_entry(&key) {
                 Some((log, _)) => logs.entry(log).or_default().push(key),
-                None => tx.clear(key),
+                None => seen.push(key),
             }
         }
         let (mut behind, mut looked_at) = (Vec::new(), 0);
@@ -72,9 +83,18 @@ impl Body for Sweep {
                 break;
             }
             looked_at += look(tx, log, &mut behind).await?;
-            keys.into_iter().for_each(|key| tx.clear(key));
+            seen.extend(keys);
         }
-        Ok(Swept { behind, has_more })
+        Ok(Swept { behind, keys: seen, has_more })
+    }
+}
+
+impl Body for ClearOutbox {
+    type Output = usize;
+
+    async fn run<T: Tx>(&self, tx: &mut T, _: Attempt) -> Result<usize, OpError> {
+        self.keys.iter().for_each(|key| tx.clear(key.clone()));
+        Ok(self.keys.len())
     }
 }
 
