@@ -62,6 +62,8 @@ pub(crate) struct Plan {
 struct Planner {
     rng: ChaCha8Rng,
     storm: Duration,
+    /// Connections and processes last, and hints between nodes do not pass: nothing but the sweeper helps.
+    steady: bool,
     actions: Vec<(Duration, Action)>,
 }
 
@@ -69,8 +71,9 @@ impl Plan {
     /// Draws a plan for a storm of this length.
     pub(crate) fn new(seed: u64, storm: Duration) -> Plan {
         let rng = ChaCha8Rng::seed_from_u64(seed ^ 0x706c_616e);
-        let mut planner = Planner { rng, storm, actions: Vec::new() };
-        let one_process = planner.rng.random_bool(0.4);
+        let mut planner = Planner { rng, storm, steady: false, actions: Vec::new() };
+        planner.steady = planner.rng.random_bool(0.2);
+        let one_process = planner.rng.random_bool(if planner.steady { 0.8 } else { 0.4 });
         let access_token_s = if planner.rng.random_bool(0.5) { 75 } else { 3600 };
         planner.people();
         planner.weather();
@@ -112,14 +115,20 @@ impl Planner {
         self.rng.random_bool(0.65)
     }
 
+    /// Whether it has a kind of fault after which clients connect anew, and so find what they lack.
+    fn has_breaks(&mut self) -> bool {
+        self.has() && !self.steady
+    }
+
     fn pair(&mut self) -> (usize, usize) {
         let user = self.user();
         (user, (user + self.rng.random_range(1..USERS)) % USERS)
     }
 
-    /// In half of the seeds people fall silent before the faults end: no later message then helps an earlier one.
+    /// In many seeds people fall silent before the faults end: no later message then helps an earlier one.
     fn people(&mut self) {
-        let talk = if self.rng.random_bool(0.5) { self.rng.random_range(0.4..0.9) } else { 1.0 };
+        let talk =
+            if self.steady || self.rng.random_bool(0.5) { self.rng.random_range(0.4..0.9) } else { 1.0 };
         let silence = self.storm.mul_f64(talk);
         for at in self.moments(Duration::from_millis(200)) {
             let (user, peer) = self.pair();
@@ -136,6 +145,9 @@ impl Planner {
             }
             let part = self.rng.random_range(0.3..1.0);
             self.add(at, Action::Read { user, peer, part });
+        }
+        if self.steady {
+            return;
         }
         for at in self.moments(Duration::from_secs(6)) {
             let (user, down) = (self.user(), self.between(100, 8_000));
@@ -156,33 +168,34 @@ impl Planner {
                 self.add(at, Action::Weather(weather));
             }
         }
-        if self.has() {
+        if self.has_breaks() {
             for at in self.moments(Duration::from_secs(6)) {
                 let (user, down) = (self.user(), self.between(50, 12_000));
                 self.add(at, Action::Cut { user, down });
             }
         }
-        if self.has() {
+        if self.has_breaks() {
             for at in self.moments(Duration::from_secs(20)) {
                 let (node, down) = (self.rng.random_range(0..NODES), self.between(50, 8_000));
                 self.add(at, Action::CutNode { node, down });
             }
         }
-        if self.has() {
+        if self.steady || self.has() {
             let delay_max = self.between(1, 3_000);
-            let loss = if self.rng.random_bool(0.2) { 1.0 } else { self.rng.random_range(0.0..0.6) };
+            let loss =
+                if self.steady || self.rng.random_bool(0.2) { 1.0 } else { self.rng.random_range(0.0..0.6) };
             let duplication = self.rng.random_range(0.0..0.3);
             self.add(Duration::ZERO, Action::Bus(BusConditions { loss, duplication, delay_max }));
         }
     }
 
     fn store(&mut self) {
-        if self.has() {
-            for at in self.moments(Duration::from_secs(8)) {
+        if self.steady || self.has() {
+            for at in self.moments(Duration::from_secs(if self.steady { 3 } else { 8 })) {
                 let badness = self.rng.random_range(0.0..3.0);
                 let faults = Faults {
                     conflict: 0.1 * badness,
-                    unknown_committed: 0.1 * badness,
+                    unknown_committed: if self.steady { 0.5 } else { 0.1 * badness },
                     unknown_lost: 0.1 * badness,
                     old_read_version: 0.2 * badness,
                     busy: 0.03 * badness,
@@ -191,12 +204,12 @@ impl Planner {
                 self.add(at, Action::Faults(faults));
             }
         }
-        if self.has() {
+        if self.has_breaks() {
             for at in self.moments(Duration::from_secs(12)) {
                 self.add(at, Action::CrashStore);
             }
         }
-        if self.has() {
+        if self.has_breaks() {
             for at in self.moments(Duration::from_secs(15)) {
                 let down = self.between(20, 4_000);
                 self.add(at, Action::Reach(false));
@@ -206,14 +219,14 @@ impl Planner {
     }
 
     fn processes(&mut self) {
-        if self.has() {
+        if self.has_breaks() {
             for at in self.moments(Duration::from_secs(5)) {
                 let death = if self.rng.random_bool(0.5) { Death::BeforeWrite } else { Death::AfterWrite };
                 let (user, down) = (self.user(), self.between(10, 5_000));
                 self.add(at, Action::Kill { user, death, down });
             }
         }
-        if self.has() {
+        if self.has_breaks() {
             for at in self.moments(Duration::from_secs(10)) {
                 let (node, down) = (self.rng.random_range(0..NODES), self.between(10, 5_000));
                 let memory_too = self.rng.random_bool(0.5);
