@@ -104,7 +104,7 @@ fn parse_sms(text: &str) -> Result<SmsConfig, String> {
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// A source does not parse, or has a setting that does not exist.
-    #[error("the configuration cannot be read: {0}")]
+    #[error("the configuration cannot be read")]
     Read(#[source] Box<figment::Error>),
     /// The named file is not there.
     #[error("there is no configuration file {0}")]
@@ -135,7 +135,8 @@ impl Config {
             }
             figment = figment.merge(Toml::file_exact(file));
         }
-        let client_side = ["profile", "server", "ca", "config", "log", "json"];
+        // Read elsewhere: by the client commands, and for the log.
+        let client_side = ["profile", "server", "ca", "config", "log", "log_format"];
         let env = Env::prefixed("GODWIT_").ignore(&client_side).split("__");
         let figment = figment.merge(env).merge(Serialized::defaults(flags));
         figment.extract::<Config>().map_err(|e| ConfigError::Read(Box::new(e)))?.checked()
@@ -228,7 +229,11 @@ mod tests {
             ("[limits.rates]\notp_per_hour = 0", "otp_per_hour"),
         ] {
             let (_dir, flags) = flags(toml);
-            let said = Config::load(&flags).unwrap_err().to_string();
+            let wrong = Config::load(&flags).unwrap_err();
+            let said = format!(
+                "{wrong}: {}",
+                std::error::Error::source(&wrong).map(ToString::to_string).unwrap_or_default()
+            );
             assert!(said.contains(error), "{toml}: {said}");
         }
     }
