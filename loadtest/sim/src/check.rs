@@ -32,7 +32,7 @@ pub(crate) struct Checker {
     acked: BTreeMap<ClientMsgId, (usize, ChatId, Seq)>,
     /// Seen since the store was last looked at.
     fresh: Vec<Fresh>,
-    /// What a device whose user has no account yet queued.
+    /// Where the store had each member's cursors, delivered and read.
     cursors: BTreeMap<(ChatId, AccountId), (Seq, Seq)>,
     device_cursors: BTreeMap<(ChatId, DeviceId), Seq>,
 }

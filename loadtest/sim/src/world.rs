@@ -1,18 +1,14 @@
 //! The whole of it: two nodes, four people, and time that passes only when nothing else is left to do.
 
-use std::collections::BTreeMap;
+mod acts;
+mod processes;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use client_core::seal;
-use edge_proto::{Hint, Input};
-use rand::Rng;
-use store::keys::{OUTBOX_SHARDS, direct_chat_id};
-use store::op::{Behind, ClearOutbox, Op, OpOutput, Sweep, Swept};
+use edge_proto::Input;
+use store::keys::direct_chat_id;
 use store::sim::Faults;
-use store::{Clock, Store, StoreConfig};
-use wire::LogId;
-use wire::content::{Content, Text};
 use wire_link::testing::Conditions;
 
 use crate::Sabotage;
@@ -21,7 +17,7 @@ use crate::check::{Checker, Violation};
 use crate::client::{SimClient, name};
 use crate::disk::Disk;
 use crate::node::SimNode;
-use crate::outside::{BusConditions, Outcome, Outside, SimStore};
+use crate::outside::{BusConditions, Outside};
 use crate::plan::{Action, Plan};
 use crate::tamper::Tampered;
 use crate::tasks::Turn;
@@ -31,11 +27,6 @@ pub(crate) const NODES: usize = 2;
 
 /// People, each with one phone.
 pub(crate) const USERS: usize = 4;
-
-/// As in the real node's sweeper.
-const GRACE: Duration = Duration::from_secs(5);
-const ROUND: Duration = Duration::from_secs(1);
-const SWEEP_KEYS_MAX: usize = 256;
 
 /// How often everything is looked at from the beginning.
 const LOOK_BACK_EVERY: Duration = Duration::from_secs(2);
@@ -84,8 +75,7 @@ impl World {
 
     /// Starts the nodes and registers everybody, without faults.
     pub(crate) fn open(&mut self) -> Result<(), Violation> {
-        let processes: std::collections::BTreeSet<usize> =
-            self.nodes.iter().map(|node| node.process).collect();
+        let processes: BTreeSet<usize> = self.nodes.iter().map(|node| node.process).collect();
         for process in processes {
             self.boot(process);
         }
@@ -292,95 +282,7 @@ impl World {
         self.clients[user].identity().expect("everybody registers before the storm").0
     }
 
-    // ---- processes ----
-
-    fn boot(&mut self, process: usize) {
-        if self.alive[process] || !self.nodes.iter().any(|node| node.process == process) {
-            return;
-        }
-        self.alive[process] = true;
-        let (backend, clock) = (self.backend.clone(), self.out.time.clock());
-        let config = StoreConfig { seed: self.seed ^ process as u64, ..StoreConfig::default() };
-        self.out.tasks.spawn(process, async move {
-            loop {
-                match Store::open(backend.clone(), config.clone(), clock.clone()).await {
-                    Ok(store) => return Outcome::Booted { process, store },
-                    Err(_) => clock.sleep(Duration::from_millis(500)).await,
-                }
-            }
-        });
-    }
-
-    fn ended(&mut self, outcome: Outcome) {
-        match outcome {
-            Outcome::Done { node, op, result } => {
-                self.out.counts.store_errors += u64::from(result.is_err());
-                self.nodes[node].input(&mut self.out, NODES, Input::Done { op, result });
-            }
-            Outcome::Booted { process, store } => {
-                self.out.say(format_args!("process {process} is up"));
-                for node in self.nodes.iter_mut().filter(|node| node.process == process) {
-                    node.start(&self.out, store.clone());
-                }
-                if self.sabotage != Some(Sabotage::NoHintsNoSweeper) {
-                    self.sweep(process, store, 0);
-                }
-            }
-            Outcome::Swept { process, store, shard, swept } => {
-                self.swept(process, store, shard, swept);
-            }
-            Outcome::Cleared { process, store, next } => self.sweep(process, store, next),
-        }
-    }
-
-    /// Looks at one shard after a moment.
-    fn sweep(&mut self, process: usize, store: SimStore, shard: u8) {
-        let time = self.out.time.clone();
-        self.out.tasks.spawn(process, async move {
-            time.clock().sleep(ROUND / u32::from(OUTBOX_SHARDS)).await;
-            let due = time.wall(Duration::ZERO) - GRACE;
-            let swept = match store.execute(Op::Sweep(Sweep { shard, due, limit: SWEEP_KEYS_MAX })).await {
-                Ok(OpOutput::Sweep(swept)) => Some(swept),
-                _ => None,
-            };
-            Outcome::Swept { process, store, shard, swept }
-        });
-    }
-
-    /// Clears what was looked at and hinted, then sweeps on.
-    fn swept(&mut self, process: usize, store: SimStore, shard: u8, swept: Option<Swept>) {
-        let next = (shard + 1) % OUTBOX_SHARDS;
-        let Some(swept) = swept.filter(|swept| !swept.keys.is_empty()) else {
-            return self.sweep(process, store, next);
-        };
-        let next = if swept.has_more { shard } else { next };
-        swept.behind.into_iter().for_each(|behind| self.hint(behind));
-        self.out.tasks.spawn(process, async move {
-            let cleared = store.execute(Op::ClearOutbox(ClearOutbox { keys: swept.keys })).await;
-            // What is not cleared is looked at again.
-            drop(cleared);
-            Outcome::Cleared { process, store, next }
-        });
-    }
-
-    /// The sweeper's hints are for every loop, and are not lost.
-    fn hint(&mut self, behind: Behind) {
-        let LogId::Chat(chat) = behind.log else { return };
-        let (head, account, device) = (behind.head, behind.account, behind.device);
-        self.out.counts.repairs += 1;
-        for node in 0..NODES {
-            let hint = Hint::Behind { chat, head, account, device };
-            self.out.bus.post_surely(self.out.time.instant(), node, hint);
-        }
-    }
-
-    fn kill_process(&mut self, process: usize) {
-        self.alive[process] = false;
-        self.out.tasks.kill(process);
-        self.nodes.iter_mut().filter(|node| node.process == process).for_each(|node| node.up = None);
-        self.out.counts.node_crashes += 1;
-        self.out.say(format_args!("process {process} is killed"));
-    }
+    // ---- the store ----
 
     fn set_faults(&mut self, faults: Faults) {
         self.faults = faults;
@@ -390,118 +292,5 @@ impl World {
     fn set_reachable(&mut self, reachable: bool) {
         self.reachable = reachable;
         self.backend.sim.set_reachable(reachable);
-    }
-
-    // ---- what happens ----
-
-    fn at(&mut self, at: Instant, action: Action) {
-        self.agenda.insert((at, self.planned), action);
-        self.planned += 1;
-    }
-
-    fn later(&mut self, after: Duration, action: Action) {
-        self.at(self.out.time.instant() + after, action);
-    }
-
-    fn acts(&mut self) -> Result<(), Violation> {
-        let now = self.out.time.instant();
-        while self.agenda.first_key_value().is_some_and(|(&(at, _), _)| at <= now) {
-            if let Some((_, action)) = self.agenda.pop_first() {
-                self.act(action)?;
-            }
-        }
-        for user in 0..USERS {
-            if std::mem::take(&mut self.clients[user].replaced) {
-                self.later(Duration::from_secs(1), Action::Online { user });
-            }
-        }
-        Ok(())
-    }
-
-    fn act(&mut self, action: Action) -> Result<(), Violation> {
-        match action {
-            Action::Say { user, peer, count } => self.say(user, peer, count)?,
-            Action::Read { user, peer, part } => self.read(user, peer, part)?,
-            Action::Offline { user, down } => {
-                self.clients[user].go_offline(&mut self.out)?;
-                self.later(down, Action::Online { user });
-            }
-            Action::Online { user } => self.clients[user].go_online(&mut self.out)?,
-            Action::Kill { user, death, down } => {
-                self.clients[user].dies = Some(death);
-                self.later(down, Action::Online { user });
-            }
-            Action::Cut { user, down } => {
-                let until = self.out.time.instant() + down;
-                self.out.say(format_args!("{} is cut off for {} ms", name(user), down.as_millis()));
-                self.out.cuts.insert(self.clients[user].address, until);
-            }
-            Action::CutNode { node, down } => {
-                let until = self.out.time.instant() + down;
-                self.out.say(format_args!("node {} is cut off for {} ms", node + 1, down.as_millis()));
-                self.out.cuts.insert(self.nodes[node].address, until);
-            }
-            Action::KillNode { node, down, memory_too } => {
-                let process = self.nodes[node].process;
-                if self.alive[process] {
-                    self.kill_process(process);
-                    if memory_too {
-                        self.out.memory = Default::default();
-                    }
-                    self.later(down, Action::Boot { process });
-                }
-            }
-            Action::Boot { process } => self.boot(process),
-            Action::Weather(weather) => self.out.weather = weather,
-            Action::Faults(faults) => self.set_faults(faults),
-            Action::CrashStore => {
-                self.out.say(format_args!("the store crashes"));
-                self.backend.sim.crash();
-            }
-            Action::Reach(reachable) => {
-                self.out.say(format_args!("the store is {}", if reachable { "back" } else { "gone" }));
-                self.set_reachable(reachable);
-            }
-            Action::Bus(conditions) => {
-                if self.sabotage != Some(Sabotage::NoHintsNoSweeper) {
-                    self.out.bus.conditions = conditions;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn say(&mut self, user: usize, peer: usize, count: usize) -> Result<(), Violation> {
-        let (own, other) = (self.account(user), self.account(peer));
-        let chat = direct_chat_id(own, other);
-        for _ in 0..count {
-            let content = self.words(chat, user);
-            self.out.say(format_args!("{} writes to {} ({} B)", name(user), name(peer), content.len()));
-            self.clients[user].say(&mut self.out, chat, other, content)?;
-        }
-        Ok(())
-    }
-
-    /// A text that is said once; one in thirty is long.
-    fn words(&mut self, chat: wire::ChatId, user: usize) -> Bytes {
-        let length =
-            if self.out.rng.random_ratio(1, 30) { self.out.rng.random_range(1_000..30_000) } else { 20 };
-        let text = format!("{} {} {}", name(user), self.out.counts.sent, "la".repeat(length / 2));
-        let sent_at_us = self.out.time.since_start().as_micros() as u64;
-        seal::seal(chat, &Content::Text(Text { text, sent_at_us, reply_to: None }))
-    }
-
-    fn read(&mut self, user: usize, peer: usize, part: f64) -> Result<(), Violation> {
-        let chat = direct_chat_id(self.account(user), self.account(peer));
-        let have = self.clients[user].disk.have(chat).0;
-        let seq = wire::Seq((have as f64 * part).ceil() as u64);
-        self.clients[user].read(&mut self.out, chat, seq)
-    }
-
-    fn read_all(&mut self, user: usize) -> Result<(), Violation> {
-        for peer in (0..USERS).filter(|&peer| peer != user) {
-            self.read(user, peer, 1.0)?;
-        }
-        Ok(())
     }
 }

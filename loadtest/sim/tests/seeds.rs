@@ -5,7 +5,7 @@
 use loadtest_sim::{Failure, Options, Report, run};
 
 /// Seeds that are always played: the first few, and those that once found a bug.
-const SEEDS: std::ops::RangeInclusive<u64> = 1..=24;
+const SEEDS: std::ops::RangeInclusive<u64> = 1..=32;
 
 fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok()?.parse().ok()
