@@ -74,6 +74,7 @@ error_codes! {
     AccountUnknown = 106, Reauthenticate, "the account no longer exists";
     RefreshReused = 107, Reauthenticate, "the refresh token was used before: all its tokens are revoked, register again";
     SessionReplaced = 108, Never, "the same device has connected again";
+    EarlyRefused = 109, After, "this cannot be taken as early data: connect again with a full handshake";
     // Registration.
     PhoneInvalid = 200, Never, "the phone number is not in E.164 form";
     NameInvalid = 201, Never, "the name is empty, too long or has forbidden characters";

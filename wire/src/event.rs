@@ -67,6 +67,13 @@ pub enum Event {
     Entry(Entry),
     /// Chat down: a member's cursors moved: two ticks, blue ticks.
     CursorMoved(Cursor),
+    /// Chat down: a member types, or has stopped (R34, R35).
+    Typing {
+        /// Who.
+        member: AccountId,
+        /// Which of the two.
+        typing: bool,
+    },
     /// Answers `Register`.
     Registered {
         /// The registration to verify.
@@ -121,6 +128,9 @@ pub struct Connected {
     pub token_expires: WallTime,
     /// How many chats the account is in.
     pub chats: u32,
+    /// The access token has expired; its early data was taken all the same. It is to be refreshed on this connection
+    /// within a minute.
+    pub refresh: bool,
 }
 
 /// A coarse hint of what a message is; a client may leave it unsaid.
@@ -321,6 +331,9 @@ impl Event {
         if let Some(t) = frame.body_as_cursor_moved() {
             return Ok(Event::CursorMoved(decode_cursor(t)));
         }
+        if let Some(t) = frame.body_as_typing_indicator() {
+            return Ok(Event::Typing { member: AccountId::new(t.member().0), typing: t.typing() });
+        }
         if let Some(t) = frame.body_as_refused() {
             return Ok(Event::Refused(decode_refusal(t)));
         }
@@ -381,6 +394,7 @@ fn decode_session(frame: fb::Frame<'_>) -> Option<Event> {
             server_time: WallTime(t.server_time()),
             token_expires: WallTime(t.token_expires()),
             chats: t.chats(),
+            refresh: t.refresh(),
         }));
     }
     if let Some(t) = frame.body_as_synced() {
@@ -507,6 +521,11 @@ fn encode_event(b: &mut Builder, event: &Event) -> Member {
         }
         Event::CursorMoved(cursor) => (fb::Body::CursorMoved, encode_cursor(b, cursor).as_union_value()),
         Event::Refused(refusal) => (fb::Body::Refused, encode_refusal(b, refusal).as_union_value()),
+        Event::Typing { member, typing } => {
+            let member = fb::Id(*member.as_bytes());
+            let args = fb::TypingIndicatorArgs { member: Some(&member), typing: *typing };
+            (fb::Body::TypingIndicator, fb::TypingIndicator::create(b, &args).as_union_value())
+        }
         answer => encode_answer(b, answer),
     }
 }
@@ -523,6 +542,7 @@ fn encode_session(b: &mut Builder, event: &Event) -> Member {
                 server_time: c.server_time.0,
                 token_expires: c.token_expires.0,
                 chats: c.chats,
+                refresh: c.refresh,
             };
             (fb::Body::Connected, fb::Connected::create(b, &args).as_union_value())
         }

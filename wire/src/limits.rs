@@ -69,3 +69,19 @@ pub const REFRESH_TOKEN_BYTES: usize = 48;
 pub const DEVICE_KEY_BYTES: usize = 32;
 /// See [`DEVICE_KEY_BYTES`].
 pub const PROOF_BYTES: usize = 64;
+
+/// The server's name in an early `Hello`: a DNS name is at most 253 bytes, an address shorter.
+pub const SERVER_NAME_BYTES_MAX: usize = 253;
+
+/// How far the wall time in an early `Hello` may be from the server's. Within it a captured `Hello` can be replayed, and
+/// then finds its idempotency keys.
+pub const EARLY_CLOCK_MAX: Duration = Duration::from_secs(600);
+
+/// A client says that its person types at most this often (R34, R130).
+pub const TYPING_INTERVAL: Duration = Duration::from_secs(3);
+
+/// A person who has pressed no key for this long types no more (R35, R130).
+pub const TYPING_IDLE: Duration = Duration::from_secs(3);
+
+/// A client that hears no more of a typing member stops showing it: two intervals, since one indicator may be dropped.
+pub const TYPING_SHOWN: Duration = Duration::from_secs(6);

@@ -40,6 +40,11 @@ pub enum Request {
         /// Everything up to here was read.
         read: Seq,
     },
+    /// Chat up: the person types, or has stopped (R34, R35).
+    Typing {
+        /// Which of the two.
+        typing: bool,
+    },
     /// Begins a registration (R13).
     Register(Register),
     /// Proves the number (R18).
@@ -100,6 +105,18 @@ pub struct Credentials {
     pub token: Secret<String>,
     /// The proof.
     pub proof: [u8; limits::PROOF_BYTES],
+    /// What the proof covers besides the token, if it was made before the handshake was complete; if not, it covers the
+    /// connection's exporter.
+    pub early: Option<EarlyProof>,
+}
+
+/// What the proof of a `Hello` in early data covers in place of an exporter, which does not exist yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EarlyProof {
+    /// The client's wall time. A server takes ten minutes either way.
+    pub signed_at: WallTime,
+    /// Whom the client takes the server for: the name its certificate is judged by.
+    pub server_name: String,
 }
 
 /// One message.
@@ -188,6 +205,9 @@ impl Request {
             let peer = t.peer().map(|id| AccountId::new(id.0));
             return Ok(Request::ChatUp { chat: ChatId::new(t.chat().0), peer });
         }
+        if let Some(t) = frame.body_as_typing() {
+            return Ok(Request::Typing { typing: t.typing() });
+        }
         if let Some(t) = frame.body_as_ping() {
             return Ok(Request::Ping { client_time: WallTime(t.client_time()) });
         }
@@ -221,6 +241,10 @@ impl Request {
                     fb::MoveCursor::create(b, &fb::MoveCursorArgs { delivered: delivered.0, read: read.0 });
                 (fb::Body::MoveCursor, t.as_union_value())
             }
+            Request::Typing { typing } => {
+                let t = fb::Typing::create(b, &fb::TypingArgs { typing: *typing });
+                (fb::Body::Typing, t.as_union_value())
+            }
             unary => encode_unary(b, unary),
         })
     }
@@ -229,7 +253,8 @@ impl Request {
 fn decode_hello(t: fb::Hello<'_>) -> Result<Hello, DecodeError> {
     let credentials = match t.token() {
         Some(token) if token.len() <= limits::ACCESS_TOKEN_BYTES_MAX => {
-            Some(Credentials { token: Secret::new(token.to_owned()), proof: array("proof", t.proof())? })
+            let (token, proof) = (Secret::new(token.to_owned()), array("proof", t.proof())?);
+            Some(Credentials { token, proof, early: decode_early(t)? })
         }
         Some(_) => return Err(DecodeError::Field { field: "token" }),
         None => None,
@@ -245,6 +270,17 @@ fn decode_hello(t: fb::Hello<'_>) -> Result<Hello, DecodeError> {
     })
 }
 
+fn decode_early(t: fb::Hello<'_>) -> Result<Option<EarlyProof>, DecodeError> {
+    let (signed_at, name) = (t.signed_at(), t.server_name().unwrap_or_default());
+    match (signed_at, name.len()) {
+        (0, _) => Ok(None),
+        (_, 1..=limits::SERVER_NAME_BYTES_MAX) => {
+            Ok(Some(EarlyProof { signed_at: WallTime(signed_at), server_name: name.to_owned() }))
+        }
+        _ => Err(DecodeError::Field { field: "server_name" }),
+    }
+}
+
 fn decode_cursors(
     cursors: Vector<'_, ForwardsUOffset<fb::HelloCursor<'_>>>,
 ) -> Result<Vec<(ChatId, Seq)>, DecodeError> {
@@ -258,6 +294,9 @@ fn encode_hello(b: &mut Builder, hello: &Hello) -> Member {
     let token = hello.credentials.as_ref().map(|c| b.create_string(c.token.expose()));
     let proof = hello.credentials.as_ref().map(|c| b.create_vector(&c.proof));
     let client = Some(b.create_string(&hello.client));
+    let early = hello.credentials.as_ref().and_then(|c| c.early.as_ref());
+    let server_name = early.map(|early| b.create_string(&early.server_name));
+    let signed_at = early.map_or(0, |early| early.signed_at.0);
     let mut cursors = Vec::with_capacity(hello.cursors.len());
     for (chat, delivered) in &hello.cursors {
         let chat = fb::Id(*chat.as_bytes());
@@ -268,7 +307,9 @@ fn encode_hello(b: &mut Builder, hello: &Hello) -> Member {
     }
     let cursors = (!cursors.is_empty()).then(|| b.create_vector(&cursors));
     let receipts_since = hello.receipts_since.0;
-    let args = fb::HelloArgs { version: hello.version, token, proof, receipts_since, cursors, client };
+    let version = hello.version;
+    let args =
+        fb::HelloArgs { version, token, proof, receipts_since, cursors, client, signed_at, server_name };
     (fb::Body::Hello, fb::Hello::create(b, &args).as_union_value())
 }
 

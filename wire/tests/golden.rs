@@ -31,12 +31,23 @@ fn msg() -> ClientMsgId {
 fn requests() -> Vec<(&'static str, Request)> {
     let hello = request::Hello {
         version: 1,
-        credentials: Some(request::Credentials { token: Secret::new("a.b.c".into()), proof: [7; 64] }),
+        credentials: Some(request::Credentials {
+            token: Secret::new("a.b.c".into()),
+            proof: [7; 64],
+            early: None,
+        }),
         receipts_since: WallTime(1_700_000_000_000),
         cursors: vec![(chat(), Seq(41)), (ChatId::new([0xd; 16]), Seq(0))],
         client: "golden 1".into(),
     };
     let anonymous = request::Hello { credentials: None, cursors: vec![], ..hello.clone() };
+    let early = request::EarlyProof { signed_at: WallTime(1_700_000_000_000), server_name: "edge.test".into() };
+    let credentials = request::Credentials {
+        token: Secret::new("a.b.c".into()),
+        proof: [7; 64],
+        early: Some(early),
+    };
+    let in_early_data = request::Hello { credentials: Some(credentials), ..hello.clone() };
     let register = request::Register {
         phone: Secret::new("+4915112345678".into()),
         name: "Alice Ünal".into(),
@@ -76,6 +87,8 @@ fn requests() -> Vec<(&'static str, Request)> {
         ("GetMessages", Request::GetMessages(get)),
         ("GetChats", Request::GetChats { after: Some(chat()) }),
         ("GetReceipts", Request::GetReceipts { chat: chat(), seq: Seq(3) }),
+        ("Hello-early", Request::Hello(in_early_data)),
+        ("Typing", Request::Typing { typing: true }),
     ]
 }
 
@@ -97,7 +110,9 @@ fn events() -> Vec<(&'static str, Event)> {
         server_time: WallTime(3),
         token_expires: WallTime(4),
         chats: 5,
+        refresh: false,
     };
+    let stale = event::Connected { refresh: true, ..connected };
     let anonymous = event::Connected { identity: None, ..connected };
     let entry = event::Entry {
         seq: Seq(7),
@@ -146,6 +161,8 @@ fn events() -> Vec<(&'static str, Event)> {
     vec![
         ("Connected", Event::Connected(connected)),
         ("Connected-anonymous", Event::Connected(anonymous)),
+        ("Connected-refresh", Event::Connected(stale)),
+        ("TypingIndicator", Event::Typing { member: account(2), typing: true }),
         ("Synced", Event::Synced { through: WallTime(3) }),
         ("Pong", Event::Pong { client_time: WallTime(5), server_time: WallTime(6) }),
         ("Goodbye", Event::Goodbye(ErrorCode::ShuttingDown.after(Duration::from_secs(2)))),

@@ -135,13 +135,13 @@ pub mod godwit {
             since = "2.0.0",
             note = "Use associated constants instead. This will no longer be generated in 2021."
         )]
-        pub const ENUM_MAX_BODY: u8 = 35;
+        pub const ENUM_MAX_BODY: u8 = 37;
         #[deprecated(
             since = "2.0.0",
             note = "Use associated constants instead. This will no longer be generated in 2021."
         )]
         #[allow(non_camel_case_types)]
-        pub const ENUM_VALUES_BODY: [Body; 36] = [
+        pub const ENUM_VALUES_BODY: [Body; 38] = [
             Body::NONE,
             Body::Hello,
             Body::Connected,
@@ -178,6 +178,8 @@ pub mod godwit {
             Body::GetReceipts,
             Body::Receipts,
             Body::Refused,
+            Body::Typing,
+            Body::TypingIndicator,
         ];
 
         #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -221,9 +223,11 @@ pub mod godwit {
             pub const GetReceipts: Self = Self(33);
             pub const Receipts: Self = Self(34);
             pub const Refused: Self = Self(35);
+            pub const Typing: Self = Self(36);
+            pub const TypingIndicator: Self = Self(37);
 
             pub const ENUM_MIN: u8 = 0;
-            pub const ENUM_MAX: u8 = 35;
+            pub const ENUM_MAX: u8 = 37;
             pub const ENUM_VALUES: &'static [Self] = &[
                 Self::NONE,
                 Self::Hello,
@@ -261,6 +265,8 @@ pub mod godwit {
                 Self::GetReceipts,
                 Self::Receipts,
                 Self::Refused,
+                Self::Typing,
+                Self::TypingIndicator,
             ];
             /// Returns the variant's name or "" if unknown.
             pub fn variant_name(self) -> Option<&'static str> {
@@ -301,6 +307,8 @@ pub mod godwit {
                     Self::GetReceipts => Some("GetReceipts"),
                     Self::Receipts => Some("Receipts"),
                     Self::Refused => Some("Refused"),
+                    Self::Typing => Some("Typing"),
+                    Self::TypingIndicator => Some("TypingIndicator"),
                     _ => None,
                 }
             }
@@ -731,6 +739,8 @@ pub mod godwit {
             pub const VT_RECEIPTS_SINCE: ::flatbuffers::VOffsetT = 10;
             pub const VT_CURSORS: ::flatbuffers::VOffsetT = 12;
             pub const VT_CLIENT: ::flatbuffers::VOffsetT = 14;
+            pub const VT_SIGNED_AT: ::flatbuffers::VOffsetT = 16;
+            pub const VT_SERVER_NAME: ::flatbuffers::VOffsetT = 18;
 
             #[inline]
             pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
@@ -742,7 +752,11 @@ pub mod godwit {
                 args: &'args HelloArgs<'args>,
             ) -> ::flatbuffers::WIPOffset<Hello<'bldr>> {
                 let mut builder = HelloBuilder::new(_fbb);
+                builder.add_signed_at(args.signed_at);
                 builder.add_receipts_since(args.receipts_since);
+                if let Some(x) = args.server_name {
+                    builder.add_server_name(x);
+                }
                 if let Some(x) = args.client {
                     builder.add_client(x);
                 }
@@ -813,6 +827,20 @@ pub mod godwit {
                 // which contains a valid value in this slot
                 unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<&str>>(Hello::VT_CLIENT, None) }
             }
+            #[inline]
+            pub fn signed_at(&self) -> u64 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u64>(Hello::VT_SIGNED_AT, Some(0)).unwrap() }
+            }
+            #[inline]
+            pub fn server_name(&self) -> Option<&'a str> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<&str>>(Hello::VT_SERVER_NAME, None) }
+            }
         }
 
         impl ::flatbuffers::Verifiable for Hello<'_> {
@@ -834,6 +862,12 @@ pub mod godwit {
                         ::flatbuffers::Vector<'_, ::flatbuffers::ForwardsUOffset<HelloCursor>>,
                     >>("cursors", Self::VT_CURSORS, false)?
                     .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("client", Self::VT_CLIENT, false)?
+                    .visit_field::<u64>("signed_at", Self::VT_SIGNED_AT, false)?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<&str>>(
+                        "server_name",
+                        Self::VT_SERVER_NAME,
+                        false,
+                    )?
                     .finish();
                 Ok(())
             }
@@ -849,6 +883,8 @@ pub mod godwit {
                 >,
             >,
             pub client: Option<::flatbuffers::WIPOffset<&'a str>>,
+            pub signed_at: u64,
+            pub server_name: Option<::flatbuffers::WIPOffset<&'a str>>,
         }
         impl<'a> Default for HelloArgs<'a> {
             #[inline]
@@ -860,6 +896,8 @@ pub mod godwit {
                     receipts_since: 0,
                     cursors: None,
                     client: None,
+                    signed_at: 0,
+                    server_name: None,
                 }
             }
         }
@@ -899,6 +937,14 @@ pub mod godwit {
                 self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Hello::VT_CLIENT, client);
             }
             #[inline]
+            pub fn add_signed_at(&mut self, signed_at: u64) {
+                self.fbb_.push_slot::<u64>(Hello::VT_SIGNED_AT, signed_at, 0);
+            }
+            #[inline]
+            pub fn add_server_name(&mut self, server_name: ::flatbuffers::WIPOffset<&'b str>) {
+                self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Hello::VT_SERVER_NAME, server_name);
+            }
+            #[inline]
             pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> HelloBuilder<'a, 'b, A> {
                 let start = _fbb.start_table();
                 HelloBuilder { fbb_: _fbb, start_: start }
@@ -919,6 +965,8 @@ pub mod godwit {
                 ds.field("receipts_since", &self.receipts_since());
                 ds.field("cursors", &self.cursors());
                 ds.field("client", &self.client());
+                ds.field("signed_at", &self.signed_at());
+                ds.field("server_name", &self.server_name());
                 ds.finish()
             }
         }
@@ -1059,6 +1107,7 @@ pub mod godwit {
             pub const VT_SERVER_TIME: ::flatbuffers::VOffsetT = 10;
             pub const VT_TOKEN_EXPIRES: ::flatbuffers::VOffsetT = 12;
             pub const VT_CHATS: ::flatbuffers::VOffsetT = 14;
+            pub const VT_REFRESH: ::flatbuffers::VOffsetT = 16;
 
             #[inline]
             pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
@@ -1080,6 +1129,7 @@ pub mod godwit {
                     builder.add_account(x);
                 }
                 builder.add_version(args.version);
+                builder.add_refresh(args.refresh);
                 builder.finish()
             }
 
@@ -1125,6 +1175,13 @@ pub mod godwit {
                 // which contains a valid value in this slot
                 unsafe { self._tab.get::<u32>(Connected::VT_CHATS, Some(0)).unwrap() }
             }
+            #[inline]
+            pub fn refresh(&self) -> bool {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<bool>(Connected::VT_REFRESH, Some(false)).unwrap() }
+            }
         }
 
         impl ::flatbuffers::Verifiable for Connected<'_> {
@@ -1140,6 +1197,7 @@ pub mod godwit {
                     .visit_field::<u64>("server_time", Self::VT_SERVER_TIME, false)?
                     .visit_field::<u64>("token_expires", Self::VT_TOKEN_EXPIRES, false)?
                     .visit_field::<u32>("chats", Self::VT_CHATS, false)?
+                    .visit_field::<bool>("refresh", Self::VT_REFRESH, false)?
                     .finish();
                 Ok(())
             }
@@ -1151,6 +1209,7 @@ pub mod godwit {
             pub server_time: u64,
             pub token_expires: u64,
             pub chats: u32,
+            pub refresh: bool,
         }
         impl<'a> Default for ConnectedArgs<'a> {
             #[inline]
@@ -1162,6 +1221,7 @@ pub mod godwit {
                     server_time: 0,
                     token_expires: 0,
                     chats: 0,
+                    refresh: false,
                 }
             }
         }
@@ -1196,6 +1256,10 @@ pub mod godwit {
                 self.fbb_.push_slot::<u32>(Connected::VT_CHATS, chats, 0);
             }
             #[inline]
+            pub fn add_refresh(&mut self, refresh: bool) {
+                self.fbb_.push_slot::<bool>(Connected::VT_REFRESH, refresh, false);
+            }
+            #[inline]
             pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> ConnectedBuilder<'a, 'b, A> {
                 let start = _fbb.start_table();
                 ConnectedBuilder { fbb_: _fbb, start_: start }
@@ -1216,6 +1280,7 @@ pub mod godwit {
                 ds.field("server_time", &self.server_time());
                 ds.field("token_expires", &self.token_expires());
                 ds.field("chats", &self.chats());
+                ds.field("refresh", &self.refresh());
                 ds.finish()
             }
         }
@@ -2390,6 +2455,95 @@ pub mod godwit {
                 ds.finish()
             }
         }
+        pub enum TypingOffset {}
+        #[derive(Copy, Clone, PartialEq)]
+
+        pub struct Typing<'a> {
+            pub _tab: ::flatbuffers::Table<'a>,
+        }
+
+        impl<'a> ::flatbuffers::Follow<'a> for Typing<'a> {
+            type Inner = Typing<'a>;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+            }
+        }
+
+        impl<'a> Typing<'a> {
+            pub const VT_TYPING: ::flatbuffers::VOffsetT = 4;
+
+            #[inline]
+            pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+                Typing { _tab: table }
+            }
+            #[allow(unused_mut)]
+            pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+                _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+                args: &'args TypingArgs,
+            ) -> ::flatbuffers::WIPOffset<Typing<'bldr>> {
+                let mut builder = TypingBuilder::new(_fbb);
+                builder.add_typing(args.typing);
+                builder.finish()
+            }
+
+            #[inline]
+            pub fn typing(&self) -> bool {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<bool>(Typing::VT_TYPING, Some(false)).unwrap() }
+            }
+        }
+
+        impl ::flatbuffers::Verifiable for Typing<'_> {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                v.visit_table(pos)?.visit_field::<bool>("typing", Self::VT_TYPING, false)?.finish();
+                Ok(())
+            }
+        }
+        pub struct TypingArgs {
+            pub typing: bool,
+        }
+        impl<'a> Default for TypingArgs {
+            #[inline]
+            fn default() -> Self {
+                TypingArgs { typing: false }
+            }
+        }
+
+        pub struct TypingBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+            fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+        }
+        impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> TypingBuilder<'a, 'b, A> {
+            #[inline]
+            pub fn add_typing(&mut self, typing: bool) {
+                self.fbb_.push_slot::<bool>(Typing::VT_TYPING, typing, false);
+            }
+            #[inline]
+            pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> TypingBuilder<'a, 'b, A> {
+                let start = _fbb.start_table();
+                TypingBuilder { fbb_: _fbb, start_: start }
+            }
+            #[inline]
+            pub fn finish(self) -> ::flatbuffers::WIPOffset<Typing<'a>> {
+                let o = self.fbb_.end_table(self.start_);
+                ::flatbuffers::WIPOffset::new(o.value())
+            }
+        }
+
+        impl ::core::fmt::Debug for Typing<'_> {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                let mut ds = f.debug_struct("Typing");
+                ds.field("typing", &self.typing());
+                ds.finish()
+            }
+        }
         pub enum ChatDownOffset {}
         #[derive(Copy, Clone, PartialEq)]
 
@@ -2931,6 +3085,121 @@ pub mod godwit {
                 ds.field("read", &self.read());
                 ds.field("read_at", &self.read_at());
                 ds.field("withheld", &self.withheld());
+                ds.finish()
+            }
+        }
+        pub enum TypingIndicatorOffset {}
+        #[derive(Copy, Clone, PartialEq)]
+
+        pub struct TypingIndicator<'a> {
+            pub _tab: ::flatbuffers::Table<'a>,
+        }
+
+        impl<'a> ::flatbuffers::Follow<'a> for TypingIndicator<'a> {
+            type Inner = TypingIndicator<'a>;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+            }
+        }
+
+        impl<'a> TypingIndicator<'a> {
+            pub const VT_MEMBER: ::flatbuffers::VOffsetT = 4;
+            pub const VT_TYPING: ::flatbuffers::VOffsetT = 6;
+
+            #[inline]
+            pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+                TypingIndicator { _tab: table }
+            }
+            #[allow(unused_mut)]
+            pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+                _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+                args: &'args TypingIndicatorArgs<'args>,
+            ) -> ::flatbuffers::WIPOffset<TypingIndicator<'bldr>> {
+                let mut builder = TypingIndicatorBuilder::new(_fbb);
+                if let Some(x) = args.member {
+                    builder.add_member(x);
+                }
+                builder.add_typing(args.typing);
+                builder.finish()
+            }
+
+            #[inline]
+            pub fn member(&self) -> &'a Id {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<Id>(TypingIndicator::VT_MEMBER, None).unwrap() }
+            }
+            #[inline]
+            pub fn typing(&self) -> bool {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<bool>(TypingIndicator::VT_TYPING, Some(false)).unwrap() }
+            }
+        }
+
+        impl ::flatbuffers::Verifiable for TypingIndicator<'_> {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                v.visit_table(pos)?
+                    .visit_field::<Id>("member", Self::VT_MEMBER, true)?
+                    .visit_field::<bool>("typing", Self::VT_TYPING, false)?
+                    .finish();
+                Ok(())
+            }
+        }
+        pub struct TypingIndicatorArgs<'a> {
+            pub member: Option<&'a Id>,
+            pub typing: bool,
+        }
+        impl<'a> Default for TypingIndicatorArgs<'a> {
+            #[inline]
+            fn default() -> Self {
+                TypingIndicatorArgs {
+                    member: None, // required field
+                    typing: false,
+                }
+            }
+        }
+
+        pub struct TypingIndicatorBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+            fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+        }
+        impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> TypingIndicatorBuilder<'a, 'b, A> {
+            #[inline]
+            pub fn add_member(&mut self, member: &Id) {
+                self.fbb_.push_slot_always::<&Id>(TypingIndicator::VT_MEMBER, member);
+            }
+            #[inline]
+            pub fn add_typing(&mut self, typing: bool) {
+                self.fbb_.push_slot::<bool>(TypingIndicator::VT_TYPING, typing, false);
+            }
+            #[inline]
+            pub fn new(
+                _fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            ) -> TypingIndicatorBuilder<'a, 'b, A> {
+                let start = _fbb.start_table();
+                TypingIndicatorBuilder { fbb_: _fbb, start_: start }
+            }
+            #[inline]
+            pub fn finish(self) -> ::flatbuffers::WIPOffset<TypingIndicator<'a>> {
+                let o = self.fbb_.end_table(self.start_);
+                self.fbb_.required(o, TypingIndicator::VT_MEMBER, "member");
+                ::flatbuffers::WIPOffset::new(o.value())
+            }
+        }
+
+        impl ::core::fmt::Debug for TypingIndicator<'_> {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                let mut ds = f.debug_struct("TypingIndicator");
+                ds.field("member", &self.member());
+                ds.field("typing", &self.typing());
                 ds.finish()
             }
         }
@@ -6535,6 +6804,36 @@ pub mod godwit {
                     None
                 }
             }
+
+            #[inline]
+            #[allow(non_snake_case)]
+            pub fn body_as_typing(&self) -> Option<Typing<'a>> {
+                if self.body_type() == Body::Typing {
+                    self.body().map(|t| {
+                        // Safety:
+                        // Created from a valid Table for this object
+                        // Which contains a valid union in this slot
+                        unsafe { Typing::init_from_table(t) }
+                    })
+                } else {
+                    None
+                }
+            }
+
+            #[inline]
+            #[allow(non_snake_case)]
+            pub fn body_as_typing_indicator(&self) -> Option<TypingIndicator<'a>> {
+                if self.body_type() == Body::TypingIndicator {
+                    self.body().map(|t| {
+                        // Safety:
+                        // Created from a valid Table for this object
+                        // Which contains a valid union in this slot
+                        unsafe { TypingIndicator::init_from_table(t) }
+                    })
+                } else {
+                    None
+                }
+            }
         }
 
         impl ::flatbuffers::Verifiable for Frame<'_> {
@@ -6711,6 +7010,15 @@ pub mod godwit {
                             Body::Refused => v
                                 .verify_union_variant::<::flatbuffers::ForwardsUOffset<Refused>>(
                                     "Body::Refused",
+                                    pos,
+                                ),
+                            Body::Typing => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<Typing>>(
+                                "Body::Typing",
+                                pos,
+                            ),
+                            Body::TypingIndicator => v
+                                .verify_union_variant::<::flatbuffers::ForwardsUOffset<TypingIndicator>>(
+                                    "Body::TypingIndicator",
                                     pos,
                                 ),
                             _ => Ok(()),
@@ -7001,6 +7309,20 @@ pub mod godwit {
                     }
                     Body::Refused => {
                         if let Some(x) = self.body_as_refused() {
+                            ds.field("body", &x)
+                        } else {
+                            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
+                        }
+                    }
+                    Body::Typing => {
+                        if let Some(x) = self.body_as_typing() {
+                            ds.field("body", &x)
+                        } else {
+                            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
+                        }
+                    }
+                    Body::TypingIndicator => {
+                        if let Some(x) = self.body_as_typing_indicator() {
                             ds.field("body", &x)
                         } else {
                             ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
