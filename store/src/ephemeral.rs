@@ -114,6 +114,8 @@ pub enum Bucket {
     Lookups(AccountId),
     /// Unauthenticated requests of an address (R122, C20).
     Anonymous(std::net::IpAddr),
+    /// Early data from an address, before anything of it is looked at (G18).
+    Early(std::net::IpAddr),
     /// OTP sends to a number (C2).
     OtpPhone(Phone),
     /// OTP sends for an install (C2).

@@ -12,6 +12,7 @@ mod cursor;
 mod device;
 mod find_account;
 mod history;
+mod members;
 mod read;
 mod receipts;
 mod refresh;
@@ -27,12 +28,15 @@ pub use cursor::{CursorError, CursorMoved, MemberCursor, MemberCursors, MoveCurs
 pub use device::{CheckDevice, DeviceError, DeviceInfo, Devices};
 pub use find_account::{AccountInfo, FindAccount};
 pub use history::{History, HistoryPage, Page};
+pub use members::Members;
 pub use receipts::{Receipt, Receipts, ReceiptsError};
 pub use refresh::{Refresh, RefreshError, Refreshed};
 pub use revoke_device::RevokeDevice;
 pub use session::{ChatState, OpenChat, OpenSession, SessionState};
 pub use sweep::{Behind, ClearOutbox, Sweep, Swept};
 pub use tail::{StoredEntry, Tail, Tailed};
+
+use wire::AccountId;
 
 /// One request to the store. Appends and cursor moves to one log that wait together commit together.
 #[derive(Debug, Clone)]
@@ -49,6 +53,8 @@ pub enum Op {
     Receipts(Receipts),
     /// Where every member's cursors stand.
     MemberCursors(MemberCursors),
+    /// Who is in a log, for one of them.
+    Members(Members),
     /// Who a device is and what it owes and is owed: read when a session begins.
     OpenSession(OpenSession),
     /// One chat of [`OpenSession`], read when a hint names a chat the session does not know.
@@ -88,6 +94,8 @@ pub enum OpOutput {
     Receipts(Result<Vec<Receipt>, ReceiptsError>),
     /// See [`Op::MemberCursors`].
     MemberCursors(Result<Vec<MemberCursor>, NotMember>),
+    /// See [`Op::Members`].
+    Members(Result<Vec<AccountId>, NotMember>),
     /// See [`Op::OpenSession`].
     OpenSession(Result<SessionState, DeviceError>),
     /// See [`Op::OpenChat`].

@@ -113,6 +113,7 @@ impl<B: Backend, C: Clock> Store<B, C> {
             Op::History(op) => OpOutput::History(inner.runner.run(&op).await?),
             Op::Receipts(op) => OpOutput::Receipts(inner.runner.run(&op).await?),
             Op::MemberCursors(op) => OpOutput::MemberCursors(inner.runner.run(&op).await?),
+            Op::Members(op) => OpOutput::Members(inner.runner.run(&op).await?),
             Op::OpenSession(op) => OpOutput::OpenSession(inner.runner.run(&op).await?),
             Op::OpenChat(op) => OpOutput::OpenChat(inner.runner.run(&op).await?),
             Op::CheckDevice(op) => OpOutput::CheckDevice(inner.runner.run(&op).await?),

@@ -10,6 +10,7 @@ use wire::{CloseCode, DecodeError, ErrorCode, Event, Refusal, Request};
 use crate::command::append::ChatUp;
 use crate::command::{self, Caller, Identity, Step};
 use crate::cx::{Cx, Pending};
+use crate::early::{self, EarlyHello};
 use crate::io::{LinkId, Output, StreamId};
 use crate::session::{self, Session};
 
@@ -20,6 +21,10 @@ pub(crate) enum Stage {
     Greeting,
     /// Its `Hello` is being looked at; there is no session to hint.
     Admitting { version: u16 },
+    /// Its `Hello` came as early data and is being looked at.
+    EarlyAdmitting(Box<EarlyHello>),
+    /// Its early data is taken; everything else waits for the handshake.
+    Early(Box<Session>),
     /// It is registered for hints, and its state is being read.
     Opening(Box<Session>),
     /// It may register, verify and refresh.
@@ -48,7 +53,10 @@ pub(crate) enum Up {
 pub(crate) struct Conn {
     pub(crate) link: LinkId,
     pub(crate) remote: IpAddr,
-    pub(crate) exporter: Exporter,
+    /// What proofs cover; `None` until the handshake is complete, and what is said until then is early data.
+    pub(crate) exporter: Option<Exporter>,
+    /// The handshake is complete, and the connection carried early data.
+    pub(crate) had_early: bool,
     pub(crate) stage: Stage,
     pub(crate) session_stream: Option<StreamId>,
     /// Bounded by the streams that QUIC lets the client open.
@@ -57,19 +65,23 @@ pub(crate) struct Conn {
     requests: usize,
     /// Streams opened before `Hello` was accepted: nothing is read from them until then.
     held: Vec<StreamId>,
+    /// Requests that came as early data and may not be answered as such. They count as in work.
+    deferred: Vec<(StreamId, Request)>,
 }
 
 impl Conn {
-    pub(crate) fn new(link: LinkId, remote: IpAddr, exporter: Exporter) -> Conn {
+    pub(crate) fn new(link: LinkId, remote: IpAddr) -> Conn {
         Conn {
             link,
             remote,
-            exporter,
+            exporter: None,
+            had_early: false,
             stage: Stage::Greeting,
             session_stream: None,
             streams: BTreeMap::new(),
             requests: 0,
             held: Vec::new(),
+            deferred: Vec::new(),
         }
     }
 
@@ -104,11 +116,11 @@ impl Conn {
                 self.session_stream = Some(stream);
                 self.streams.insert(stream, Up::Session);
             }
-            Stage::Greeting | Stage::Admitting { .. } | Stage::Opening(_) => {
+            Stage::Greeting | Stage::Admitting { .. } | Stage::EarlyAdmitting(_) | Stage::Opening(_) => {
                 cx.output(Output::Pause { link, stream });
                 self.held.push(stream);
             }
-            Stage::Anonymous | Stage::Active(_) => {
+            Stage::Anonymous | Stage::Early(_) | Stage::Active(_) => {
                 self.streams.insert(stream, Up::New);
             }
             Stage::Closing => cx.output(Output::Reset { link, stream, code: CloseCode::Refused }),
@@ -158,17 +170,19 @@ impl Conn {
     fn first_frame(&mut self, cx: &mut Cx, stream: StreamId, request: Request) {
         match request {
             Request::ChatUp { chat, peer } => {
-                let Some(session) = self.session() else {
+                let Some(who) = self.identity() else {
                     return self.answer_refused(cx, stream, ErrorCode::Unauthenticated.refuse());
                 };
-                match ChatUp::new(session.account, session.device, chat, peer) {
+                match ChatUp::new(who, chat, peer) {
                     Ok(up) => drop(self.streams.insert(stream, Up::Chat(up))),
                     Err(code) => self.answer_refused(cx, stream, code.refuse()),
                 }
             }
-            Request::Hello(_) | Request::Ping { .. } | Request::Append(_) | Request::MoveCursor { .. } => {
-                self.abandon(cx, stream, CloseCode::Unexpected);
-            }
+            Request::Hello(_)
+            | Request::Ping { .. }
+            | Request::Append(_)
+            | Request::MoveCursor { .. }
+            | Request::Typing { .. } => self.abandon(cx, stream, CloseCode::Unexpected),
             request => self.begin_call(cx, stream, request),
         }
     }
@@ -179,14 +193,36 @@ impl Conn {
         }
         self.streams.insert(stream, Up::Request);
         self.requests += 1;
+        if matches!(self.stage, Stage::Early(_) | Stage::Opening(_)) && !early::may_answer(&request) {
+            return self.deferred.push((stream, request));
+        }
+        self.call(cx, stream, request);
+    }
+
+    fn call(&mut self, cx: &mut Cx, stream: StreamId, request: Request) {
         let caller = Caller { remote: self.remote, exporter: self.exporter, identity: self.identity() };
         let step = command::begin(cx, &caller, request);
         let place = (self.link, stream);
         step_call(cx, Some(self), place, caller, step);
     }
 
+    /// Performs the requests that had to wait for the handshake.
+    pub(crate) fn call_deferred(&mut self, cx: &mut Cx) {
+        for (stream, request) in std::mem::take(&mut self.deferred) {
+            if matches!(self.streams.get(&stream), Some(Up::Request)) {
+                self.call(cx, stream, request);
+            }
+        }
+    }
+
+    /// Who may say something in chats and ask: also in early data, and while the session's state is read after it.
     fn identity(&self) -> Option<Identity> {
-        self.session().map(|session| Identity { account: session.account, device: session.device })
+        match &self.stage {
+            Stage::Active(session) | Stage::Early(session) | Stage::Opening(session) => {
+                Some(Identity { account: session.account, device: session.device })
+            }
+            _ => None,
+        }
     }
 
     fn chat_frame(&mut self, cx: &mut Cx, stream: StreamId, request: Request) {
@@ -195,6 +231,8 @@ impl Conn {
         match request {
             Request::Append(append) => up.append(cx, link, stream, append),
             Request::MoveCursor { delivered, read } => up.move_cursor(cx, link, stream, delivered, read),
+            Request::Typing { typing } if self.exporter.is_some() => up.typing(cx, link, stream, typing),
+            Request::Typing { .. } => {}
             Request::Unknown => {}
             _ => self.abandon(cx, stream, CloseCode::Unexpected),
         }
@@ -290,6 +328,12 @@ pub(crate) fn step_call(
         Step::Answer(frames) => {
             if let Some(conn) = conn {
                 conn.answer(cx, stream, frames);
+            }
+        }
+        Step::Renewed { answer, device, expires } => {
+            if let Some(conn) = conn {
+                session::renewed(conn, device, expires);
+                conn.answer(cx, stream, answer);
             }
         }
         Step::Refuse(refusal) => {

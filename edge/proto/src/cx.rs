@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use rand::RngCore;
+use rand::{RngCore, SeedableRng};
 use rand_chacha::ChaCha20Rng;
 use store::ephemeral::EphemeralOp;
 use store::op::{CheckDevice, Message, Op};
@@ -16,6 +16,7 @@ use crate::fanout::Hint;
 use crate::io::{Effect, LinkId, Now, OpId, Output, StreamId};
 use crate::limits::Limits;
 use crate::moves::{Move, Moves};
+use crate::node::NodeConfig;
 use crate::timers::{Timer, Timers};
 use crate::token::Keys;
 
@@ -25,6 +26,7 @@ pub(crate) struct Cx {
     pub(crate) keys: Arc<Keys>,
     pub(crate) node: u64,
     pub(crate) app_name: String,
+    pub(crate) names: Vec<String>,
     pub(crate) now: Now,
     pub(crate) draining: bool,
     pub(crate) timers: Timers,
@@ -48,6 +50,12 @@ pub(crate) enum Pending {
     Anonymous { link: LinkId },
     /// The device of an expired token was looked up.
     Expired { link: LinkId },
+    /// Early data was counted, before anything of it is looked at.
+    EarlyCounted { link: LinkId },
+    /// The device of early data was looked up.
+    EarlyDevice { link: LinkId },
+    /// A chat's members were read, for typing.
+    Members { link: LinkId, stream: StreamId, typing: bool },
     /// A route was registered.
     Route { link: LinkId },
     /// A session's state was read.
@@ -71,26 +79,20 @@ pub(crate) enum Pending {
 }
 
 impl Cx {
-    pub(crate) fn new(
-        limits: Limits,
-        keys: Arc<Keys>,
-        node: u64,
-        app_name: String,
-        rng: ChaCha20Rng,
-        now: Now,
-    ) -> Cx {
+    pub(crate) fn new(config: NodeConfig, now: Now) -> Cx {
         Cx {
-            limits,
-            keys,
-            node,
-            app_name,
+            limits: config.limits,
+            keys: config.keys,
+            node: config.node,
+            app_name: config.app_name,
+            names: config.names,
             now,
             draining: false,
             timers: Timers::default(),
             moves: Moves::default(),
             accounts: BTreeMap::new(),
             hints: VecDeque::new(),
-            rng,
+            rng: ChaCha20Rng::from_seed(config.seed),
             out: VecDeque::new(),
             pending: BTreeMap::new(),
             ops: 0,
@@ -171,9 +173,15 @@ impl Cx {
         format!("{:06}", self.rng.random_range(0..1_000_000))
     }
 
-    /// Asks whether a device may still have a session.
+    /// Whether it has taken on so much that what may be dropped is dropped: half of what makes it [busy](Cx::is_busy).
+    pub(crate) fn is_loaded(&self) -> bool {
+        self.pending.len() >= self.limits.effects_in_flight / 2
+    }
+
+    /// Asks whether a device may still have a session, its refresh tokens being alive.
     pub(crate) fn check_device(&mut self, account: AccountId, device: wire::DeviceId, then: Pending) {
-        self.store(Op::CheckDevice(CheckDevice { account, device }), then);
+        let family_at = Some(self.now.wall);
+        self.store(Op::CheckDevice(CheckDevice { account, device, family_at }), then);
     }
 
     /// Takes the moves that were gathered for a log and performs them.

@@ -16,7 +16,7 @@ use store::op::{ChatState, MemberCursor, MemberCursors, NotMember, Op, OpenChat,
 use wire::{AccountId, ChatId, CloseCode, DeviceId, Event, LogId, Seq, WallTime, limits};
 
 use crate::command::history::cursor;
-use crate::conn::{Conn, Stage};
+use crate::conn::{Conn, Stage, Up};
 use crate::cx::{Cx, Pending};
 use crate::io::{EffectError, LinkId, Output, StreamId};
 use crate::session::Session;
@@ -38,6 +38,8 @@ pub(crate) struct ChatDelivery {
     sent: Seq,
     /// Cursors to send: the newest of each member. Bounded by the chat's members.
     cursors: BTreeMap<AccountId, MemberCursor>,
+    /// Who types, or has stopped: what the stream does not take at once is dropped. Bounded by the chat's members.
+    typing: BTreeMap<AccountId, bool>,
     /// Members' cursors that moved since then are to be read.
     cursors_since: Option<WallTime>,
     /// Whether the chat's own state is still being read.
@@ -77,6 +79,7 @@ impl ChatDelivery {
             last_at: at,
             sent: Seq::ZERO,
             cursors: BTreeMap::new(),
+            typing: BTreeMap::new(),
             cursors_since: None,
             opening: true,
             tailing: false,
@@ -101,12 +104,16 @@ impl ChatDelivery {
         self.head > self.sent
     }
 
+    fn has_news(&self) -> bool {
+        self.has_entries() || !self.cursors.is_empty() || !self.typing.is_empty()
+    }
+
     fn owes(&self) -> bool {
-        self.opening || self.has_entries() || !self.cursors.is_empty() || self.cursors_since.is_some()
+        self.opening || self.has_news() || self.cursors_since.is_some()
     }
 
     fn is_sendable(&self) -> bool {
-        !self.opening && (self.has_entries() || !self.cursors.is_empty())
+        !self.opening && self.has_news()
     }
 }
 
@@ -187,6 +194,34 @@ impl Conn {
         let unknown = || ChatDelivery::unknown(Seq::ZERO, now.wall, now.instant);
         let delivery = session.chats.entry(chat).or_insert_with(unknown);
         keep_newest(&mut delivery.cursors, moved);
+        if known { self.pump(cx, chat) } else { self.open_chat(cx, chat) }
+    }
+
+    /// A hint: a member types, or has stopped. Only who has the chat open hears it, and only what goes at once.
+    pub(crate) fn hint_typing(
+        &mut self,
+        cx: &mut Cx,
+        chat: ChatId,
+        member: AccountId,
+        typing: bool,
+        except: DeviceId,
+    ) {
+        let is_open = self.streams.values().any(|up| matches!(up, Up::Chat(up) if up.chat() == chat));
+        let now = cx.now;
+        let Stage::Active(session) = &mut self.stage else { return };
+        if !is_open || session.device == except || cx.is_loaded() {
+            return;
+        }
+        let full = session.downs >= limits::CHAT_DOWN_STREAMS_MAX;
+        let known = session.chats.contains_key(&chat);
+        let unknown = || ChatDelivery::unknown(Seq::ZERO, now.wall, now.instant);
+        let delivery = session.chats.entry(chat).or_insert_with(unknown);
+        match delivery.down {
+            Down::Open { full: false, .. } => {}
+            Down::Closed | Down::Opening if !full => {}
+            _ => return,
+        }
+        delivery.typing.insert(member, typing);
         if known { self.pump(cx, chat) } else { self.open_chat(cx, chat) }
     }
 
@@ -448,8 +483,11 @@ fn keep_newest(cursors: &mut BTreeMap<AccountId, MemberCursor>, moved: MemberCur
 
 /// Sends cursors, and asks for the entries that are owed.
 fn send_owed(cx: &mut Cx, link: LinkId, stream: StreamId, chat: ChatId, delivery: &mut ChatDelivery) {
-    if !delivery.cursors.is_empty() {
+    if !delivery.cursors.is_empty() || !delivery.typing.is_empty() {
         delivery.down = Down::Open { stream, full: true };
+    }
+    while let Some((member, typing)) = delivery.typing.pop_first() {
+        cx.send(link, stream, &Event::Typing { member, typing });
     }
     while let Some((_, moved)) = delivery.cursors.pop_first() {
         cx.send(link, stream, &Event::CursorMoved(cursor(moved)));

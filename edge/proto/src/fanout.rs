@@ -35,6 +35,19 @@ pub enum Hint {
         /// The chat's members.
         accounts: Arc<[AccountId]>,
     },
+    /// A member types, or has stopped: for those who have the chat open.
+    Typing {
+        /// The chat.
+        chat: ChatId,
+        /// Who.
+        member: AccountId,
+        /// Which of the two.
+        typing: bool,
+        /// On which device: it knows.
+        except: DeviceId,
+        /// The chat's members.
+        accounts: Arc<[AccountId]>,
+    },
     /// The sweeper found a device behind.
     Behind {
         /// The chat.
@@ -72,7 +85,9 @@ impl Hint {
     /// The accounts whose sessions it concerns.
     pub fn accounts(&self) -> &[AccountId] {
         match self {
-            Hint::Entry { accounts, .. } | Hint::Cursor { accounts, .. } => accounts,
+            Hint::Entry { accounts, .. } | Hint::Cursor { accounts, .. } | Hint::Typing { accounts, .. } => {
+                accounts
+            }
             Hint::Behind { account, .. }
             | Hint::DeviceAdded { account, .. }
             | Hint::DeviceEnded { account, .. } => std::slice::from_ref(account),

@@ -35,6 +35,14 @@ pub struct Now {
 /// What a driver tells a node.
 #[derive(Debug)]
 pub enum Input {
+    /// A connection's handshake is under way, and what it carries until [`Input::Connected`] is early data: it may be a
+    /// replay by somebody who can never complete the handshake.
+    Early {
+        /// Which.
+        link: LinkId,
+        /// Whose address, for limits; it never reaches a log.
+        remote: IpAddr,
+    },
     /// A connection's handshake is complete.
     Connected {
         /// Which.
@@ -43,6 +51,8 @@ pub enum Input {
         remote: IpAddr,
         /// The TLS exporter that proofs cover.
         exporter: Exporter,
+        /// Whether it carried early data.
+        early: bool,
     },
     /// The peer opened a bidirectional stream. Nothing is read from it before the node has seen this.
     Opened {

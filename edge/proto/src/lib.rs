@@ -8,13 +8,14 @@
 //! [`Input::Done`] -> the ack, then `fanout.rs` chooses who hears of it and `delivery.rs` carries it.
 //!
 //! Invariants: an ack leaves only after the store said "committed"; a session owes numbers, not buffers; nothing is
-//! read from a connection before its `Hello` is accepted; every queue here has a bound from [`Limits`] or
+//! read from a connection before its `Hello` is accepted, and early data only appends, moves cursors and reads; every queue here has a bound from [`Limits`] or
 //! [`wire::limits`].
 
 mod command;
 mod conn;
 mod cx;
 mod delivery;
+mod early;
 mod fanout;
 mod io;
 mod limits;

@@ -45,6 +45,8 @@ pub struct Rates {
     pub lookups_per_hour: u32,
     /// Unauthenticated requests of an address per minute (R122, C20).
     pub anonymous_per_minute: u32,
+    /// Connections with early data of an address per minute; past it, a full handshake is asked for (G18).
+    pub early_per_minute: u32,
     /// One-time passwords per number, and per install, per hour (C2).
     pub otp_per_hour: u32,
     /// Completed registrations of an address per hour (R123, C2).
@@ -76,6 +78,7 @@ impl Default for Rates {
             requests_per_minute: 600,
             lookups_per_hour: 60,
             anonymous_per_minute: 1000,
+            early_per_minute: 6000,
             otp_per_hour: 3,
             registrations_per_hour: 100,
         }

@@ -5,8 +5,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rand::SeedableRng;
-use rand_chacha::ChaCha20Rng;
 use store::ephemeral::{EphemeralOutput, Route};
 use store::op::OpOutput;
 use wire::{AccountId, CloseCode, ErrorCode, Event};
@@ -17,7 +15,7 @@ use crate::cx::{Cx, Pending};
 use crate::fanout::Hint;
 use crate::io::{EffectError, EffectOutput, Input, LinkId, Now, Output, StreamId};
 use crate::limits::Limits;
-use crate::session;
+use crate::{early, session};
 use crate::timers::Timer;
 use crate::token::Keys;
 
@@ -31,6 +29,8 @@ pub struct NodeConfig {
     pub node: u64,
     /// What the SMS calls us.
     pub app_name: String,
+    /// What clients call it: the names that the proofs of early data may be made for, as in its certificate.
+    pub names: Vec<String>,
     /// Seed of its randomness: from the operating system, or from a simulation.
     pub seed: [u8; 32],
 }
@@ -53,9 +53,7 @@ pub struct Stats {
 impl Node {
     /// A node without connections.
     pub fn new(config: NodeConfig, now: Now) -> Node {
-        let rng = ChaCha20Rng::from_seed(config.seed);
-        let cx = Cx::new(config.limits, config.keys, config.node, config.app_name, rng, now);
-        Node { cx, conns: BTreeMap::new() }
+        Node { cx: Cx::new(config, now), conns: BTreeMap::new() }
     }
 
     /// Takes one input. Drain [`Node::poll_output`] after it.
@@ -92,7 +90,13 @@ impl Node {
     fn dispatch(&mut self, input: Input) {
         let cx = &mut self.cx;
         match input {
-            Input::Connected { link, remote, exporter } => self.connected(Conn::new(link, remote, exporter)),
+            Input::Early { link, remote } => self.begun(Conn::new(link, remote)),
+            Input::Connected { link, remote, exporter, early } => {
+                if !self.conns.contains_key(&link) {
+                    self.begun(Conn::new(link, remote));
+                }
+                self.with(link, |conn, cx| early::completed(cx, conn, exporter, early));
+            }
             Input::Closed { link } => self.closed(link),
             Input::Done { op, result } => {
                 if let Some(pending) = cx.finished(op) {
@@ -122,7 +126,7 @@ impl Node {
         }
     }
 
-    fn connected(&mut self, conn: Conn) {
+    fn begun(&mut self, conn: Conn) {
         let link = conn.link;
         if self.conns.len() >= self.cx.limits.connections {
             return self.cx.output(Output::Close { link, code: CloseCode::Refused });
@@ -146,6 +150,7 @@ impl Node {
                     cx.output(Output::Close { link, code: CloseCode::Refused });
                 }
             }),
+            Timer::Stale(link) => self.with(link, |conn, cx| session::stale(cx, conn)),
             Timer::Recheck(link) => self.with(link, |conn, cx| session::recheck(cx, conn)),
             Timer::Chat(link, chat) => self.with(link, |conn, cx| conn.chat_timer(cx, chat)),
             Timer::Goodbye(link) => {
@@ -176,6 +181,23 @@ impl Node {
                     Err(error) => Some((*error).into()),
                 };
                 self.with(link, |conn, cx| session::anonymous(cx, conn, limited));
+            }
+            Pending::EarlyCounted { link } => {
+                let counted = result.map_err(Into::into).and_then(|output| taken(&output));
+                self.with(link, |conn, cx| early::counted(cx, conn, counted));
+            }
+            Pending::EarlyDevice { link } => {
+                let device = result.map(checked);
+                self.with(link, |conn, cx| early::admitted(cx, conn, device));
+            }
+            Pending::Members { link, stream, typing } => {
+                let members = result.map(|output| match output {
+                    EffectOutput::Store(OpOutput::Members(members)) => members,
+                    other => mismatch("Members", &other),
+                });
+                if let Some((up, cx)) = self.chat_up(link, stream) {
+                    up.members_read(cx, typing, members);
+                }
             }
             Pending::Route { link } => self.routed(link, result),
             Pending::Expired { link } => {
@@ -304,6 +326,9 @@ impl Node {
             }
             Hint::Cursor { chat, cursor, except, accounts } => {
                 self.for_accounts(accounts, |conn, cx| conn.hint_cursor(cx, *chat, *cursor, *except));
+            }
+            Hint::Typing { chat, member, typing, except, accounts } => {
+                self.for_accounts(accounts, |conn, cx| conn.hint_typing(cx, *chat, *member, *typing, *except));
             }
             Hint::Behind { chat, head, account, device } => self.for_accounts(&[*account], |conn, cx| {
                 if conn.session().is_some_and(|session| session.device == *device) {

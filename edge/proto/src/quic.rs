@@ -25,7 +25,9 @@ pub fn input_of(link: wire_link::LinkId, event: Event) -> Option<Input> {
     let link = LinkId(link.0);
     let stream = |stream: wire_link::StreamId| StreamId(stream.number());
     Some(match event {
-        Event::Connected { remote, exporter } => Input::Connected { link, remote: remote.ip(), exporter },
+        Event::Connected { remote, exporter } => {
+            Input::Connected { link, remote: remote.ip(), exporter, early: false }
+        }
         Event::Opened { stream: s } => Input::Opened { link, stream: stream(s) },
         Event::Frame { stream: s, body } => Input::Frame { link, stream: stream(s), body },
         Event::Finished { stream: s } => Input::Finished { link, stream: stream(s) },

@@ -17,6 +17,7 @@ use wire::{AccountId, ChatId, DeviceId, ErrorCode, Event, Refusal, Seq, WallTime
 
 use crate::conn::{Conn, Stage};
 use crate::cx::{Cx, Pending};
+use crate::early;
 use crate::delivery::ChatDelivery;
 use crate::io::{EffectError, LinkId, Output, StreamId};
 use crate::limits::Rates;
@@ -25,6 +26,9 @@ use crate::token::{self, Claims};
 
 /// Clocks of nodes may differ by this much: receipts are re-sent that far back.
 const RECEIPTS_MARGIN: Duration = Duration::from_secs(120);
+
+/// A session that began with an expired token is to renew it by then.
+const RENEW_WITHIN: Duration = Duration::from_secs(60);
 
 /// One device, identified.
 #[derive(Debug)]
@@ -52,7 +56,7 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    fn new(claims: &Claims, version: u16, hello: &Hello, now: WallTime) -> Session {
+    pub(crate) fn new(claims: &Claims, version: u16, hello: &Hello, now: WallTime) -> Session {
         Session {
             account: claims.account,
             device: claims.device,
@@ -84,10 +88,17 @@ pub(crate) fn hello(cx: &mut Cx, conn: &mut Conn, hello: &Hello) {
         return conn.refuse(cx, ErrorCode::VersionUnsupported.refuse());
     }
     let Some(credentials) = &hello.credentials else {
+        if conn.exporter.is_none() {
+            // Nothing that an anonymous session may do may be done early.
+            return conn.refuse(cx, ErrorCode::EarlyRefused.refuse());
+        }
         conn.stage = Stage::Admitting { version };
         let take = Take { bucket: Bucket::Anonymous(conn.remote), rate: anonymous_rate(cx) };
         return cx.ephemeral(EphemeralOp::Take(vec![take]), Pending::Anonymous { link: conn.link });
     };
+    if credentials.early.is_some() {
+        return early::hello(cx, conn, hello, version);
+    }
     let claims = match check(cx, conn, credentials) {
         Ok(claims) => claims,
         Err(code) => return conn.refuse(cx, code.refuse()),
@@ -97,6 +108,11 @@ pub(crate) fn hello(cx: &mut Cx, conn: &mut Conn, hello: &Hello) {
         conn.stage = Stage::Admitting { version };
         return cx.check_device(claims.account, claims.device, Pending::Expired { link: conn.link });
     }
+    begin(cx, conn, session);
+}
+
+/// Registers a session for hints, here and as a route, before anything of it is read.
+pub(crate) fn begin(cx: &mut Cx, conn: &mut Conn, session: Box<Session>) {
     cx.accounts.entry(session.account).or_default().push(conn.link);
     let route = session.route(cx.node, conn.link);
     conn.stage = Stage::Opening(session);
@@ -110,12 +126,9 @@ fn anonymous_rate(cx: &Cx) -> store::ephemeral::Rate {
 /// A token of ours, made for the device key that signed this connection.
 fn check(cx: &Cx, conn: &Conn, credentials: &Credentials) -> Result<Claims, ErrorCode> {
     let token = credentials.token.expose();
-    let claims = cx.keys.verify(token)?;
-    if claims.device != token::device_id(&claims.device_key) {
-        return Err(ErrorCode::TokenInvalid);
-    }
+    let claims = token::verify(&cx.keys, token)?;
     let (key, proof) = (&claims.device_key, &credentials.proof);
-    token::check_proof(key, proof, Purpose::Hello, &conn.exporter, &[token.as_bytes()])?;
+    token::check_proof(key, proof, Purpose::Hello, conn.exporter.as_ref(), &[token.as_bytes()])?;
     Ok(claims)
 }
 
@@ -127,8 +140,14 @@ pub(crate) fn anonymous(cx: &mut Cx, conn: &mut Conn, limited: Option<Refusal>) 
     }
     conn.stage = Stage::Anonymous;
     let now = cx.now.wall;
-    let connected =
-        Connected { version, identity: None, server_time: now, token_expires: WallTime(0), chats: 0 };
+    let connected = Connected {
+        version,
+        identity: None,
+        server_time: now,
+        token_expires: WallTime(0),
+        chats: 0,
+        refresh: false,
+    };
     conn.say(cx, &Event::Connected(connected));
     conn.release(cx);
 }
@@ -172,12 +191,36 @@ pub(crate) fn opened(
         server_time: session.began,
         token_expires: session.token_expires,
         chats: state.chats.len().try_into().unwrap_or(u32::MAX),
+        refresh: session.token_expires <= cx.now.wall,
     };
-    cx.after(session.token_expires.saturating_since(cx.now.wall), Timer::Recheck(conn.link));
+    let recheck = if connected.refresh {
+        cx.after(RENEW_WITHIN, Timer::Stale(conn.link));
+        Duration::from_secs(cx.limits.access_token_s.into())
+    } else {
+        session.token_expires.saturating_since(cx.now.wall)
+    };
+    cx.after(recheck, Timer::Recheck(conn.link));
     conn.stage = Stage::Active(session);
     conn.say(cx, &Event::Connected(connected));
     conn.release(cx);
+    conn.call_deferred(cx);
     conn.begin_delivery(cx, state.chats);
+}
+
+/// A session that began with an expired token has had its time to renew it.
+pub(crate) fn stale(cx: &mut Cx, conn: &mut Conn) {
+    if conn.session().is_some_and(|session| session.token_expires <= cx.now.wall) {
+        conn.goodbye(cx, ErrorCode::TokenExpired.refuse());
+    }
+}
+
+/// A device renewed its tokens; if it did so on its own session, that one is as good as a new one.
+pub(crate) fn renewed(conn: &mut Conn, device: DeviceId, expires: WallTime) {
+    if let Stage::Active(session) = &mut conn.stage
+        && session.device == device
+    {
+        session.token_expires = expires;
+    }
 }
 
 /// Looks again whether a live session's device may have it: at each token lifetime, and on a hint.

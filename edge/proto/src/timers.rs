@@ -14,6 +14,8 @@ pub(crate) enum Timer {
     Hello(LinkId),
     /// A session's device is checked again.
     Recheck(LinkId),
+    /// A session that began with an expired token should have renewed it.
+    Stale(LinkId),
     /// A chat may have been idle, or a failed read of it is tried again.
     Chat(LinkId, ChatId),
     /// Gathered cursor moves of a log are due.

@@ -74,7 +74,7 @@ impl Body for Suspend {
 pub(super) async fn r24_sessions_are_refused_with_a_reason<E: Env>(env: &E) {
     let world = World::open(env).await;
     let a = world.person(1).await;
-    let check = |who: &Person| CheckDevice { account: who.account, device: who.device };
+    let check = |who: &Person| CheckDevice { account: who.account, device: who.device, family_at: None };
     let open = |who: &Person| OpenSession { account: who.account, device: who.device, receipts_since: T0 };
     assert_eq!(answer!(world, CheckDevice, check(&a)), Ok(()));
     for (who, refused) in
@@ -198,6 +198,9 @@ pub(super) async fn c1_reuse_ends_the_family<E: Env>(env: &E) {
     let reused = answer!(world, Refresh, refresh(&a, 1, 1, 1, 11, at(3)));
     // A try whose answer was lost has ended the family already.
     assert!(matches!(reused, Err(RefreshError::Reused | RefreshError::Revoked)), "{reused:?}");
+    let check = |at| CheckDevice { account: a.account, device: a.device, family_at: at };
+    assert_eq!(answer!(world, CheckDevice, check(None)), Ok(()), "the device is there");
+    assert_eq!(answer!(world, CheckDevice, check(Some(at(4)))), Err(DeviceError::Revoked), "its tokens are not");
     for token in [1, 12, 13] {
         let refused = answer!(world, Refresh, refresh(&a, 1, token, token, token + 1, at(4))).unwrap_err();
         assert_eq!(refused, RefreshError::Revoked);
@@ -216,6 +219,10 @@ pub(super) async fn refresh_refuses_what_it_must<E: Env>(env: &E) {
         assert_eq!(answer!(world, Refresh, op).unwrap_err(), refused);
     }
     let almost = WallTime(late.0 - 1);
+    for (at, alive) in [(almost, Ok(())), (late, Err(DeviceError::Revoked))] {
+        let check = CheckDevice { account: a.account, device: a.device, family_at: Some(at) };
+        assert_eq!(answer!(world, CheckDevice, check), alive);
+    }
     answer!(world, Refresh, refresh(&a, 1, 1, 1, 11, almost)).unwrap();
     let refused = answer!(world, Refresh, refresh(&a, 1, 1, 1, 11, late)).unwrap_err();
     assert_eq!(refused, RefreshError::Expired, "a repeat is no use after the token's own end");
@@ -246,7 +253,7 @@ pub(super) async fn a_revoked_device_is_gone<E: Env>(env: &E) {
     for _ in 0..2 {
         assert_eq!(answer!(world, RevokeDevice, revoke.clone()), Ok(()), "again is no error");
     }
-    let check = CheckDevice { account: a.account, device: tablet.device };
+    let check = CheckDevice { account: a.account, device: tablet.device, family_at: None };
     assert_eq!(answer!(world, CheckDevice, check), Err(DeviceError::Revoked));
     let refused = answer!(world, Refresh, refresh(&tablet, 101, 13, 13, 14, at(2))).unwrap_err();
     assert_eq!(refused, RefreshError::Revoked);
@@ -254,7 +261,7 @@ pub(super) async fn a_revoked_device_is_gone<E: Env>(env: &E) {
     for prefix in [cursor.slice(..cursor.len() - 1), keys::family_used_prefix(family(101))] {
         assert_eq!(world.store.run(&Keys(prefix)).await.unwrap(), 0);
     }
-    assert_eq!(answer!(world, CheckDevice, CheckDevice { account: a.account, device: a.device }), Ok(()));
+    assert_eq!(answer!(world, CheckDevice, CheckDevice { account: a.account, device: a.device, family_at: None }), Ok(()));
     let unknown = RevokeDevice { account: Person::new(9, 0).account, device: a.device, now: T0 };
     assert_eq!(answer!(world, RevokeDevice, unknown), Err(DeviceError::AccountUnknown));
     // The key is free again, also for another number.

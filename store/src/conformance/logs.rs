@@ -202,6 +202,11 @@ pub(super) async fn c44_cursors_are_members_and_within_the_log<E: Env>(env: &E) 
     assert!(answer!(world, MemberCursors, op).unwrap().is_empty(), "nothing moved");
     let op = MemberCursors { log, account: c.account, since: T0 };
     assert_eq!(answer!(world, MemberCursors, op), Err(NotMember));
+    let members = |who: &Person| Members { log, account: who.account };
+    let mut both = [a.account, b.account];
+    both.sort_unstable();
+    assert_eq!(answer!(world, Members, members(&b)).unwrap(), both, "I5: told to members");
+    assert_eq!(answer!(world, Members, members(&c)), Err(NotMember), "I5: and to nobody else");
 }
 
 pub(super) async fn c15_receipts_are_exact<E: Env>(env: &E) {

@@ -5,7 +5,7 @@ use wire::{AccountId, DeviceId, WallTime};
 
 use super::read;
 use crate::keys;
-use crate::record::{Account, Device};
+use crate::record::{Account, Device, Family};
 use crate::run::{Attempt, Body, OpError};
 use crate::tx::{Range, Tx};
 
@@ -16,6 +16,9 @@ pub struct CheckDevice {
     pub account: AccountId,
     /// Which device.
     pub device: DeviceId,
+    /// If set, the family of the device's refresh tokens must be alive then too: not ended by reuse, not expired. That
+    /// is what lets an access token that has only expired pass for early data.
+    pub family_at: Option<WallTime>,
 }
 
 /// Why a device may not have a session.
@@ -27,7 +30,7 @@ pub enum DeviceError {
     /// The account is suspended.
     #[error("the account is suspended")]
     Suspended,
-    /// The device was revoked or logged out, or never was.
+    /// The device was revoked or logged out, or never was; or its refresh tokens are worth nothing any more.
     #[error("no such device on this account")]
     Revoked,
 }
@@ -54,7 +57,14 @@ impl Body for CheckDevice {
     type Output = Result<(), DeviceError>;
 
     async fn run<T: Tx>(&self, tx: &mut T, _: Attempt) -> Result<Self::Output, OpError> {
-        Ok(find(tx, self.account, self.device).await?.map(|_| ()))
+        let family = match find(tx, self.account, self.device).await? {
+            Ok((_, device)) => device.family,
+            Err(refused) => return Ok(Err(refused)),
+        };
+        let Some(at) = self.family_at else { return Ok(Ok(())) };
+        let family = read::get::<Family, T>(tx, &keys::family(family)).await?;
+        let alive = family.is_some_and(|family| !family.revoked && at < family.current_expires);
+        Ok(if alive { Ok(()) } else { Err(DeviceError::Revoked) })
     }
 }
 

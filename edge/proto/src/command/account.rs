@@ -25,7 +25,7 @@ impl Refresh {
     pub(super) fn begin(cx: &Cx, caller: &Caller, request: &request::Refresh) -> Step {
         let fields: [&[u8]; 2] = [request.token.expose(), request.request.as_bytes()];
         let (key, proof) = (&request.device_key, &request.proof);
-        if token::check_proof(key, proof, Purpose::Refresh, &caller.exporter, &fields).is_err() {
+        if token::check_proof(key, proof, Purpose::Refresh, caller.exporter.as_ref(), &fields).is_err() {
             return ErrorCode::ProofInvalid.into();
         }
         let presented = RefreshToken::from_wire(&request.token);
@@ -56,7 +56,8 @@ impl Refresh {
             expires: cx.now.wall + Duration::from_secs(cx.limits.access_token_s.into()),
         };
         let tokens = issue_tokens(cx, &claims, &refreshed.phone, &self.successor, refreshed.expires);
-        Step::answer(&Event::Refreshed(tokens))
+        let answer = vec![Event::Refreshed(tokens).encode()];
+        Step::Renewed { answer, device: claims.device, expires: claims.expires }
     }
 }
 

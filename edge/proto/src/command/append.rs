@@ -9,8 +9,13 @@ use std::sync::Arc;
 
 use store::ephemeral::{Bucket, EphemeralOp, Take};
 use store::keys::direct_chat_id;
-use store::op::{self, AppendError, Appended, CursorError, CursorMoved, Message, MoveCursor, Op};
-use wire::{AccountId, ChatId, CloseCode, DeviceId, ErrorCode, Event, LogId, Refusal, Seq, limits, request};
+use store::op::{
+    self, AppendError, Appended, CursorError, CursorMoved, Message, MoveCursor, NotMember, Op,
+};
+use wire::{AccountId, ChatId, CloseCode, ErrorCode, Event, LogId, Refusal, Seq, limits, request};
+
+use super::Identity;
+use super::typing::{Place, Typing};
 
 use crate::cx::{Cx, Pending};
 use crate::fanout::Hint;
@@ -25,10 +30,10 @@ const GROUP_BYTES_MAX: usize = 512 * 1024;
 /// A chat's up stream.
 #[derive(Debug)]
 pub(crate) struct ChatUp {
-    account: AccountId,
-    device: DeviceId,
+    who: Identity,
     chat: ChatId,
     peer: Option<AccountId>,
+    typing: Typing,
     /// Messages that wait for the group before them; bounded by [`limits::APPENDS_IN_FLIGHT_MAX`] by pausing the stream.
     queue: VecDeque<Message>,
     /// Messages in the group that is being counted or committed.
@@ -42,22 +47,16 @@ pub(crate) struct ChatUp {
 
 impl ChatUp {
     /// A stream for a chat; a named peer must be the chat's other account.
-    pub(crate) fn new(
-        account: AccountId,
-        device: DeviceId,
-        chat: ChatId,
-        peer: Option<AccountId>,
-    ) -> Result<ChatUp, ErrorCode> {
-        if peer.is_some_and(|peer| direct_chat_id(account, peer) != chat) {
+    pub(crate) fn new(who: Identity, chat: ChatId, peer: Option<AccountId>) -> Result<ChatUp, ErrorCode> {
+        if peer.is_some_and(|peer| direct_chat_id(who.account, peer) != chat) {
             return Err(ErrorCode::ChatMismatch);
         }
-        let queue = VecDeque::new();
         Ok(ChatUp {
-            account,
-            device,
+            who,
             chat,
             peer,
-            queue,
+            typing: Typing::default(),
+            queue: VecDeque::new(),
             in_work: 0,
             paused: false,
             ended: false,
@@ -95,12 +94,33 @@ impl ChatUp {
             return;
         }
         let log = LogId::Chat(self.chat);
-        let (account, device) = (self.account, self.device);
+        let Identity { account, device } = self.who;
         let op = MoveCursor { log, account, device, delivered: delivered.max(read), read, now: cx.now.wall };
         if cx.moves.add(Move { op, link, stream }) {
             let delay = std::time::Duration::from_millis(cx.limits.cursor_coalesce_ms.into());
             cx.after(delay, Timer::Moves(log));
         }
+    }
+
+    /// The chat that the stream is for.
+    pub(crate) fn chat(&self) -> ChatId {
+        self.chat
+    }
+
+    /// The person types, or has stopped.
+    pub(crate) fn typing(&mut self, cx: &mut Cx, link: LinkId, stream: StreamId, typing: bool) {
+        let place = Place { link, stream, chat: self.chat };
+        self.typing.said(cx, self.who, place, typing);
+    }
+
+    /// The chat's members were read, to tell them.
+    pub(crate) fn members_read(
+        &mut self,
+        cx: &mut Cx,
+        typing: bool,
+        members: Result<Result<Vec<AccountId>, NotMember>, EffectError>,
+    ) {
+        self.typing.members_read(cx, self.who, self.chat, typing, members);
     }
 
     /// The client has said all; `true` if everything is answered, so that the stream is over.
@@ -142,12 +162,12 @@ impl ChatUp {
     fn count(&mut self, cx: &mut Cx, link: LinkId, stream: StreamId, messages: Vec<Message>) {
         self.in_work = messages.len();
         let takes = vec![self.take(cx); messages.len()];
-        let account = self.account;
+        let account = self.who.account;
         cx.ephemeral(EphemeralOp::Take(takes), Pending::AppendCounted { link, stream, account, messages });
     }
 
     fn take(&self, cx: &Cx) -> Take {
-        message_take(cx, self.account)
+        message_take(cx, self.who.account)
     }
 
     /// The group was counted, or there are too few tokens: then half of it is tried, and one alone is refused.
@@ -179,13 +199,13 @@ impl ChatUp {
     }
 
     fn commit(&mut self, cx: &mut Cx, link: LinkId, stream: StreamId, messages: Vec<Message>) {
-        let (account, chat) = (self.account, self.chat);
+        let (Identity { account, device }, chat) = (self.who, self.chat);
         let log = LogId::Chat(chat);
         let append = op::Append {
             log,
             peer: self.peer,
             sender: account,
-            device: self.device,
+            device,
             messages: messages.clone(),
             now: cx.now.wall,
         };
@@ -206,7 +226,7 @@ impl ChatUp {
         let results = match result {
             Ok(results) => results,
             Err(error) => {
-                refund(cx, self.account, messages.len());
+                refund(cx, self.who.account, messages.len());
                 self.put_back(messages);
                 self.refuse_next(cx, link, stream, (*error).into());
                 return self.finished;

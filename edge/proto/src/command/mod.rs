@@ -7,13 +7,14 @@ mod chats;
 mod device;
 pub(crate) mod history;
 mod register;
+mod typing;
 
 use std::net::IpAddr;
 
 use bytes::Bytes;
 use store::ephemeral::{Bucket, EphemeralOp, EphemeralOutput, Take};
 use wire::proof::Exporter;
-use wire::{AccountId, DeviceId, ErrorCode, Event, Refusal, Request};
+use wire::{AccountId, DeviceId, ErrorCode, Event, Refusal, Request, WallTime};
 
 use crate::cx::Cx;
 use crate::io::{Effect, EffectError, EffectOutput};
@@ -23,7 +24,7 @@ use crate::limits::Rates;
 #[derive(Debug, Clone)]
 pub(crate) struct Caller {
     pub(crate) remote: IpAddr,
-    pub(crate) exporter: Exporter,
+    pub(crate) exporter: Option<Exporter>,
     pub(crate) identity: Option<Identity>,
 }
 
@@ -41,6 +42,8 @@ pub(crate) enum Step {
     Perform(Box<Effect>, Box<Call>),
     /// The answer, as frames.
     Answer(Vec<Bytes>),
+    /// New tokens for a device, as frames, and when its access token ends: if the session is its own, it knows.
+    Renewed { answer: Vec<Bytes>, device: DeviceId, expires: WallTime },
     /// No.
     Refuse(Refusal),
 }

@@ -96,7 +96,7 @@ impl Verify {
     pub(super) fn begin(cx: &Cx, caller: &Caller, request: request::VerifyOtp) -> Step {
         let fields: [&[u8]; 2] = [request.registration.as_bytes(), &request.device_key];
         let (key, proof) = (&request.device_key, &request.proof);
-        if token::check_proof(key, proof, Purpose::VerifyOtp, &caller.exporter, &fields).is_err() {
+        if token::check_proof(key, proof, Purpose::VerifyOtp, caller.exporter.as_ref(), &fields).is_err() {
             return ErrorCode::ProofInvalid.into();
         }
         let code = request.otp.expose().trim();

@@ -25,6 +25,9 @@ mod backend;
 
 pub const START: WallTime = WallTime(1_700_000_000_000);
 
+/// What clients call the node.
+pub const NAME: &str = "edge.test";
+
 /// One node and everything around it.
 pub struct World {
     pub node: Node,
@@ -38,6 +41,8 @@ pub struct World {
     pub reset: BTreeSet<(LinkId, StreamId)>,
     pub finished: BTreeSet<(LinkId, StreamId)>,
     pub paused: BTreeSet<(LinkId, StreamId)>,
+    /// Frames that wait for their stream to be resumed.
+    unread: Vec<(LinkId, StreamId, Bytes)>,
     /// Streams whose reader does not read.
     pub stalled: BTreeSet<(LinkId, StreamId)>,
     /// Store ops fail with this while it is set.
@@ -84,7 +89,14 @@ impl World {
         let keys = Keys::new(&KeyMaterial { token_keys, secret: Secret::new([2; 32]) }).unwrap();
         let now = Now { instant: Instant::now(), wall: START };
         let config =
-            NodeConfig { limits, keys: Arc::new(keys), node: 1, app_name: "Godwit".into(), seed: [3; 32] };
+            NodeConfig {
+                limits,
+                keys: Arc::new(keys),
+                node: 1,
+                app_name: "Godwit".into(),
+                names: vec![NAME.into()],
+                seed: [3; 32],
+            };
         World {
             node: Node::new(config, now),
             store: backend::store(),
@@ -96,6 +108,7 @@ impl World {
             reset: BTreeSet::new(),
             finished: BTreeSet::new(),
             paused: BTreeSet::new(),
+            unread: Vec::new(),
             stalled: BTreeSet::new(),
             outage: None,
             hold: false,
@@ -156,13 +169,21 @@ impl World {
                 Output::Reset { link, stream, .. } => drop(self.reset.insert((link, stream))),
                 Output::Stop { .. } => {}
                 Output::Pause { link, stream } => drop(self.paused.insert((link, stream))),
-                Output::Resume { link, stream } => drop(self.paused.remove(&(link, stream))),
+                Output::Resume { link, stream } => self.resume(link, stream),
                 Output::Close { link, .. } => {
                     if self.closed.insert(link) {
                         self.node.handle_input(Input::Closed { link }, self.now);
                     }
                 }
             }
+        }
+    }
+
+    fn resume(&mut self, link: LinkId, stream: StreamId) {
+        self.paused.remove(&(link, stream));
+        let of_it = |(l, s, _): &mut (LinkId, StreamId, Bytes)| (*l, *s) == (link, stream);
+        for (link, stream, body) in self.unread.extract_if(.., of_it).collect::<Vec<_>>() {
+            self.node.handle_input(Input::Frame { link, stream, body }, self.now);
         }
     }
 
@@ -204,8 +225,22 @@ impl World {
     pub fn connect_from(&mut self, remote: IpAddr) -> LinkId {
         self.links += 1;
         let link = LinkId(self.links);
-        self.input(Input::Connected { link, remote, exporter: World::exporter(link) });
+        self.input(Input::Connected { link, remote, exporter: World::exporter(link), early: false });
         link
+    }
+
+    /// A connection whose handshake is under way.
+    pub fn connect_early(&mut self) -> LinkId {
+        self.links += 1;
+        let link = LinkId(self.links);
+        self.input(Input::Early { link, remote: Ipv4Addr::LOCALHOST.into() });
+        link
+    }
+
+    /// The handshake of an early connection is complete.
+    pub fn complete(&mut self, link: LinkId) {
+        let (remote, exporter) = (Ipv4Addr::LOCALHOST.into(), World::exporter(link));
+        self.input(Input::Connected { link, remote, exporter, early: true });
     }
 
     pub fn connect(&mut self) -> LinkId {
@@ -220,6 +255,9 @@ impl World {
 
     pub fn say(&mut self, link: LinkId, stream: StreamId, request: &Request) {
         let body = wire::frame::body_of(&request.encode());
+        if self.paused.contains(&(link, stream)) {
+            return self.unread.push((link, stream, body));
+        }
         self.input(Input::Frame { link, stream, body });
     }
 
@@ -302,6 +340,13 @@ impl World {
         entries
     }
 
+    /// The stream that a link hears a chat on.
+    pub fn down_stream(&self, link: LinkId, chat: ChatId) -> Option<StreamId> {
+        let mut heard = self.heard.range((link, StreamId(0))..=(link, StreamId(u64::MAX))).rev();
+        let is_chats = |events: &[Event]| matches!(events.first(), Some(Event::ChatDown { chat: c, .. }) if *c == chat);
+        heard.find(|(_, events)| is_chats(events)).map(|((_, stream), _)| *stream)
+    }
+
     /// The newest cursors of a member that a link heard.
     pub fn cursor(&self, link: LinkId, member: AccountId) -> Option<(Seq, Seq)> {
         let heard = self.heard.range((link, StreamId(0))..=(link, StreamId(u64::MAX)));
@@ -323,7 +368,16 @@ pub fn sign(key: &Ed25519KeyPair, purpose: Purpose, link: LinkId, fields: &[&[u8
 
 pub fn credentials(link: LinkId, device: &Device, token: &str) -> request::Credentials {
     let proof = sign(&device.key, Purpose::Hello, link, &[token.as_bytes()]);
-    request::Credentials { token: Secret::new(token.to_owned()), proof }
+    request::Credentials { token: Secret::new(token.to_owned()), proof, early: None }
+}
+
+/// Credentials for early data, signed for a server and a time.
+pub fn early_credentials(device: &Device, name: &str, at: WallTime) -> request::Credentials {
+    let token = device.tokens().access.clone();
+    let message = proof::early_message(token.expose(), name, at);
+    let proof = device.key.sign(&message).as_ref().try_into().unwrap();
+    let early = Some(request::EarlyProof { signed_at: at, server_name: name.to_owned() });
+    request::Credentials { token, proof, early }
 }
 
 pub fn hello(credentials: Option<request::Credentials>) -> request::Hello {
