@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use wire::{AccountId, Seq, limits};
 
 use crate::io::{ChatRow, StreamTag};
+use crate::typing::Keys;
 
 /// Delivered cursors of one chat are gathered this long.
 const DELIVERED_GATHER: Duration = Duration::from_millis(30);
@@ -26,6 +27,8 @@ pub(crate) struct Chat {
     pub(crate) tell_at: Option<Instant>,
     read_told_at: Option<Instant>,
     pub(crate) up: Option<Up>,
+    /// The user has it open: its stream is kept, and typing is told and heard.
+    pub(crate) open: Option<Keys>,
     /// Until then nothing is appended: the server asked for time.
     pub(crate) blocked_until: Option<Instant>,
 }
@@ -59,6 +62,7 @@ impl Chat {
             tell_at: None,
             read_told_at: None,
             up: None,
+            open: None,
             blocked_until: None,
         }
     }
@@ -135,6 +139,9 @@ impl Chat {
     pub(crate) fn disconnected(&mut self) {
         self.told.1 = self.read_known;
         self.up = None;
+        if let Some(keys) = &mut self.open {
+            keys.stop();
+        }
         self.tell_at = None;
         self.read_told_at = None;
     }

@@ -1,11 +1,14 @@
 //! The client: one connection at a time, and what goes over it.
 //!
-//! Life: wait, connect, greet (`Hello`), then be ready until the connection is gone; again after a back-off. A token
-//! that has expired is renewed on an anonymous connection in between, and nobody notices.
+//! Life: wait, connect, greet (`Hello`), then be ready until the connection is gone; again after a back-off. With a server
+//! that is remembered, `Hello` and what waits in the outbox leave in the first flight. A token that ends soon is renewed
+//! on the connection; one that has expired, on an anonymous connection in between, and nobody notices. In the background
+//! the connection is let go when nothing is left to do.
 
 mod asks;
 mod chats;
 mod connection;
+mod presence;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
@@ -24,12 +27,28 @@ use crate::chat::Chat;
 use crate::io::{Ask, AskId, ClientEvent, Input, Login, Now, OutboxRow, Output, Snapshot, StreamTag, Write};
 use crate::outbox::{OUTBOX_MAX, Outbox};
 use crate::tokens::DeviceKey;
+use crate::typing::{Keys, Shown};
 
 /// A connection attempt, greeting included, is given up after this.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// With something unanswered, this much silence means that the path or the server is gone.
+/// With something unanswered, this much silence makes the path suspect: it is probed.
+const PROBE_AFTER: Duration = Duration::from_secs(2);
+
+/// A path that answers no probe by then, counted from the beginning of the silence, is dead.
 const SILENCE_MAX: Duration = Duration::from_secs(5);
+
+/// On a path that is alive, a server that answers nothing for this long is given up.
+const ANSWER_MAX: Duration = Duration::from_secs(20);
+
+/// In the background, a connection with nothing left to do is kept for this long: an answer may come.
+const BACKGROUND_LINGER: Duration = Duration::from_secs(5);
+
+/// Heartbeats fall on multiples of this, so that a device that keeps several connections wakes its radio once.
+const HEARTBEAT_GRID: Duration = Duration::from_secs(5);
+
+/// Chats that may be open on a screen at a time; the one opened first makes room.
+const OPEN_CHATS_MAX: usize = 8;
 
 /// A token this close to its end is renewed before it is used.
 const RENEW_BEFORE: Duration = Duration::from_secs(60);
@@ -42,6 +61,8 @@ pub struct Config {
     pub seed: [u8; 32],
     /// The client's name and version, for people.
     pub name: String,
+    /// Whom its servers are taken for: the name their certificates are judged by. Early data is signed for it.
+    pub server_name: String,
 }
 
 /// Why a message was not taken into the outbox.
@@ -61,6 +82,7 @@ pub enum SendError {
 /// A device's side of the protocol. See the [crate] documentation.
 pub struct Client {
     name: String,
+    server_name: String,
     key: DeviceKey,
     rng: ChaCha8Rng,
     login: Option<Login>,
@@ -74,12 +96,22 @@ pub struct Client {
     phase: Phase,
     renew: bool,
     renewed_at: Option<Instant>,
+    /// When the access token is to be renewed on the connection.
+    renew_at: Option<Instant>,
+    /// Early data was refused for a reason that stays: the clock, or the name.
+    early_refused: bool,
     backoff: Backoff,
+    foreground: bool,
+    /// In the background: since when nothing is left to do.
+    idle_since: Option<Instant>,
+    open_chats: VecDeque<ChatId>,
+    shown: Shown,
     streams: BTreeMap<StreamTag, Stream>,
     tags: u64,
     ping_at: Instant,
     /// Since when something is unanswered and nothing was heard.
     silent_since: Option<Instant>,
+    probe: Probe,
     out: VecDeque<Output>,
 }
 
@@ -89,12 +121,27 @@ enum Phase {
     Stopped,
     /// To connect at a time.
     Waiting { at: Instant },
+    /// In the background, with nothing to do.
+    Asleep,
     /// The handshake is under way.
     Connecting { since: Instant },
+    /// The handshake is under way, and `Hello` is said as early data.
+    Early { since: Instant },
     /// `Hello` is said.
-    Greeting { since: Instant, exporter: Exporter },
+    Greeting { since: Instant, exporter: Exporter, identified: bool, early: bool },
     /// `Hello` is accepted.
     Ready { exporter: Exporter, identified: bool },
+}
+
+/// What is known of a path on which something is unanswered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Probe {
+    /// Nothing.
+    Unsent,
+    /// It was asked.
+    Sent,
+    /// It is alive.
+    Answered,
 }
 
 #[derive(Debug)]
@@ -120,6 +167,7 @@ impl Client {
     pub fn new(config: &Config, kept: Snapshot, now: Now) -> Client {
         let mut client = Client {
             name: config.name.clone(),
+            server_name: config.server_name.clone(),
             key: DeviceKey::new(&config.device_key),
             rng: ChaCha8Rng::from_seed(config.seed),
             login: kept.login,
@@ -132,11 +180,18 @@ impl Client {
             phase: Phase::Stopped,
             renew: false,
             renewed_at: None,
+            renew_at: None,
+            early_refused: false,
             backoff: Backoff::default(),
+            foreground: true,
+            idle_since: None,
+            open_chats: VecDeque::new(),
+            shown: Shown::default(),
             streams: BTreeMap::new(),
             tags: 0,
             ping_at: now.instant,
             silent_since: None,
+            probe: Probe::Unsent,
             out: VecDeque::new(),
         };
         for row in kept.outbox {
@@ -218,6 +273,11 @@ impl Client {
     pub fn adopt(&mut self, row: OutboxRow, now: Now) {
         let chat = row.chat;
         if self.outbox.push(row) {
+            if let Some(keys) = self.chats.get_mut(&chat).and_then(|state| state.open.as_mut()) {
+                // The message itself says that the person types no more.
+                keys.stop();
+            }
+            self.wake(now);
             self.pump_chat(chat, now);
         }
     }
@@ -245,6 +305,7 @@ impl Client {
         self.asks_made += 1;
         let id = AskId(self.asks_made);
         self.asks.insert(id, ask);
+        self.wake(now);
         self.send_ask(id, now);
         id
     }
@@ -261,28 +322,35 @@ impl Client {
     /// Takes one input. Drain [`Client::poll_output`] after it.
     pub fn handle_input(&mut self, input: Input, now: Now) {
         match input {
-            Input::Connected { exporter } => self.greet(exporter, now),
+            Input::Early => self.greet_early(now),
+            Input::Connected { exporter, early } => self.on_handshake(exporter, early, now),
             Input::Frame { stream, body } => self.on_frame(stream, &body, now),
             Input::Ended { stream } => self.on_ended(stream, now),
+            Input::Alive => {
+                if self.probe == Probe::Sent {
+                    self.probe = Probe::Answered;
+                }
+            }
             Input::Closed { reason } => self.on_lost(reason, Duration::ZERO, now),
         }
+        self.note_idle(now);
     }
 
     /// Does what has become due.
     pub fn handle_timeout(&mut self, now: Now) {
         match self.phase {
-            Phase::Stopped => {}
-            Phase::Waiting { at } if at <= now.instant => {
-                self.phase = Phase::Connecting { since: now.instant };
-                self.out.push_back(Output::Connect);
-            }
-            Phase::Connecting { since } | Phase::Greeting { since, .. }
+            Phase::Stopped | Phase::Asleep => {}
+            Phase::Waiting { at } if at <= now.instant => self.connect(now),
+            Phase::Connecting { since } | Phase::Early { since } | Phase::Greeting { since, .. }
                 if since + CONNECT_TIMEOUT <= now.instant =>
             {
                 self.close();
                 self.on_lost("the server does not answer".into(), Duration::ZERO, now);
             }
-            Phase::Waiting { .. } | Phase::Connecting { .. } | Phase::Greeting { .. } => {}
+            Phase::Waiting { .. }
+            | Phase::Connecting { .. }
+            | Phase::Early { .. }
+            | Phase::Greeting { .. } => {}
             Phase::Ready { .. } => self.ready_timeout(now),
         }
     }
@@ -295,17 +363,22 @@ impl Client {
     /// When [`Client::handle_timeout`] is next to be called.
     pub fn poll_timeout(&self) -> Option<Instant> {
         match self.phase {
-            Phase::Stopped => None,
+            Phase::Stopped | Phase::Asleep => None,
             Phase::Waiting { at } => Some(at),
-            Phase::Connecting { since } | Phase::Greeting { since, .. } => Some(since + CONNECT_TIMEOUT),
+            Phase::Connecting { since } | Phase::Early { since } | Phase::Greeting { since, .. } => {
+                Some(since + CONNECT_TIMEOUT)
+            }
             Phase::Ready { .. } => {
-                let silence = self.silent_since.map(|since| since + SILENCE_MAX);
                 // Until the device has said who it is, no chat has anything to do.
                 let chats = self.chats.values().filter(|_| self.is_identified()).flat_map(|chat| {
                     let idle = chat.up.as_ref().map(|up| up.used_at + limits::CHAT_STREAM_IDLE);
-                    [chat.tell_at, chat.blocked_until, idle]
+                    let typing = chat.open.as_ref().and_then(Keys::stops_at);
+                    [chat.tell_at, chat.blocked_until, idle.filter(|_| chat.open.is_none()), typing]
                 });
-                chats.chain([silence, Some(self.ping_at)]).flatten().min()
+                let heartbeat = self.foreground.then_some(self.ping_at);
+                let asleep = self.idle_since.map(|since| since + BACKGROUND_LINGER);
+                let own = [self.silence_ends(), heartbeat, asleep, self.shown.next(), self.renew_at];
+                chats.chain(own).flatten().min()
             }
         }
     }
@@ -318,6 +391,21 @@ impl Client {
 
     fn is_identified(&self) -> bool {
         matches!(self.phase, Phase::Ready { identified: true, .. })
+    }
+
+    /// Whether messages may leave: a device has said `Hello`, accepted or not. The server reads none before it is.
+    fn may_send(&self) -> bool {
+        self.is_identified()
+            || matches!(self.phase, Phase::Early { .. } | Phase::Greeting { identified: true, .. })
+    }
+
+    fn silence_ends(&self) -> Option<Instant> {
+        let limit = match self.probe {
+            Probe::Unsent => PROBE_AFTER,
+            Probe::Sent => SILENCE_MAX,
+            Probe::Answered => ANSWER_MAX,
+        };
+        self.silent_since.map(|since| since + limit)
     }
 
     /// Whether something was asked that is not answered.
@@ -333,6 +421,7 @@ impl Client {
     /// The server is there: whatever is still unanswered may take its time anew.
     fn heard(&mut self, now: Now) {
         self.silent_since = self.is_waiting().then_some(now.instant);
+        self.probe = Probe::Unsent;
     }
 
     fn expect_answer(&mut self, now: Now) {

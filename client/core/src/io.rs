@@ -30,11 +30,19 @@ pub struct AskId(pub u64);
 /// What a driver tells a client. All of it is about the connection of the last [`Output::Connect`].
 #[derive(Debug)]
 pub enum Input {
+    /// The server is remembered well enough for early data: what is said from here on leaves before the handshake is
+    /// complete.
+    Early,
     /// The handshake is complete.
     Connected {
         /// What proofs cover.
         exporter: Exporter,
+        /// Whether what was said early was taken: if not, the streams it was said on are gone. `None` if nothing could be
+        /// said early.
+        early: Option<bool>,
     },
+    /// The path is alive: the answer to [`Output::Probe`].
+    Alive,
     /// A whole frame's body arrived.
     Frame {
         /// On which stream; one that is not known was opened by the server.
@@ -60,7 +68,13 @@ pub enum Output {
     /// Keep this. All of one drain is one transaction, durable before the drain's other outputs are performed.
     Persist(Write),
     /// Connect to the server.
-    Connect,
+    Connect {
+        /// Whether early data may be offered, if the server is remembered.
+        early: bool,
+    },
+    /// Ask the server's machine for a sign of life, below anything that a busy server could keep waiting:
+    /// [`Input::Alive`] follows if the path works.
+    Probe,
     /// Open a stream, as soon as the server allows one more.
     Open {
         /// Its name from now on.
@@ -244,11 +258,18 @@ pub enum Ask {
 /// Something for the user.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ClientEvent {
+    /// A connection attempt begins.
+    Connecting,
     /// Connected and identified (or anonymous, before a registration).
     Connected {
         /// Since the attempt began.
         took: Duration,
+        /// Whether what was waiting left in the first flight, and was taken.
+        early: bool,
     },
+    /// The connection was closed because the app is in the background and nothing is left to do; it comes back by itself
+    /// with the next message, or with the foreground.
+    Asleep,
     /// Everything owed at that moment has arrived.
     Synced,
     /// The connection is gone; the next attempt comes by itself.
@@ -284,6 +305,15 @@ pub enum ClientEvent {
         chat: ChatId,
         /// Whose, and where they are.
         cursor: Cursor,
+    },
+    /// A member of a chat that is open types, or has stopped.
+    Typing {
+        /// In which chat.
+        chat: ChatId,
+        /// Who.
+        member: AccountId,
+        /// Which of the two.
+        typing: bool,
     },
     /// The account has a new device.
     DeviceAdded {

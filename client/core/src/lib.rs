@@ -18,6 +18,7 @@ mod outbox;
 pub mod quic;
 pub mod seal;
 mod tokens;
+mod typing;
 
 pub use client::{Client, Config, SendError};
 pub use io::{

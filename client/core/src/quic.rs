@@ -45,7 +45,7 @@ impl Bridge {
             return None;
         }
         match event {
-            Event::Connected { exporter, .. } => Some(Input::Connected { exporter }),
+            Event::Connected { exporter, .. } => Some(Input::Connected { exporter, early: None }),
             Event::Opened { stream } => {
                 self.server_tags += 1;
                 self.bind(StreamTag(SERVER_TAGS + self.server_tags), stream);

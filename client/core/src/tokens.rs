@@ -4,8 +4,8 @@ use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
 use wire::event::Tokens;
 use wire::proof::{self, Exporter, Purpose};
-use wire::request::{self, Credentials, Request};
-use wire::{DeviceId, RegistrationId, RequestId, Secret, limits};
+use wire::request::{self, Credentials, EarlyProof, Request};
+use wire::{DeviceId, RegistrationId, RequestId, Secret, WallTime, limits};
 
 use crate::io::Login;
 
@@ -35,7 +35,14 @@ impl DeviceKey {
 
     pub(crate) fn credentials(&self, exporter: &Exporter, token: &Secret<String>) -> Credentials {
         let proof = self.sign(Purpose::Hello, exporter, &[token.expose().as_bytes()]);
-        Credentials { token: token.clone(), proof }
+        Credentials { token: token.clone(), proof, early: None }
+    }
+
+    pub(crate) fn early_credentials(&self, token: &Secret<String>, name: &str, now: WallTime) -> Credentials {
+        let signature = self.pair.sign(&proof::early_message(token.expose(), name, now));
+        let proof = signature.as_ref().try_into().expect("an Ed25519 signature has 64 bytes");
+        let early = Some(EarlyProof { signed_at: now, server_name: name.to_owned() });
+        Credentials { token: token.clone(), proof, early }
     }
 
     pub(crate) fn verify(

@@ -7,7 +7,7 @@ use wire::event::Event;
 use wire::proof::Exporter;
 use wire::request::Request;
 
-use super::{Client, Phase, Stream};
+use super::{Client, Phase, RENEW_BEFORE, Stream};
 use crate::io::{Ask, AskId, ClientEvent, Login, Now, Output, StreamTag, Write};
 
 impl Client {
@@ -30,6 +30,8 @@ impl Client {
         match self.streams.remove(&stream) {
             Some(Stream::Request { ask, events }) => self.on_answer(ask, events, now),
             Some(Stream::Up { chat }) => self.end_up(chat, stream, Duration::ZERO, now),
+            // Its answer has come, or it is asked for again with the next connection.
+            Some(Stream::Refresh) if self.is_identified() => {}
             Some(Stream::Session | Stream::Refresh) => {
                 self.close();
                 self.on_lost("the server ended the session".into(), Duration::ZERO, now);
@@ -78,10 +80,15 @@ impl Client {
             (Event::Refreshed(tokens), Some(login)) => {
                 let renewed = login.renewed(tokens, self.request_id());
                 self.login = Some(renewed.clone());
+                let left = renewed.access_expires.saturating_since(now.wall);
                 self.persist(Write::Login(renewed));
                 self.renew = false;
                 self.renewed_at = Some(now.instant);
-                self.reconnect_at_once(now);
+                if self.is_identified() {
+                    self.renew_at = Some(now.instant + left.saturating_sub(RENEW_BEFORE).max(RENEW_BEFORE));
+                } else {
+                    self.reconnect_at_once(now);
+                }
             }
             (Event::Refused(refusal), login) => {
                 self.login = login;

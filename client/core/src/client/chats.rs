@@ -13,7 +13,7 @@ use crate::io::{ChatRow, ClientEvent, Message, Now, Output, StreamTag, Write};
 
 impl Client {
     pub(super) fn on_frame(&mut self, stream: StreamTag, body: &Bytes, now: Now) {
-        if !matches!(self.phase, Phase::Greeting { .. } | Phase::Ready { .. }) {
+        if !matches!(self.phase, Phase::Early { .. } | Phase::Greeting { .. } | Phase::Ready { .. }) {
             return; // Given up already: what is on its way is of no use.
         }
         let Ok(event) = Event::decode(body) else {
@@ -65,6 +65,7 @@ impl Client {
         match event {
             Event::Entry(entry) => self.on_entry(chat, entry, now),
             Event::CursorMoved(cursor) => self.on_cursor(chat, cursor),
+            Event::Typing { member, typing } => self.on_typing(chat, member, typing, now),
             _ => {}
         }
     }
@@ -88,6 +89,7 @@ impl Client {
                     self.persist(Write::Sent(message.clone()));
                     self.notify(ClientEvent::Sent(message.clone()));
                 }
+                self.on_typing(chat, message.sender, false, now);
                 self.persist(Write::Arrived(message.clone()));
                 self.notify(ClientEvent::Arrived(message));
                 // A message that is answered this way makes room for the next.
@@ -197,7 +199,7 @@ impl Client {
 
     /// Sends what waits in a chat, as far as its stream may carry it.
     pub(super) fn pump_chat(&mut self, chat: ChatId, now: Now) {
-        if !self.is_identified() || !self.outbox.waiting().any(|waiting| waiting == chat) {
+        if !self.may_send() || !self.outbox.waiting().any(|waiting| waiting == chat) {
             return;
         }
         let peer = self.outbox.peer(chat);
@@ -286,6 +288,9 @@ impl Client {
         let mut idle = Vec::new();
         for (&chat, state) in &mut self.chats {
             let is_idle = |up: &mut Up| up.used_at + limits::CHAT_STREAM_IDLE <= now.instant;
+            if state.open.is_some() {
+                continue;
+            }
             if self.outbox.under_way(chat) == 0 {
                 idle.extend(state.up.take_if(is_idle));
             } else if let Some(up) =

@@ -1,34 +1,80 @@
 //! The connection's life: greet, be accepted or refused, lose it, come back.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use wire::event::{Connected, Event};
 use wire::proof::Exporter;
-use wire::request::{self, Request};
+use wire::request::{self, Credentials, Request};
 use wire::{ChatId, ErrorCode, Refusal, Retry, Role, Seq, limits};
 
-use super::{Client, Phase, RENEW_BEFORE, SILENCE_MAX, Stream};
+use super::{Client, HEARTBEAT_GRID, Phase, Probe, RENEW_BEFORE, Stream};
 use crate::chat::Chat;
 use crate::io::{Ask, AskId, ClientEvent, Now, Output, Write};
 
 impl Client {
-    pub(super) fn greet(&mut self, exporter: Exporter, now: Now) {
+    pub(super) fn connect(&mut self, now: Now) {
+        self.phase = Phase::Connecting { since: now.instant };
+        let early = self.login.is_some() && !self.renew && !self.early_refused;
+        self.out.push_back(Output::Connect { early });
+        self.notify(ClientEvent::Connecting);
+    }
+
+    /// Says `Hello` and what waits in the first flight. A token that has only expired is good enough for it.
+    pub(super) fn greet_early(&mut self, now: Now) {
         let Phase::Connecting { since } = self.phase else { return };
-        self.phase = Phase::Greeting { since, exporter };
+        if self.renew || self.early_refused {
+            return;
+        }
+        let Some(login) = &self.login else { return };
+        let credentials = self.key.early_credentials(&login.access, &self.server_name, now.wall);
+        self.phase = Phase::Early { since };
+        self.say_hello(Some(credentials));
+        self.pump_all(now);
+    }
+
+    /// The handshake is complete. What was said early stands, or everything begins anew.
+    pub(super) fn on_handshake(&mut self, exporter: Exporter, early: Option<bool>, now: Now) {
+        match self.phase {
+            Phase::Connecting { since } => self.greet(since, exporter, now),
+            Phase::Early { since } if early == Some(true) => {
+                self.phase = Phase::Greeting { since, exporter, identified: true, early: true };
+            }
+            Phase::Early { since } => {
+                self.disconnected();
+                self.greet(since, exporter, now);
+            }
+            _ => {}
+        }
+    }
+
+    fn greet(&mut self, since: Instant, exporter: Exporter, now: Now) {
         let ends_soon =
             self.login.as_ref().is_some_and(|login| login.access_expires <= now.wall + RENEW_BEFORE);
         self.renew |= ends_soon && !self.renewed_lately(now);
         let identified = self.login.is_some() && !self.renew;
-        let credentials = self.login.as_ref().filter(|_| identified);
+        self.phase = Phase::Greeting { since, exporter, identified, early: false };
+        let login = self.login.as_ref().filter(|_| identified);
+        let credentials = login.map(|login| self.key.credentials(&exporter, &login.access));
+        self.say_hello(credentials);
+        // The server reads nothing before it has accepted `Hello`, and then at once: no round trip is waited for.
+        self.pump_all(now);
+    }
+
+    fn say_hello(&mut self, credentials: Option<Credentials>) {
         let hello = request::Hello {
             version: wire::VERSION,
-            credentials: credentials.map(|login| self.key.credentials(&exporter, &login.access)),
+            cursors: if credentials.is_some() { self.stated_cursors() } else { Vec::new() },
+            credentials,
             receipts_since: self.receipts_since,
-            cursors: if identified { self.stated_cursors() } else { Vec::new() },
             client: self.name.clone(),
         };
         let stream = self.open(Role::Session, Stream::Session);
         self.say(stream, &Request::Hello(hello));
+    }
+
+    fn pump_all(&mut self, now: Now) {
+        let waiting: Vec<ChatId> = self.outbox.waiting().collect();
+        waiting.into_iter().for_each(|chat| self.pump_chat(chat, now));
     }
 
     /// Cursors that the server may not know: it is told where this device is, not where it was.
@@ -40,10 +86,16 @@ impl Client {
     }
 
     pub(super) fn on_connected(&mut self, connected: &Connected, now: Now) {
-        let Phase::Greeting { since, exporter } = self.phase else { return };
+        let Phase::Greeting { since, exporter, early, .. } = self.phase else { return };
         let identified = connected.identity.is_some();
         self.phase = Phase::Ready { exporter, identified };
-        self.ping_at = now.instant + limits::HEARTBEAT_INTERVAL;
+        self.ping_at = next_heartbeat(now);
+        let left = connected.token_expires.saturating_since(connected.server_time);
+        self.renew_at = identified.then(|| now.instant + left.saturating_sub(RENEW_BEFORE));
+        if connected.refresh {
+            self.ask_refresh(&exporter, now);
+            self.renew_at = None;
+        }
         if self.renew && !identified {
             return self.ask_refresh(&exporter, now);
         }
@@ -51,21 +103,27 @@ impl Client {
             self.backoff.reset();
         }
         self.gaps.clear();
-        self.notify(ClientEvent::Connected { took: now.instant - since });
+        self.notify(ClientEvent::Connected { took: now.instant - since, early });
         let asks: Vec<AskId> = self.asks.keys().copied().collect();
         asks.into_iter().for_each(|ask| self.send_ask(ask, now));
         if identified {
             for chat in self.chats.values_mut().filter(|chat| chat.has_news()) {
                 chat.tell_at = Some(now.instant);
             }
-            let waiting: Vec<ChatId> = self.outbox.waiting().collect();
-            waiting.into_iter().for_each(|chat| self.pump_chat(chat, now));
+            self.pump_all(now);
             self.tell_due(now);
+            self.keep_open(now);
         }
+        self.note_idle(now);
     }
 
     pub(super) fn on_hello_refused(&mut self, refusal: Refusal, now: Now) {
         match refusal.retry {
+            _ if refusal.code == ErrorCode::EarlyRefused => {
+                // The clock, or the name: neither mends itself. A full handshake needs neither.
+                self.early_refused = true;
+                self.reconnect_at_once(now);
+            }
             Retry::Reauthenticate if refusal.code == ErrorCode::TokenExpired => {
                 let again = self.renewed_lately(now);
                 self.renew = true;
@@ -122,10 +180,14 @@ impl Client {
 
     /// The connection is gone: what was unanswered goes again over the next one.
     pub(super) fn on_lost(&mut self, reason: String, at_least: Duration, now: Now) {
-        if matches!(self.phase, Phase::Stopped | Phase::Waiting { .. }) {
+        if matches!(self.phase, Phase::Stopped | Phase::Asleep | Phase::Waiting { .. }) {
             return;
         }
         self.disconnected();
+        if !self.foreground && self.is_settled() {
+            // Nobody looks and nothing waits: there is no reason to come back before there is one.
+            return self.sleep();
+        }
         let retry_in = self.backoff.next(&mut self.rng, at_least);
         self.phase = Phase::Waiting { at: now.instant + retry_in };
         self.notify(ClientEvent::Disconnected { reason, retry_in });
@@ -134,23 +196,31 @@ impl Client {
     pub(super) fn disconnected(&mut self) {
         self.streams.clear();
         self.silent_since = None;
+        self.probe = Probe::Unsent;
+        self.idle_since = None;
+        self.renew_at = None;
+        self.show_nobody();
         self.outbox.restart_all();
         self.chats.values_mut().for_each(Chat::disconnected);
     }
 
     pub(super) fn close(&mut self) {
-        if !matches!(self.phase, Phase::Stopped | Phase::Waiting { .. }) {
+        if !matches!(self.phase, Phase::Stopped | Phase::Asleep | Phase::Waiting { .. }) {
             self.out.push_back(Output::Close);
         }
     }
 
     pub(super) fn ready_timeout(&mut self, now: Now) {
-        if self.silent_since.is_some_and(|since| since + SILENCE_MAX <= now.instant) {
-            self.close();
-            return self.on_lost("no answer".into(), Duration::ZERO, now);
+        if self.silence_ends().is_some_and(|at| at <= now.instant) {
+            if self.probe != Probe::Unsent {
+                self.close();
+                return self.on_lost("no answer".into(), Duration::ZERO, now);
+            }
+            self.probe = Probe::Sent;
+            self.out.push_back(Output::Probe);
         }
-        if self.ping_at <= now.instant {
-            self.ping_at = now.instant + limits::HEARTBEAT_INTERVAL;
+        if self.foreground && self.ping_at <= now.instant {
+            self.ping_at = next_heartbeat(now);
             if let Some(session) = self.session_stream() {
                 self.say(session, &Request::Ping { client_time: now.wall });
                 self.expect_answer(now);
@@ -161,7 +231,26 @@ impl Client {
         };
         let unblocked: Vec<ChatId> = self.chats.iter_mut().filter_map(unblocked).collect();
         unblocked.into_iter().for_each(|chat| self.pump_chat(chat, now));
+        self.renew_due(now);
         self.tell_due(now);
+        self.keep_open(now);
+        self.typing_due(now);
         self.finish_idle(now);
+        self.sleep_if_idle(now);
     }
+
+    /// Renews a token that ends soon on the connection itself.
+    fn renew_due(&mut self, now: Now) {
+        let Phase::Ready { exporter, identified: true } = self.phase else { return };
+        if self.renew_at.take_if(|at| *at <= now.instant).is_some() && !self.renewed_lately(now) {
+            self.ask_refresh(&exporter, now);
+        }
+    }
+}
+
+/// The last multiple of the grid that is at most one interval away.
+fn next_heartbeat(now: Now) -> Instant {
+    let grid = HEARTBEAT_GRID.as_millis() as u64;
+    let past = Duration::from_millis((now.wall + limits::HEARTBEAT_INTERVAL).as_millis() % grid);
+    now.instant + limits::HEARTBEAT_INTERVAL - past
 }
