@@ -17,7 +17,7 @@ fn made(dir: &Path, names: &[&str]) -> Development {
 fn pair(trust: Trust, serving: Arc<Reloading>) -> Pair {
     let start = Instant::now();
     let client = ClientConfig::new(tls::client(trust).unwrap());
-    let server = ServerConfig::new(tls::server(serving, 16).unwrap());
+    let server = ServerConfig::new(tls::server(serving, Arc::default()).unwrap());
     let client = Endpoint::client(Config::client(secrets(1)), client, start);
     Pair::between(1, start, client, Endpoint::server(Config::server(secrets(2)), server, start))
 }

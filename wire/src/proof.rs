@@ -75,10 +75,7 @@ mod tests {
         let exporter = [7; 32];
         let split = |fields: &[&[u8]]| message(Purpose::Refresh, &exporter, fields);
         assert_ne!(split(&[b"ab", b"c"]), split(&[b"a", b"bc"]));
-        assert_ne!(
-            early_message("ab", "c", WallTime(1)),
-            early_message("a", "bc", WallTime(1)),
-        );
+        assert_ne!(early_message("ab", "c", WallTime(1)), early_message("a", "bc", WallTime(1)),);
         assert_ne!(
             message(Purpose::Hello, &exporter, &[b"x"]),
             message(Purpose::Refresh, &exporter, &[b"x"])

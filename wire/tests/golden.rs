@@ -41,12 +41,10 @@ fn requests() -> Vec<(&'static str, Request)> {
         client: "golden 1".into(),
     };
     let anonymous = request::Hello { credentials: None, cursors: vec![], ..hello.clone() };
-    let early = request::EarlyProof { signed_at: WallTime(1_700_000_000_000), server_name: "edge.test".into() };
-    let credentials = request::Credentials {
-        token: Secret::new("a.b.c".into()),
-        proof: [7; 64],
-        early: Some(early),
-    };
+    let early =
+        request::EarlyProof { signed_at: WallTime(1_700_000_000_000), server_name: "edge.test".into() };
+    let credentials =
+        request::Credentials { token: Secret::new("a.b.c".into()), proof: [7; 64], early: Some(early) };
     let in_early_data = request::Hello { credentials: Some(credentials), ..hello.clone() };
     let register = request::Register {
         phone: Secret::new("+4915112345678".into()),

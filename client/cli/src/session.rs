@@ -85,6 +85,7 @@ impl Session {
             device_key: profile.device_key().clone(),
             seed: random()?,
             name: concat!("godwit ", env!("CARGO_PKG_VERSION")).to_owned(),
+            server_name: target.name.clone(),
         };
         let mut client = Client::new(&config, snapshot, now());
         client.start(now());
@@ -171,7 +172,7 @@ impl Session {
         self.profile.apply(&writes)?;
         for output in outputs {
             match self.bridge.perform(self.driver.endpoint(), output) {
-                Some(Output::Connect) => self.connect(),
+                Some(Output::Connect { early }) => self.connect(early),
                 Some(Output::Notify(event)) => self.events.push(event),
                 _ => {}
             }
@@ -180,10 +181,10 @@ impl Session {
     }
 
     /// Each attempt goes to the next of the server's addresses.
-    fn connect(&mut self) {
+    fn connect(&mut self, early: bool) {
         let address = self.server.address(self.attempts);
         self.attempts += 1;
-        match self.driver.endpoint().connect(Instant::now(), address, &self.server.name) {
+        match self.driver.endpoint().connect_with(Instant::now(), address, &self.server.name, early) {
             Ok(link) => self.bridge.connecting(link),
             Err(error) => {
                 let reason = error.to_string();
@@ -288,7 +289,7 @@ fn bind(target: &Target, ca: &Path) -> Result<Driver, CliError> {
     };
     let roots = certs::load_roots(ca).map_err(|error| wrong(error.into()))?;
     let crypto = wire_link::tls::client(Trust::roots(roots)).map_err(|error| wrong(error.into()))?;
-    let secrets = Secrets { seed: random()?, reset_key: random()?, token_key: random()? };
+    let secrets = Secrets { seed: random()?, reset_key: random()?, token_key: random()?, cid_key: random()? };
     let endpoint = Endpoint::client(LinkConfig::client(secrets), ClientConfig::new(crypto), Instant::now());
     Driver::bind(target.local(), endpoint).map_err(|error| wrong(error.into()))
 }

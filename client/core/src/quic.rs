@@ -45,7 +45,15 @@ impl Bridge {
             return None;
         }
         match event {
-            Event::Connected { exporter, .. } => Some(Input::Connected { exporter, early: None }),
+            Event::Early { .. } => Some(Input::Early),
+            Event::Connected { exporter, early, .. } => {
+                if early == Some(false) {
+                    // The streams are gone, and with them what was said on them.
+                    *self = Bridge { link: self.link, server_tags: self.server_tags, ..Bridge::default() };
+                }
+                Some(Input::Connected { exporter, early })
+            }
+            Event::Alive => Some(Input::Alive),
             Event::Opened { stream } => {
                 self.server_tags += 1;
                 self.bind(StreamTag(SERVER_TAGS + self.server_tags), stream);
@@ -89,6 +97,11 @@ impl Bridge {
                     endpoint.abandon(link, id, CloseCode::Cancelled);
                 }
                 self.waiting.retain(|(tag, _, _)| *tag != stream);
+            }
+            Output::Probe => {
+                if let Some(link) = self.link {
+                    endpoint.probe(link);
+                }
             }
             Output::Close => {
                 if let Some(link) = self.link.take() {

@@ -146,7 +146,12 @@ impl World {
     fn start(&mut self) {
         self.starts += 1;
         let seed = [self.starts; 32];
-        let config = Config { device_key: Secret::new([5; 32]), seed, name: "test".into() };
+        let config = Config {
+            device_key: Secret::new([5; 32]),
+            seed,
+            name: "test".into(),
+            server_name: "edge.test".into(),
+        };
         let kept = Snapshot {
             login: self.disk.login.clone(),
             outbox: self.disk.outbox.clone(),
@@ -202,7 +207,8 @@ impl World {
 
     fn perform(&mut self, output: Output) {
         match output {
-            Output::Connect => {
+            Output::Probe => {}
+            Output::Connect { .. } => {
                 assert!(self.streams.is_none(), "one connection at a time");
                 (self.streams, self.greeted) = (Some(BTreeMap::new()), false);
             }
@@ -309,8 +315,14 @@ impl World {
         self.sent_down =
             self.logs.iter().map(|(c, log)| (*c, stated.get(c).copied().unwrap_or(log.delivered))).collect();
         let (server_time, token_expires) = (self.now.wall, self.now.wall + Duration::from_secs(3600));
-        let connected =
-            Connected { version: 1, identity: Some((ME, DEVICE)), server_time, token_expires, chats: 2 };
+        let connected = Connected {
+            version: 1,
+            identity: Some((ME, DEVICE)),
+            server_time,
+            token_expires,
+            chats: 2,
+            refresh: false,
+        };
         self.answer(tag, Event::Connected(connected));
         self.greeted = true;
         // Where this person's cursors stand is owed, as is every other move since the last time.
@@ -418,7 +430,9 @@ impl World {
             if self.faults && self.rng.random_ratio(1, 5) {
                 return self.lose();
             }
-            self.with(|client, now| client.handle_input(Input::Connected { exporter: [4; 32] }, now));
+            self.with(|client, now| {
+                client.handle_input(Input::Connected { exporter: [4; 32], early: None }, now)
+            });
         }
     }
 

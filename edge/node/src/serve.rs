@@ -140,7 +140,8 @@ fn node_config(config: &Config, keys: Arc<edge_proto::Keys>, loop_no: u8) -> Res
     let seed = random()?;
     let limits = config.limits.clone();
     let node = u64::from(config.node) << 8 | u64::from(loop_no);
-    Ok(NodeConfig { limits, keys, node, app_name: config.app_name.clone(), seed })
+    let (app_name, names) = (config.app_name.clone(), config.names.clone());
+    Ok(NodeConfig { limits, keys, node, app_name, names, seed })
 }
 
 fn random<const N: usize>() -> Result<[u8; N], ServeError> {

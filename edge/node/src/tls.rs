@@ -40,10 +40,11 @@ impl Tls {
 
     /// Binds the socket that clients connect to.
     pub(crate) fn bind(&self, config: &Config, secrets: &NodeSecrets, seed: [u8; 32]) -> io::Result<Driver> {
-        let secrets =
-            Secrets { seed, reset_key: *secrets.reset.expose(), token_key: *secrets.retry.expose() };
+        let (reset_key, token_key) = (*secrets.reset.expose(), *secrets.retry.expose());
+        // One loop: nobody else reads its connection ids.
+        let secrets = Secrets { seed, reset_key, token_key, cid_key: seed };
         let link = LinkConfig { links_max: config.limits.connections, ..LinkConfig::server(secrets) };
-        let sessions = wire_link::tls::SESSIONS_DEFAULT;
+        let sessions = Arc::new(wire_link::tls::SessionStore::default());
         let crypto = wire_link::tls::server(self.chain.clone(), sessions).map_err(io::Error::other)?;
         Driver::bind(config.listen, Endpoint::server(link, ServerConfig::new(crypto), Instant::now()))
     }

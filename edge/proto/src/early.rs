@@ -37,8 +37,7 @@ pub(crate) fn hello(cx: &mut Cx, conn: &mut Conn, hello: &Hello, version: u16) {
     if conn.exporter.is_some() && !conn.had_early {
         return conn.refuse(cx, ErrorCode::EarlyRefused.refuse());
     }
-    conn.stage =
-        Stage::EarlyAdmitting(Box::new(EarlyHello { version, hello: hello.clone(), session: None }));
+    conn.stage = Stage::EarlyAdmitting(Box::new(EarlyHello { version, hello: hello.clone(), session: None }));
     let rate = Rates::per_minute(cx.limits.rates.early_per_minute);
     let take = Take { bucket: Bucket::Early(conn.remote), rate };
     cx.ephemeral(EphemeralOp::Take(vec![take]), Pending::EarlyCounted { link: conn.link });

@@ -15,9 +15,9 @@ use crate::cx::{Cx, Pending};
 use crate::fanout::Hint;
 use crate::io::{EffectError, EffectOutput, Input, LinkId, Now, Output, StreamId};
 use crate::limits::Limits;
-use crate::{early, session};
 use crate::timers::Timer;
 use crate::token::Keys;
+use crate::{early, session};
 
 /// What a node is made from.
 pub struct NodeConfig {
@@ -328,7 +328,9 @@ impl Node {
                 self.for_accounts(accounts, |conn, cx| conn.hint_cursor(cx, *chat, *cursor, *except));
             }
             Hint::Typing { chat, member, typing, except, accounts } => {
-                self.for_accounts(accounts, |conn, cx| conn.hint_typing(cx, *chat, *member, *typing, *except));
+                self.for_accounts(accounts, |conn, cx| {
+                    conn.hint_typing(cx, *chat, *member, *typing, *except)
+                });
             }
             Hint::Behind { chat, head, account, device } => self.for_accounts(&[*account], |conn, cx| {
                 if conn.session().is_some_and(|session| session.device == *device) {

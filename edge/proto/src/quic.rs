@@ -25,8 +25,9 @@ pub fn input_of(link: wire_link::LinkId, event: Event) -> Option<Input> {
     let link = LinkId(link.0);
     let stream = |stream: wire_link::StreamId| StreamId(stream.number());
     Some(match event {
-        Event::Connected { remote, exporter } => {
-            Input::Connected { link, remote: remote.ip(), exporter, early: false }
+        Event::Early { remote } => Input::Early { link, remote: remote.ip() },
+        Event::Connected { remote, exporter, early } => {
+            Input::Connected { link, remote: remote.ip(), exporter, early: early == Some(true) }
         }
         Event::Opened { stream: s } => Input::Opened { link, stream: stream(s) },
         Event::Frame { stream: s, body } => Input::Frame { link, stream: stream(s), body },
@@ -38,7 +39,7 @@ pub fn input_of(link: wire_link::LinkId, event: Event) -> Option<Input> {
         Event::Delivered { stream: s } => Input::Delivered { link, stream: stream(s) },
         Event::StreamsAvailable => Input::StreamsAvailable { link },
         Event::Closed { .. } => Input::Closed { link },
-        Event::Moved { .. } => return None,
+        Event::Alive | Event::Moved { .. } => return None,
     })
 }
 

@@ -17,8 +17,8 @@ use wire::{AccountId, ChatId, DeviceId, ErrorCode, Event, Refusal, Seq, WallTime
 
 use crate::conn::{Conn, Stage};
 use crate::cx::{Cx, Pending};
-use crate::early;
 use crate::delivery::ChatDelivery;
+use crate::early;
 use crate::io::{EffectError, LinkId, Output, StreamId};
 use crate::limits::Rates;
 use crate::timers::Timer;

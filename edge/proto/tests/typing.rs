@@ -26,7 +26,9 @@ fn pair(world: &mut World) -> Pair {
 fn typed(world: &World, live: Live) -> Vec<(AccountId, bool)> {
     let all = world.heard.iter().filter(|((link, _), _)| *link == live.link);
     all.flat_map(|(_, events)| events)
-        .filter_map(|e| if let Event::Typing { member, typing } = e { Some((*member, *typing)) } else { None })
+        .filter_map(
+            |e| if let Event::Typing { member, typing } = e { Some((*member, *typing)) } else { None },
+        )
         .collect()
 }
 
@@ -34,7 +36,8 @@ fn typed(world: &World, live: Live) -> Vec<(AccountId, bool)> {
 fn r34_r35_r106_typing_is_told_to_who_has_the_chat_open() {
     let mut world = World::new();
     let Pair { alice, bob, chat } = pair(&mut world);
-    let (a, b, elsewhere) = (world.hello(&alice), world.hello(&bob), world.register("+4915100000003", "Cem", 3));
+    let (a, b, elsewhere) =
+        (world.hello(&alice), world.hello(&bob), world.register("+4915100000003", "Cem", 3));
     let c = world.hello(&elsewhere);
     let up = world.chat_up(a, chat, Some(bob.account()));
     world.say(a.link, up, &append(1, "the chat exists"));

@@ -99,7 +99,7 @@ impl SimClient {
         let mut seed = [0; 32];
         seed[..8].copy_from_slice(&own.to_le_bytes());
         let device_key = Secret::new([self.user as u8 + 1; 32]);
-        let config = Config { device_key, seed, name: "sim".into() };
+        let config = Config { device_key, seed, name: "sim".into(), server_name: crate::world::NAME.into() };
         let crypto = ClientConfig::new(plain_client());
         let link = wire_link::Config::client(secrets(own));
         let endpoint = Endpoint::client(link, crypto, out.time.instant());
@@ -261,11 +261,11 @@ impl SimClient {
         let now = self.now(out);
         let Some(running) = &mut self.running else { return Ok(()) };
         match running.bridge.perform(&mut running.endpoint, output) {
-            Some(Output::Connect) => {
+            Some(Output::Connect { early }) => {
                 // A phone does not choose its node.
                 let node = out.rng.random_range(1..=crate::world::NODES as u8);
                 let to = SocketAddr::from(([10, 0, 0, node], 443));
-                match running.endpoint.connect(now.instant, to, "localhost") {
+                match running.endpoint.connect_with(now.instant, to, crate::world::NAME, early) {
                     Ok(link) => running.bridge.connecting(link),
                     Err(error) => {
                         let input = client_core::Input::Closed { reason: error.to_string() };
@@ -284,7 +284,7 @@ impl SimClient {
     fn notice(&mut self, out: &mut Outside, event: ClientEvent) -> Result<(), Violation> {
         let who = name(self.user);
         match event {
-            ClientEvent::Connected { took } => {
+            ClientEvent::Connected { took, .. } => {
                 out.counts.connected += 1;
                 out.say(format_args!("{who} is connected after {} ms", took.as_millis()));
                 self.register(out)?;
@@ -319,7 +319,12 @@ impl SimClient {
                 out.say(format_args!("{who} was replaced by another connection of the same device"));
             }
             ClientEvent::Answer { events, .. } => self.answered(out, &events)?,
-            ClientEvent::Synced | ClientEvent::Cursor { .. } | ClientEvent::DeviceAdded { .. } => {}
+            ClientEvent::Connecting
+            | ClientEvent::Asleep
+            | ClientEvent::Synced
+            | ClientEvent::Cursor { .. }
+            | ClientEvent::Typing { .. }
+            | ClientEvent::DeviceAdded { .. } => {}
         }
         Ok(())
     }

@@ -64,6 +64,7 @@ impl SimNode {
             keys: keys(),
             node: self.index as u64 + 1,
             app_name: "Godwit".into(),
+            names: vec![crate::world::NAME.into()],
             seed,
         };
         let server = ServerConfig::new(plain_server());

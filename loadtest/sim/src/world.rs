@@ -25,6 +25,9 @@ use crate::tasks::Turn;
 /// Nodes, each with one loop.
 pub(crate) const NODES: usize = 2;
 
+/// What clients call the nodes.
+pub(crate) const NAME: &str = "localhost";
+
 /// People, each with one phone.
 pub(crate) const USERS: usize = 4;
 

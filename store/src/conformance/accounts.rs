@@ -200,7 +200,11 @@ pub(super) async fn c1_reuse_ends_the_family<E: Env>(env: &E) {
     assert!(matches!(reused, Err(RefreshError::Reused | RefreshError::Revoked)), "{reused:?}");
     let check = |at| CheckDevice { account: a.account, device: a.device, family_at: at };
     assert_eq!(answer!(world, CheckDevice, check(None)), Ok(()), "the device is there");
-    assert_eq!(answer!(world, CheckDevice, check(Some(at(4)))), Err(DeviceError::Revoked), "its tokens are not");
+    assert_eq!(
+        answer!(world, CheckDevice, check(Some(at(4)))),
+        Err(DeviceError::Revoked),
+        "its tokens are not"
+    );
     for token in [1, 12, 13] {
         let refused = answer!(world, Refresh, refresh(&a, 1, token, token, token + 1, at(4))).unwrap_err();
         assert_eq!(refused, RefreshError::Revoked);
@@ -261,7 +265,10 @@ pub(super) async fn a_revoked_device_is_gone<E: Env>(env: &E) {
     for prefix in [cursor.slice(..cursor.len() - 1), keys::family_used_prefix(family(101))] {
         assert_eq!(world.store.run(&Keys(prefix)).await.unwrap(), 0);
     }
-    assert_eq!(answer!(world, CheckDevice, CheckDevice { account: a.account, device: a.device, family_at: None }), Ok(()));
+    assert_eq!(
+        answer!(world, CheckDevice, CheckDevice { account: a.account, device: a.device, family_at: None }),
+        Ok(())
+    );
     let unknown = RevokeDevice { account: Person::new(9, 0).account, device: a.device, now: T0 };
     assert_eq!(answer!(world, RevokeDevice, unknown), Err(DeviceError::AccountUnknown));
     // The key is free again, also for another number.

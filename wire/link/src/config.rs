@@ -2,19 +2,27 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use quinn_proto::{EndpointConfig, IdleTimeout, NoneTokenLog, NoneTokenStore, TransportConfig, VarInt};
 use quinn_proto::{ValidationTokenConfig, crypto};
 
+use crate::cid::{CidConfig, NumberedCids};
 use crate::id::LinkId;
-use crate::seeded::{self, LogicalClock, SeededCids};
+use crate::newcomers::NewcomerLimits;
+use crate::seeded::{self, LogicalClock};
 
 /// What every endpoint has, client or server. Windows are caps, not allocations.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// Seed and keys. Two endpoints with equal ones behave equally, so only simulations repeat them.
     pub secrets: Secrets,
+    /// What is inside our connection ids: the number of the loop that the endpoint belongs to. 0 by default, under
+    /// [`Secrets::cid_key`].
+    pub cids: CidConfig,
+    /// Where the time inside Retry tokens is counted from: the same on all loops of a node, so that a token that one
+    /// of them made is valid on the others, where the kernel may bring the answer. `None`: from the endpoint's making.
+    pub epoch: Option<Instant>,
     /// Links at a time, those in handshake included.
     pub links_max: usize,
     /// A link on which nothing is heard for this long is closed.
@@ -63,6 +71,9 @@ pub struct Secrets {
     pub reset_key: [u8; 32],
     /// Seals Retry tokens (RFC 9000, section 8.1). The same on all nodes of a cluster.
     pub token_key: [u8; 32],
+    /// Hides the loop's number in connection ids ([`Steering`](crate::Steering)). The same on all loops of a node and
+    /// across its restarts.
+    pub cid_key: [u8; 32],
 }
 
 impl fmt::Debug for Secrets {
@@ -81,12 +92,19 @@ pub struct ServerConfig {
     pub handshakes_before_retry: usize,
     /// Handshakes in work past which newcomers are refused.
     pub handshakes_max: usize,
+    /// What one address may do before its handshakes are complete.
+    pub newcomers: NewcomerLimits,
 }
 
 impl ServerConfig {
-    /// The default numbers: Retry past 1,000 handshakes, refusal past 4,000.
+    /// The default numbers: Retry past 1,000 handshakes, refusal past 4,000, and [`NewcomerLimits::default`].
     pub fn new(crypto: Arc<dyn crypto::ServerConfig>) -> ServerConfig {
-        ServerConfig { crypto, handshakes_before_retry: 1_000, handshakes_max: 4_000 }
+        ServerConfig {
+            crypto,
+            handshakes_before_retry: 1_000,
+            handshakes_max: 4_000,
+            newcomers: NewcomerLimits::default(),
+        }
     }
 }
 
@@ -95,6 +113,7 @@ impl fmt::Debug for ServerConfig {
         f.debug_struct("ServerConfig")
             .field("handshakes_before_retry", &self.handshakes_before_retry)
             .field("handshakes_max", &self.handshakes_max)
+            .field("newcomers", &self.newcomers)
             .finish_non_exhaustive()
     }
 }
@@ -103,13 +122,36 @@ impl fmt::Debug for ServerConfig {
 #[derive(Clone)]
 pub struct ClientConfig {
     /// TLS, from [`tls::client`](crate::tls::client), or a simulation's stand-in.
-    pub crypto: Arc<dyn crypto::ClientConfig>,
+    pub crypto: ClientCrypto,
 }
 
 impl ClientConfig {
     /// With this TLS.
-    pub fn new(crypto: Arc<dyn crypto::ClientConfig>) -> ClientConfig {
-        ClientConfig { crypto }
+    pub fn new(crypto: impl Into<ClientCrypto>) -> ClientConfig {
+        ClientConfig { crypto: crypto.into() }
+    }
+}
+
+/// A client's TLS twice over, with one memory of sessions: quinn-proto's trait has no word for "this time without early
+/// data", so [`Endpoint::connect_with`](crate::Endpoint::connect_with) chooses one of two.
+#[derive(Clone)]
+pub struct ClientCrypto {
+    /// Offers early data if a remembered session allows it.
+    pub with_early: Arc<dyn crypto::ClientConfig>,
+    /// Offers none; it may still resume a session, which saves the certificates.
+    pub without_early: Arc<dyn crypto::ClientConfig>,
+}
+
+impl<T: crypto::ClientConfig + 'static> From<Arc<T>> for ClientCrypto {
+    /// One for both: early data is as that one has it.
+    fn from(crypto: Arc<T>) -> ClientCrypto {
+        ClientCrypto { with_early: crypto.clone(), without_early: crypto }
+    }
+}
+
+impl fmt::Debug for ClientCrypto {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientCrypto").finish_non_exhaustive()
     }
 }
 
@@ -123,6 +165,8 @@ impl Config {
     /// A server's defaults: 4 bidirectional streams per client at first and 128 at most, no unidirectional ones.
     pub fn server(secrets: Secrets) -> Config {
         Config {
+            cids: CidConfig { loop_no: 0, key: secrets.cid_key },
+            epoch: None,
             secrets,
             links_max: 1_000_000,
             idle_timeout: Duration::from_secs(60),
@@ -187,11 +231,12 @@ impl Config {
     /// apart by it (RFC 9443; G23).
     pub(crate) fn endpoint(&self) -> Arc<EndpointConfig> {
         let reset_key = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, &self.secrets.reset_key);
+        let cids = self.cids.clone();
         let cid_seed = seeded::derive(&self.secrets.seed, 1);
         let mut endpoint = EndpointConfig::new(Arc::new(reset_key));
         endpoint
             .rng_seed(Some(seeded::derive(&self.secrets.seed, 0)))
-            .cid_generator(move || Box::new(SeededCids::new(cid_seed)))
+            .cid_generator(move || Box::new(NumberedCids::new(&cids, cid_seed)))
             .grease_quic_bit(false);
         Arc::new(endpoint)
     }
@@ -213,11 +258,15 @@ impl Config {
         Arc::new(quic)
     }
 
-    pub(crate) fn quic_client(&self, client: &ClientConfig) -> quinn_proto::ClientConfig {
-        let mut quic = quinn_proto::ClientConfig::new(client.crypto.clone());
-        quic.transport_config(self.transport())
-            .token_store(Arc::new(NoneTokenStore))
-            .initial_dst_cid_provider(seeded::initial_dst_cids(seeded::derive(&self.secrets.seed, 2)));
-        quic
+    /// With early data, and without.
+    pub(crate) fn quic_client(&self, client: &ClientConfig) -> [quinn_proto::ClientConfig; 2] {
+        let first_ids = seeded::initial_dst_cids(seeded::derive(&self.secrets.seed, 2));
+        [&client.crypto.with_early, &client.crypto.without_early].map(|crypto| {
+            let mut quic = quinn_proto::ClientConfig::new(crypto.clone());
+            quic.transport_config(self.transport())
+                .token_store(Arc::new(NoneTokenStore))
+                .initial_dst_cid_provider(first_ids.clone());
+            quic
+        })
     }
 }

@@ -8,17 +8,39 @@ use wire::proof::Exporter;
 
 use crate::StreamId;
 
-/// Something that happened on a link, in order per stream. A link says [`Connected`](Event::Connected) once and first,
-/// [`Closed`](Event::Closed) once and last; a client's link may say only the latter. About a stream that the owner
-/// has abandoned, an event that was already on its way may still arrive.
+/// Something that happened on a link, in order per stream. A link says [`Connected`](Event::Connected) once, first or
+/// after [`Early`](Event::Early) and what came early, and [`Closed`](Event::Closed) once and last; a client's link, and
+/// one that said `Early`, may end without the former. About a stream that the owner has abandoned, an event that was
+/// already on its way may still arrive.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
+    /// The first event of a link whose handshake is still under way but which carries early data (0-RTT, RFC 9001,
+    /// section 4.6.1) already.
+    ///
+    /// On a client: the server is remembered, streams may be opened and frames sent at once, as many streams as its
+    /// *initial* limit allowed when the session was made. How far that reaches with rustls: the same client process
+    /// (tickets cannot be written down yet), a ticket that is under 24 hours old and not yet used, and clocks of both
+    /// sides that ran within 60 seconds of each other since then. Beyond it there is no `Early`, or the server refuses
+    /// ([`Connected`](Event::Connected) says so), and everything goes one round trip later.
+    ///
+    /// On a server: what comes before `Connected` may be a *replay* of what was sent once before: act only on what may
+    /// be done twice. Answers may be sent; whether the peer is where it seems to be is not proved yet, so QUIC sends
+    /// at most three times what came. A link whose handshake never completes ends by `Closed`.
+    Early {
+        /// The peer's address, on a server not yet proved; it never reaches a log.
+        remote: SocketAddr,
+    },
     /// The handshake is complete.
     Connected {
         /// The peer's address; it never reaches a log.
         remote: SocketAddr,
         /// The TLS exporter that device proofs cover ([`wire::proof`]).
         exporter: Exporter,
+        /// What became of early data: `None` if none was offered, `Some(true)` if it was accepted, `Some(false)` if it was
+        /// refused. A refusal undoes every stream that a client opened before this event, with all that was sent and
+        /// queued on it; no event tells of them, and the owner opens them again. TLS does not tell a server what it
+        /// refused: there it is `Some(true)` or `None`.
+        early: Option<bool>,
     },
     /// The peer opened a stream. Pause it before the next poll, and nothing is read from it.
     Opened {
@@ -70,6 +92,9 @@ pub enum Event {
         /// To where; it never reaches a log.
         remote: SocketAddr,
     },
+    /// Something that the peer sealed has arrived since [`probe`](crate::Endpoint::probe): the path carries datagrams.
+    /// Once per probe at most, and once for several that were under way together.
+    Alive,
     /// The link is over. Its id means nothing from here on.
     Closed {
         /// Why.

@@ -14,12 +14,14 @@
 //! that its owner does not read is held back by QUIC's flow control and never delays another. The last event of every
 //! link is one [`Event::Closed`].
 
+mod cid;
 mod config;
 mod endpoint;
 mod error;
 mod event;
 mod id;
 mod link;
+mod newcomers;
 mod reassembly;
 mod seeded;
 mod stream;
@@ -27,10 +29,12 @@ mod stream;
 pub mod testing;
 pub mod tls;
 
-pub use config::{ClientConfig, Config, Secrets, ServerConfig, StreamLimits};
+pub use cid::{CidConfig, Steering};
+pub use config::{ClientConfig, ClientCrypto, Config, Secrets, ServerConfig, StreamLimits};
 pub use endpoint::{Counters, Endpoint};
 pub use error::{ConnectError, OpenError, SendError};
 pub use event::{CloseReason, Event};
 pub use id::{LinkId, StreamId};
+pub use newcomers::NewcomerLimits;
 
 pub use quinn_proto::{ConnectionStats, Dir, EcnCodepoint, Transmit, crypto};

@@ -1,15 +1,12 @@
-//! What quinn-proto would draw from the system, drawn from a seed: connection ids, and the time inside tokens.
+//! What quinn-proto would draw from the system, drawn from a seed: a client's first ids, and the time inside tokens.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use quinn_proto::{ConnectionId, ConnectionIdGenerator, TimeSource};
+use quinn_proto::{ConnectionId, TimeSource};
 use rand::rngs::StdRng;
 use rand::{RngCore, SeedableRng};
-
-/// Length of our connection ids, bytes. The next step puts the loop's number inside, encrypted.
-const CID_BYTES: usize = 8;
 
 /// Length of the id that a client invents for the server; at least 8 (RFC 9000, section 7.2).
 const INITIAL_DST_CID_BYTES: usize = 16;
@@ -24,31 +21,6 @@ pub(crate) fn derive(seed: &[u8; 32], purpose: u64) -> [u8; 32] {
     derived
 }
 
-/// Random connection ids from a seeded cipher.
-pub(crate) struct SeededCids(StdRng);
-
-impl SeededCids {
-    pub(crate) fn new(seed: [u8; 32]) -> SeededCids {
-        SeededCids(StdRng::from_seed(seed))
-    }
-}
-
-impl ConnectionIdGenerator for SeededCids {
-    fn generate_cid(&mut self) -> ConnectionId {
-        let mut bytes = [0; CID_BYTES];
-        self.0.fill_bytes(&mut bytes);
-        ConnectionId::new(&bytes)
-    }
-
-    fn cid_len(&self) -> usize {
-        CID_BYTES
-    }
-
-    fn cid_lifetime(&self) -> Option<Duration> {
-        None
-    }
-}
-
 /// The ids that a client addresses its first datagrams to. quinn-proto asks for a shared function: hence the lock,
 /// which nobody else holds.
 pub(crate) fn initial_dst_cids(seed: [u8; 32]) -> Arc<dyn Fn() -> ConnectionId + Send + Sync> {
@@ -60,8 +32,8 @@ pub(crate) fn initial_dst_cids(seed: [u8; 32]) -> Arc<dyn Fn() -> ConnectionId +
     })
 }
 
-/// The time inside Retry tokens: milliseconds since the endpoint was made, as its owner told them. A token lives
-/// 15 seconds, so it need not outlive the endpoint.
+/// The time inside Retry tokens: milliseconds since the epoch that the loops of a node share, as the owner told them. A
+/// token lives 15 seconds, so it need not outlive the process.
 #[derive(Debug)]
 pub(crate) struct LogicalClock {
     start: Instant,
@@ -94,9 +66,9 @@ mod tests {
         let seed = [3; 32];
         assert_eq!(derive(&seed, 1), derive(&seed, 1));
         assert_ne!(derive(&seed, 1), derive(&seed, 2));
-        let (mut a, mut b) = (SeededCids::new(seed), SeededCids::new(seed));
-        let first = a.generate_cid();
-        assert_eq!(first, b.generate_cid());
-        assert_ne!(first, a.generate_cid());
+        let (a, b) = (initial_dst_cids(seed), initial_dst_cids(seed));
+        let first = a();
+        assert_eq!(first, b());
+        assert_ne!(first, a());
     }
 }

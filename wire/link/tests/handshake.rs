@@ -41,7 +41,7 @@ fn trusting(root: &CertificateDer<'static>) -> Trust {
 fn pair(trust: Trust, serving: Arc<CertifiedKey>) -> Pair {
     let start = common::start();
     let client = ClientConfig::new(tls::client(trust).unwrap());
-    let server = ServerConfig::new(tls::server(Arc::new(One(serving)), 16).unwrap());
+    let server = ServerConfig::new(tls::server(Arc::new(One(serving)), Arc::default()).unwrap());
     let client = Endpoint::client(Config::client(secrets(1)), client, start);
     Pair::between(1, start, client, Endpoint::server(Config::server(secrets(2)), server, start))
 }

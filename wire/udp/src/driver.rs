@@ -6,11 +6,15 @@ use std::time::{Duration, Instant};
 
 use crate::outgoing::Outgoing;
 use crate::socket::{self, Incoming, Options};
+use crate::steer::{Handed, Seat};
 use crate::waker::{Waker, Wakeups};
 use crate::{Endpoint, sys};
 
 /// Batches taken in one wait, so that events and answers are not put off for ever by a flood.
 const BATCHES_PER_WAIT: usize = 8;
+
+/// Datagrams taken over from other loops in one wait, for the same reason.
+const TAKEN_PER_WAIT: usize = 256;
 
 /// What a driver has done since it was made.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -31,6 +35,12 @@ pub struct Stats {
     pub dropped_out: u64,
     /// Reports that a peer cannot be reached.
     pub icmp_errors: u64,
+    /// Those of `datagrams_in` that were handed to the loop whose connection they belong to.
+    pub handed_over: u64,
+    /// Datagrams that other loops handed to this one; not in `datagrams_in`.
+    pub taken_over: u64,
+    /// Those of `datagrams_in` that were dropped because their loop takes no more.
+    pub handover_dropped: u64,
     /// Times that the loop woke up, for whatever reason.
     pub wakeups: u64,
 }
@@ -42,6 +52,7 @@ pub struct Driver {
     incoming: Incoming,
     outgoing: Outgoing,
     wakeups: Wakeups,
+    seat: Option<Seat>,
     stats: Stats,
 }
 
@@ -62,7 +73,15 @@ impl Driver {
         let socket = socket::bind(address, options)?;
         let incoming = Incoming::new(&socket)?;
         let (outgoing, wakeups) = (Outgoing::new(), Wakeups::new()?);
-        Ok(Driver { socket, endpoint, incoming, outgoing, wakeups, stats: Stats::default() })
+        Ok(Driver { socket, endpoint, incoming, outgoing, wakeups, seat: None, stats: Stats::default() })
+    }
+
+    /// Takes a place among the loops that share a port: from now on datagrams of their connections go to them, and
+    /// theirs of ours come here. The endpoint must have the seat's number in its connection ids
+    /// ([`steering`](crate::steering)).
+    pub fn sit(&mut self, mut seat: Seat) {
+        seat.take_place(self.wakeups.waker());
+        self.seat = Some(seat);
     }
 
     /// Where the socket is bound.
@@ -105,6 +124,7 @@ impl Driver {
         if ready.readable {
             self.receive(now)?;
         }
+        self.take_over(now);
         if self.endpoint.poll_timeout().is_some_and(|at| at <= now) {
             self.endpoint.handle_timeout(now);
         }
@@ -155,15 +175,29 @@ impl Driver {
 
     fn receive(&mut self, now: Instant) -> io::Result<()> {
         for _ in 0..BATCHES_PER_WAIT {
-            let batch = self.incoming.receive(&self.socket, &mut self.endpoint, now)?;
+            let batch = self.incoming.receive(&self.socket, &mut self.endpoint, self.seat.as_mut(), now)?;
             self.stats.datagrams_in += batch.datagrams as u64;
             self.stats.bytes_in += batch.bytes as u64;
             self.stats.batches_in += u64::from(batch.datagrams > 0);
             self.stats.icmp_errors += u64::from(batch.was_icmp);
+            self.stats.handed_over += batch.handed_over as u64;
+            self.stats.handover_dropped += batch.dropped as u64;
             if batch.was_last {
                 break;
             }
         }
         Ok(())
+    }
+
+    /// Takes what other loops have for this one.
+    fn take_over(&mut self, now: Instant) {
+        let Some(seat) = &mut self.seat else { return };
+        for _ in 0..TAKEN_PER_WAIT {
+            let Some(Handed { remote, local_ip, ecn, data }) = seat.take() else { return };
+            self.stats.taken_over += 1;
+            self.endpoint.handle_datagram(now, remote, local_ip, ecn, data);
+        }
+        // There may be more: the next wait finds it at once.
+        self.wakeups.waker().wake();
     }
 }

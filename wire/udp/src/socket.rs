@@ -9,6 +9,7 @@ use quinn_udp::{BATCH_SIZE, RecvMeta, UdpSockRef, UdpSocketState};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::Endpoint;
+use crate::steer::{Handed, Seat, Steered};
 
 /// Bytes of one datagram at most; GRO joins several.
 const DATAGRAM_BYTES_MAX: usize = 1500;
@@ -63,6 +64,9 @@ pub(crate) struct Incoming {
 pub(crate) struct Batch {
     pub(crate) datagrams: usize,
     pub(crate) bytes: usize,
+    /// Handed to other loops, and dropped because those take no more.
+    pub(crate) handed_over: usize,
+    pub(crate) dropped: usize,
     /// The kernel had no more.
     pub(crate) was_last: bool,
     /// An ICMP report about some peer came instead.
@@ -77,11 +81,12 @@ impl Incoming {
         Ok(Incoming { state, buffer, slot_bytes, metas: [RecvMeta::default(); BATCH_SIZE] })
     }
 
-    /// Hands one batch to the endpoint, each datagram in memory of its own.
+    /// Hands one batch to the endpoint, each datagram in memory of its own; what is another loop's goes to that loop.
     pub(crate) fn receive(
         &mut self,
         socket: &UdpSocket,
         endpoint: &mut Endpoint,
+        mut seat: Option<&mut Seat>,
         now: Instant,
     ) -> io::Result<Batch> {
         let mut slots = self.buffer.chunks_exact_mut(self.slot_bytes).map(IoSliceMut::new);
@@ -98,8 +103,23 @@ impl Incoming {
             batch.bytes += data.len();
             for datagram in data.chunks(meta.stride.max(1)) {
                 batch.datagrams += 1;
-                endpoint.handle_datagram(now, meta.addr, meta.dst_ip, ecn, BytesMut::from(datagram));
+                let data = BytesMut::from(datagram);
+                let handed = Handed { remote: meta.addr, local_ip: meta.dst_ip, ecn, data };
+                let steered = match &mut seat {
+                    Some(seat) => seat.steer(handed),
+                    None => Steered::Here(handed),
+                };
+                match steered {
+                    Steered::Here(Handed { remote, local_ip, ecn, data }) => {
+                        endpoint.handle_datagram(now, remote, local_ip, ecn, data);
+                    }
+                    Steered::HandedOver => batch.handed_over += 1,
+                    Steered::Dropped => batch.dropped += 1,
+                }
             }
+        }
+        if let Some(seat) = seat {
+            seat.wake_owners();
         }
         Ok(batch)
     }

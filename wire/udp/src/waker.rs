@@ -64,7 +64,8 @@ impl Wakeups {
                 _ => break,
             }
         }
-        self.waker.0.is_woken.store(false, Ordering::Release);
+        // A swap, not a store: what a waker put into its channel before it found the flag set is seen from here on.
+        self.waker.0.is_woken.swap(false, Ordering::AcqRel);
     }
 }
 

@@ -112,10 +112,14 @@ impl Tailing<'_> {
         match event {
             ClientEvent::Arrived(message) => self.show(session, message, true),
             ClientEvent::Cursor { chat, cursor } => self.status(*chat, cursor),
-            ClientEvent::Connected { took } => {
+            ClientEvent::Connected { took, early } => {
                 let ms = took.as_secs_f64() * 1000.0;
-                let json = || json!({"event": "connected", "resume_ms": ms});
-                Ok(self.form.print(json, || format!("-- connected in {ms:.0} ms"))?)
+                let json = || json!({"event": "connected", "resume_ms": ms, "early": early});
+                let how = if *early { ", the first flight was taken" } else { "" };
+                Ok(self.form.print(json, || format!("-- connected in {ms:.0} ms{how}"))?)
+            }
+            ClientEvent::Asleep => {
+                Ok(self.form.print(|| json!({"event": "asleep"}), || "-- asleep".to_owned())?)
             }
             ClientEvent::Synced => {
                 Ok(self.form.print(|| json!({"event": "synced"}), || "-- up to date".to_owned())?)

@@ -105,7 +105,9 @@ impl Client {
     /// Ends what this person has ended by pressing no key, and what others have by saying nothing more.
     pub(super) fn typing_due(&mut self, now: Now) {
         for chat in self.open_chats.clone() {
-            let Some(keys) = self.chats.get_mut(&chat).and_then(|state| state.open.as_mut()) else { continue };
+            let Some(keys) = self.chats.get_mut(&chat).and_then(|state| state.open.as_mut()) else {
+                continue;
+            };
             if keys.stops_at().is_some_and(|at| at <= now.instant) && keys.stop() {
                 self.tell_typing(chat, false, now);
             }

@@ -124,7 +124,8 @@ impl Raw {
     pub fn connect(addr: SocketAddr, ca: &Path, seed: u8) -> Raw {
         let trust = Trust::roots(certs::load_roots(ca).expect("the node made its CA"));
         let crypto = wire_link::tls::client(trust).unwrap();
-        let secrets = Secrets { seed: random(), reset_key: [seed; 32], token_key: [seed; 32] };
+        let secrets =
+            Secrets { seed: random(), reset_key: [seed; 32], token_key: [seed; 32], cid_key: [seed; 32] };
         let endpoint =
             Endpoint::client(LinkConfig::client(secrets), ClientConfig::new(crypto), Instant::now());
         let mut driver = Driver::bind(SocketAddr::from(([127, 0, 0, 1], 0)), endpoint).unwrap();
@@ -232,7 +233,7 @@ impl Raw {
     pub fn hello_with(&mut self, person: Option<&Person>, token: Option<String>) -> Event {
         let credentials = person.zip(token).map(|(person, token)| {
             let proof = sign(&person.key, Purpose::Hello, &self.exporter, &[token.as_bytes()]);
-            request::Credentials { token: Secret::new(token), proof }
+            request::Credentials { token: Secret::new(token), proof, early: None }
         });
         let client = "raw".to_owned();
         let hello =

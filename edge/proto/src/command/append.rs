@@ -9,9 +9,7 @@ use std::sync::Arc;
 
 use store::ephemeral::{Bucket, EphemeralOp, Take};
 use store::keys::direct_chat_id;
-use store::op::{
-    self, AppendError, Appended, CursorError, CursorMoved, Message, MoveCursor, NotMember, Op,
-};
+use store::op::{self, AppendError, Appended, CursorError, CursorMoved, Message, MoveCursor, NotMember, Op};
 use wire::{AccountId, ChatId, CloseCode, ErrorCode, Event, LogId, Refusal, Seq, limits, request};
 
 use super::Identity;

@@ -88,15 +88,14 @@ impl World {
         let token_keys = vec![TokenKey { kid: "test".into(), seed: Secret::new([1; 32]) }];
         let keys = Keys::new(&KeyMaterial { token_keys, secret: Secret::new([2; 32]) }).unwrap();
         let now = Now { instant: Instant::now(), wall: START };
-        let config =
-            NodeConfig {
-                limits,
-                keys: Arc::new(keys),
-                node: 1,
-                app_name: "Godwit".into(),
-                names: vec![NAME.into()],
-                seed: [3; 32],
-            };
+        let config = NodeConfig {
+            limits,
+            keys: Arc::new(keys),
+            node: 1,
+            app_name: "Godwit".into(),
+            names: vec![NAME.into()],
+            seed: [3; 32],
+        };
         World {
             node: Node::new(config, now),
             store: backend::store(),
@@ -343,7 +342,8 @@ impl World {
     /// The stream that a link hears a chat on.
     pub fn down_stream(&self, link: LinkId, chat: ChatId) -> Option<StreamId> {
         let mut heard = self.heard.range((link, StreamId(0))..=(link, StreamId(u64::MAX))).rev();
-        let is_chats = |events: &[Event]| matches!(events.first(), Some(Event::ChatDown { chat: c, .. }) if *c == chat);
+        let is_chats =
+            |events: &[Event]| matches!(events.first(), Some(Event::ChatDown { chat: c, .. }) if *c == chat);
         heard.find(|(_, events)| is_chats(events)).map(|((_, stream), _)| *stream)
     }
 

@@ -1,5 +1,6 @@
 //! One connection: its streams, what it owes its owner, and how much the peer may do.
 
+mod early;
 mod receive;
 mod send;
 
@@ -20,6 +21,7 @@ use crate::config::Config;
 use crate::error::OpenError;
 use crate::event::{CloseReason, Event};
 use crate::id::{LinkId, StreamId};
+use crate::newcomers::Counted;
 use crate::stream::{Sending, Stream};
 
 /// One connection and its streams. Owned by its `Endpoint`, which also carries quinn-proto's messages to and fro.
@@ -31,6 +33,8 @@ pub(crate) struct Link {
     /// It stands in the endpoint's list of links with datagrams, with events.
     pub(crate) is_dirty: bool,
     pub(crate) is_eventful: bool,
+    /// While it is in handshake: what it is counted as among its address's newcomers.
+    pub(crate) counted: Option<Counted>,
     connection: Connection,
     config: Arc<Config>,
     stage: Stage,
@@ -53,6 +57,8 @@ pub(crate) struct Link {
     window_streams: u64,
     /// The owner was told that the peer allows no more, by [`Dir`].
     wants_streams: [bool; 2],
+    /// The owner waits for a sign of life: frames that had arrived when it asked.
+    probed_at: Option<u64>,
 }
 
 /// How far a link has come.
@@ -60,6 +66,8 @@ pub(crate) struct Link {
 enum Stage {
     /// The owner of a server does not know of it yet.
     Handshaking,
+    /// In handshake, and the owner was told that it carries early data.
+    Early,
     Open,
     /// Closed, and the owner is still to be told, after the frames that had arrived.
     Closing(CloseReason),
@@ -76,12 +84,13 @@ impl Link {
         now: Instant,
     ) -> Link {
         let allowed = [config.peer_bidi.initial, config.peer_uni.initial];
-        Link {
+        let mut link = Link {
             id,
             handle,
             deadline: None,
             is_dirty: false,
             is_eventful: false,
+            counted: None,
             stage: Stage::Handshaking,
             handshake_is_counted: true,
             handshake_deadline: now + config.handshake_timeout,
@@ -98,7 +107,12 @@ impl Link {
             own_bidi: 0,
             window_streams: u64::from(allowed[0]) + u64::from(allowed[1]),
             wants_streams: [false; 2],
+            probed_at: None,
+        };
+        if link.connection.side() == Side::Client && link.connection.has_0rtt() {
+            link.begin_early();
         }
+        link
     }
 
     // ---- Between quinn-proto's connection and endpoint.
@@ -116,7 +130,7 @@ impl Link {
     }
 
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
-        if self.stage == Stage::Handshaking && now >= self.handshake_deadline {
+        if self.is_in_handshake() && now >= self.handshake_deadline {
             self.connection.close(now, code(CloseCode::Cancelled), Bytes::new());
             self.end(CloseReason::TimedOut);
         }
@@ -125,12 +139,10 @@ impl Link {
 
     pub(crate) fn next_timeout(&mut self) -> Option<Instant> {
         let quic = self.connection.poll_timeout();
-        match self.stage {
-            Stage::Handshaking => {
-                Some(quic.map_or(self.handshake_deadline, |at| at.min(self.handshake_deadline)))
-            }
-            _ => quic,
+        if self.is_in_handshake() {
+            return Some(quic.map_or(self.handshake_deadline, |at| at.min(self.handshake_deadline)));
         }
+        quic
     }
 
     pub(crate) fn local_address_changed(&mut self) {
@@ -151,9 +163,13 @@ impl Link {
         self.queued_bytes
     }
 
+    fn is_in_handshake(&self) -> bool {
+        matches!(self.stage, Stage::Handshaking | Stage::Early)
+    }
+
     /// True once, when it is no longer in handshake.
     pub(crate) fn has_left_handshake(&mut self) -> bool {
-        self.handshake_is_counted && self.stage != Stage::Handshaking && {
+        self.handshake_is_counted && !self.is_in_handshake() && {
             self.handshake_is_counted = false;
             true
         }
@@ -185,6 +201,7 @@ impl Link {
             }
         }
         self.flush_all(writable);
+        self.notice_life();
         let remote = self.connection.remote_address();
         if remote != self.remote {
             self.remote = remote;
@@ -195,7 +212,7 @@ impl Link {
     }
 
     fn connected(&mut self, now: Instant) {
-        if self.stage != Stage::Handshaking {
+        if !self.is_in_handshake() {
             return;
         }
         let mut exporter: Exporter = [0; 32];
@@ -203,13 +220,23 @@ impl Link {
         if session.export_keying_material(&mut exporter, EXPORTER_LABEL, b"").is_err() {
             return self.close(now, CloseCode::Refused, "no TLS exporter");
         }
+        let early = self.early_outcome();
+        if early == Some(false) {
+            self.undo_early();
+        }
         self.stage = Stage::Open;
-        self.events.push_back(Event::Connected { remote: self.remote, exporter });
+        self.events.push_back(Event::Connected { remote: self.remote, exporter, early });
+        self.retry_exhausted();
     }
 
     fn on_stream_event(&mut self, event: StreamEvent, writable: &mut Vec<StreamId>) {
         match event {
-            StreamEvent::Opened { dir } => self.accept(dir),
+            StreamEvent::Opened { dir } => {
+                if self.stage == Stage::Handshaking {
+                    self.begin_early();
+                }
+                self.accept(dir);
+            }
             StreamEvent::Readable { id } => self.list_readable(StreamId(id)),
             StreamEvent::Writable { id } => writable.push(StreamId(id)),
             StreamEvent::Available { dir } => {

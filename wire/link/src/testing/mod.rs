@@ -9,7 +9,9 @@ mod plain;
 
 pub use network::{Conditions, Datagram, Network};
 pub use pair::Pair;
-pub use plain::{plain_client, plain_server};
+pub use plain::{
+    EarlyPolicy, PlainSessions, plain_client, plain_server, plain_server_sharing, plain_server_with,
+};
 
 use crate::Secrets;
 
@@ -17,5 +19,5 @@ use crate::Secrets;
 pub fn secrets(seed: u64) -> Secrets {
     let mut bytes = [0; 32];
     bytes[..8].copy_from_slice(&seed.to_le_bytes());
-    Secrets { seed: bytes, reset_key: [1; 32], token_key: [2; 32] }
+    Secrets { seed: bytes, reset_key: [1; 32], token_key: [2; 32], cid_key: [3; 32] }
 }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
-use wire_link::crypto;
-use wire_link::tls::{self, Trust};
+use wire_link::tls::{self, SessionStore, Trust};
+use wire_link::{ClientCrypto, crypto};
 
 /// Serves one certificate.
 #[derive(Debug)]
@@ -29,11 +29,11 @@ pub(crate) fn certificate() -> (CertificateDer<'static>, Arc<CertifiedKey>) {
 
 /// TLS of a server.
 pub(crate) fn server_tls(certificate: One) -> Arc<dyn crypto::ServerConfig> {
-    tls::server(Arc::new(certificate), tls::SESSIONS_DEFAULT).unwrap()
+    tls::server(Arc::new(certificate), Arc::new(SessionStore::default())).unwrap()
 }
 
 /// TLS of a client that trusts this authority.
-pub(crate) fn client_tls(root: impl Into<CertificateDer<'static>>) -> Arc<dyn crypto::ClientConfig> {
+pub(crate) fn client_tls(root: impl Into<CertificateDer<'static>>) -> ClientCrypto {
     let mut roots = rustls::RootCertStore::empty();
     roots.add(root.into()).unwrap();
     tls::client(Trust::roots(roots)).unwrap()

@@ -3,26 +3,37 @@
 //! What is made here draws keys from the system, as TLS must, and reads the clock to judge certificates; it is handed to
 //! an [`Endpoint`](crate::Endpoint) from outside, and a simulation hands in `testing`'s instead.
 //!
-//! Early data is off; tickets are. The next step turns on early data here (`max_early_data_size`, `enable_early_data`)
-//! and nothing else about TLS changes: sessions are kept on the server's side already, which rustls demands for it.
+//! Early data (0-RTT) is on, both ways. A server remembers each session in a [`SessionStore`] and gives it out once: that
+//! is what bounds replay, and why tickets that seal the session instead of naming it are not used (RFC 8446, section 8.1).
+//! [`Event::Early`](crate::Event::Early) says how far it reaches.
+
+mod sessions;
+
+pub use sessions::{SessionStats, SessionStore};
 
 use std::sync::Arc;
 
 use quinn_proto::crypto;
 use quinn_proto::crypto::rustls::{NoInitialCipherSuite, QuicClientConfig, QuicServerConfig};
-use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{ClientSessionMemoryCache, Resumption, WebPkiServerVerifier};
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::{self, kx_group};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::server::{ResolvesServerCert, ServerSessionMemoryCache};
+use rustls::server::ResolvesServerCert;
 use rustls::{DigitallySignedStruct, RootCertStore, SignatureScheme};
+
+use crate::config::ClientCrypto;
 
 /// Tickets per handshake. rustls would send two, and a sleeping phone's server keeps each.
 const TICKETS: usize = 1;
 
-/// Sessions that a server keeps for resumption; the oldest go first. About 300 bytes each.
-pub const SESSIONS_DEFAULT: usize = 32 * 1024;
+/// Servers whose sessions a client remembers, up to eight sessions each; the oldest go first.
+const SERVERS_MAX: usize = 256;
+
+/// TLS' number for "early data is allowed": QUIC permits this one and 0 (RFC 9001, section 4.6.1). How much of it may come
+/// is QUIC's to say, by the windows that the session remembers.
+const EARLY_DATA_ALLOWED: u32 = u32::MAX;
 
 /// Why TLS could not be set up. A mistake in configuration, found before anything is sent.
 #[derive(Debug, thiserror::Error)]
@@ -61,13 +72,14 @@ pub fn provider() -> Arc<CryptoProvider> {
 }
 
 /// A server's TLS. `certificates` is asked at each handshake, so it may change them while connections go on; it is given
-/// the server name that the client asked for.
+/// the server name that the client asked for. `sessions` is shared by all loops of a process; a new one means that no
+/// client is remembered, which costs each a full handshake and no more.
 ///
 /// # Errors
 /// [`TlsError`].
 pub fn server(
     certificates: Arc<dyn ResolvesServerCert>,
-    sessions_max: usize,
+    sessions: Arc<SessionStore>,
 ) -> Result<Arc<dyn crypto::ServerConfig>, TlsError> {
     let mut config = rustls::ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&rustls::version::TLS13])?
@@ -75,16 +87,16 @@ pub fn server(
         .with_cert_resolver(certificates);
     config.alpn_protocols = vec![wire::ALPN.to_vec()];
     config.send_tls13_tickets = TICKETS;
-    config.session_storage = ServerSessionMemoryCache::new(sessions_max);
-    config.max_early_data_size = 0;
+    config.session_storage = sessions;
+    config.max_early_data_size = EARLY_DATA_ALLOWED;
     Ok(Arc::new(QuicServerConfig::try_from(config)?))
 }
 
-/// A client's TLS.
+/// A client's TLS. It remembers sessions as long as it lives, in memory: make it once, not per connection.
 ///
 /// # Errors
 /// [`TlsError::NoRoots`] if `trust` has no authority; [`TlsError`] otherwise.
-pub fn client(trust: Trust) -> Result<Arc<dyn crypto::ClientConfig>, TlsError> {
+pub fn client(trust: Trust) -> Result<ClientCrypto, TlsError> {
     let provider = provider();
     let inner = WebPkiServerVerifier::builder_with_provider(trust.roots, provider.clone())
         .build()
@@ -96,8 +108,15 @@ pub fn client(trust: Trust) -> Result<Arc<dyn crypto::ClientConfig>, TlsError> {
         .with_custom_certificate_verifier(verifier)
         .with_no_client_auth();
     config.alpn_protocols = vec![wire::ALPN.to_vec()];
-    config.enable_early_data = false;
-    Ok(Arc::new(QuicClientConfig::try_from(config)?))
+    config.resumption = Resumption::store(Arc::new(ClientSessionMemoryCache::new(SERVERS_MAX)));
+    config.enable_early_data = true;
+    // Clones share the memory.
+    let mut without = config.clone();
+    without.enable_early_data = false;
+    Ok(ClientCrypto {
+        with_early: Arc::new(QuicClientConfig::try_from(config)?),
+        without_early: Arc::new(QuicClientConfig::try_from(without)?),
+    })
 }
 
 /// rustls' verifier, and the pin on top of it.

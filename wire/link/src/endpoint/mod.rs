@@ -1,12 +1,16 @@
 //! One loop's endpoint: routes datagrams to links, keeps their timers, and visits only those that have something to say.
 
+mod admission;
+mod counters;
+mod questions;
+
 use std::collections::{BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
-use quinn_proto::{ConnectionHandle, ConnectionStats, DatagramEvent, EcnCodepoint, Incoming, Transmit};
+use quinn_proto::{ConnectionHandle, DatagramEvent, EcnCodepoint, Transmit};
 use slab::Slab;
 use wire::{CloseCode, Role};
 
@@ -15,7 +19,10 @@ use crate::error::{ConnectError, OpenError, SendError};
 use crate::event::Event;
 use crate::id::{LinkId, StreamId};
 use crate::link::Link;
+use crate::newcomers::{Counted, Newcomers};
 use crate::seeded::LogicalClock;
+
+pub use counters::Counters;
 
 /// Datagrams to peers without a link (Retry, refusal, stateless reset) that wait to be sent; more are dropped, as the
 /// network would.
@@ -28,8 +35,10 @@ const TRANSMIT_BURST: u32 = 10;
 pub struct Endpoint {
     quic: quinn_proto::Endpoint,
     config: Arc<Config>,
-    client: Option<quinn_proto::ClientConfig>,
+    /// With early data, and without.
+    client: Option<[quinn_proto::ClientConfig; 2]>,
     server: Option<ServerConfig>,
+    newcomers: Newcomers,
     clock: Arc<LogicalClock>,
     /// The latest time that the owner told.
     now: Instant,
@@ -51,27 +60,6 @@ pub struct Endpoint {
     counters: Counters,
 }
 
-/// What an endpoint has seen since it was made.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Counters {
-    /// Incoming connections whose handshake was begun.
-    pub accepted: u64,
-    /// Newcomers who had to prove their address first.
-    pub retried: u64,
-    /// Newcomers turned away: full, draining, or their first datagram was broken.
-    pub refused: u64,
-    /// Handshakes completed, in both directions.
-    pub connected: u64,
-    /// Links that ended, whatever the reason; those that never completed a handshake included.
-    pub closed: u64,
-    /// Whole frames handed to the owner.
-    pub frames_in: u64,
-    /// Frames taken from the owner.
-    pub frames_out: u64,
-    /// Links closed for a frame over the cap.
-    pub oversized: u64,
-}
-
 impl Endpoint {
     /// An endpoint that accepts connections. `now` is the time of the first input.
     pub fn server(config: Config, server: ServerConfig, now: Instant) -> Endpoint {
@@ -89,13 +77,16 @@ impl Endpoint {
         client: Option<ClientConfig>,
         now: Instant,
     ) -> Endpoint {
-        let clock = Arc::new(LogicalClock::new(now));
+        let clock = Arc::new(LogicalClock::new(config.epoch.unwrap_or(now)));
+        clock.set(now);
+        let limits = server.as_ref().map(|server| server.newcomers).unwrap_or_default();
         let quic_server = server.as_ref().map(|server| config.quic_server(server, clock.clone()));
         Endpoint {
             quic: quinn_proto::Endpoint::new(config.endpoint(), quic_server, config.mtu_discovery, None),
             client: client.map(|client| config.quic_client(&client)),
             config: Arc::new(config),
             server,
+            newcomers: Newcomers::new(limits),
             clock,
             now,
             links: Slab::new(),
@@ -200,7 +191,7 @@ impl Endpoint {
             };
             if let Some(event) = link.poll_event(self.now) {
                 let id = link.id;
-                self.count(&event);
+                self.counters.count(&event);
                 self.mark_dirty(key);
                 return Some((id, event));
             }
@@ -214,7 +205,8 @@ impl Endpoint {
     // ---- The owner's commands. On a link or stream that is over they do nothing: that is a race, and its event is
     // on the way or has been.
 
-    /// Begins a connection to `remote`, whose certificate must be for `server_name`.
+    /// Begins a connection to `remote`, whose certificate must be for `server_name`. If the server is remembered,
+    /// [`Event::Early`] follows, and streams may be opened at once.
     ///
     /// # Errors
     /// [`ConnectError`], before anything was sent.
@@ -224,14 +216,30 @@ impl Endpoint {
         remote: SocketAddr,
         server_name: &str,
     ) -> Result<LinkId, ConnectError> {
+        self.connect_with(now, remote, server_name, true)
+    }
+
+    /// As [`connect`](Endpoint::connect), and says whether early data may be offered. Without it the session may still
+    /// be resumed, which saves the server's certificates.
+    ///
+    /// # Errors
+    /// As [`connect`](Endpoint::connect).
+    pub fn connect_with(
+        &mut self,
+        now: Instant,
+        remote: SocketAddr,
+        server_name: &str,
+        early: bool,
+    ) -> Result<LinkId, ConnectError> {
         self.tell(now);
-        let client = self.client.clone().ok_or(ConnectError::NotAClient)?;
+        let [with_early, without] = self.client.as_ref().ok_or(ConnectError::NotAClient)?;
+        let client = if early { with_early } else { without }.clone();
         if self.links.len() >= self.config.link_capacity() {
             return Err(ConnectError::Full);
         }
         let (handle, connection) =
             self.quic.connect(now, client, remote, server_name).map_err(ConnectError::Invalid)?;
-        Ok(self.insert(handle, connection))
+        Ok(self.insert(handle, connection, None))
     }
 
     /// Opens a stream for `role`: unidirectional for [`Role::ChatDown`], bidirectional for the others, with the role's
@@ -298,6 +306,14 @@ impl Endpoint {
         self.with(link, |link| link.set_priority(stream, priority));
     }
 
+    /// Asks the peer for a sign of life now, by a PING. [`Event::Alive`] follows when something that the peer sealed
+    /// arrives; if nothing does, the path is dead or the peer is gone, however slow its answers may be otherwise. Give it
+    /// a few round trips: a PING is lost like any packet, and QUIC repeats it.
+    pub fn probe(&mut self, link: LinkId) {
+        self.counters.probes += u64::from(self.key(link).is_some());
+        self.with(link, Link::probe);
+    }
+
     /// Ends a link at once; `reason` is for people. Frames that are not yet acknowledged may be lost: wait for their
     /// [`Event::Delivered`] first if they matter. [`Event::Closed`] follows as its last event.
     pub fn close(&mut self, link: LinkId, code: CloseCode, reason: &'static str) {
@@ -325,38 +341,6 @@ impl Endpoint {
         }
     }
 
-    // ---- Questions.
-
-    /// The peer's address. It never reaches a log.
-    pub fn remote_address(&self, link: LinkId) -> Option<SocketAddr> {
-        Some(self.links[self.key(link)?].remote_address())
-    }
-
-    /// QUIC's figures of one link: round-trip time, losses, congestion window, frames and datagrams.
-    pub fn link_stats(&self, link: LinkId) -> Option<ConnectionStats> {
-        Some(self.links[self.key(link)?].stats())
-    }
-
-    /// What this endpoint has seen.
-    pub fn counters(&self) -> Counters {
-        self.counters
-    }
-
-    /// Links at this time: in handshake, open, and closed ones that still absorb late datagrams.
-    pub fn links(&self) -> usize {
-        self.links.len()
-    }
-
-    /// Handshakes in work.
-    pub fn handshakes(&self) -> usize {
-        self.handshakes
-    }
-
-    /// Bytes that wait in a link's queues in front of QUIC's send window.
-    pub fn queued_bytes(&self, link: LinkId) -> Option<usize> {
-        Some(self.links[self.key(link)?].queued_bytes())
-    }
-
     // ---- Inside.
 
     fn tell(&mut self, now: Instant) {
@@ -366,43 +350,19 @@ impl Endpoint {
         }
     }
 
-    fn admit(&mut self, incoming: Incoming) {
-        let (retry_past, max) =
-            self.server.as_ref().map_or((0, 0), |s| (s.handshakes_before_retry, s.handshakes_max));
-        let mut response = Vec::new();
-        let full = self.links.len() >= self.config.link_capacity() || self.handshakes >= max;
-        if full || !self.accepting {
-            self.counters.refused += 1;
-            let transmit = self.quic.refuse(incoming, &mut response);
-            return self.respond(transmit, response);
-        }
-        if self.handshakes >= retry_past && !incoming.remote_address_validated() {
-            self.counters.retried += 1;
-            if let Ok(transmit) = self.quic.retry(incoming, &mut response) {
-                self.respond(transmit, response);
-            }
-            return;
-        }
-        match self.quic.accept(incoming, self.now, &mut response, None) {
-            Ok((handle, connection)) => {
-                self.counters.accepted += 1;
-                self.insert(handle, connection);
-            }
-            Err(error) => {
-                self.counters.refused += 1;
-                if let Some(transmit) = error.response {
-                    self.respond(transmit, response);
-                }
-            }
-        }
-    }
-
-    fn insert(&mut self, handle: ConnectionHandle, connection: quinn_proto::Connection) -> LinkId {
+    fn insert(
+        &mut self,
+        handle: ConnectionHandle,
+        connection: quinn_proto::Connection,
+        counted: Option<Counted>,
+    ) -> LinkId {
         let entry = self.links.vacant_entry();
         let key = entry.key();
         let id = LinkId::new(self.serial, key);
         self.serial += 1;
-        entry.insert(Box::new(Link::new(id, handle, connection, self.config.clone(), self.now)));
+        let mut link = Link::new(id, handle, connection, self.config.clone(), self.now);
+        link.counted = counted;
+        entry.insert(Box::new(link));
         if self.by_handle.len() <= handle.0 {
             self.by_handle.resize(handle.0 + 1, usize::MAX);
         }
@@ -433,8 +393,12 @@ impl Endpoint {
 
     /// There may be events and datagrams. The timer follows when the datagrams are polled.
     fn touch(&mut self, key: usize) {
-        if self.links[key].has_left_handshake() {
+        let link = &mut self.links[key];
+        if link.has_left_handshake() {
             self.handshakes -= 1;
+            if let Some(counted) = link.counted.take() {
+                self.newcomers.leave(counted);
+            }
         }
         self.mark_dirty(key);
         self.mark_eventful(key);
@@ -485,17 +449,6 @@ impl Endpoint {
                 self.timers.remove(&(deadline, key));
             }
             self.counters.closed += 1;
-        }
-    }
-
-    fn count(&mut self, event: &Event) {
-        match event {
-            Event::Connected { .. } => self.counters.connected += 1,
-            Event::Frame { .. } => self.counters.frames_in += 1,
-            Event::Closed { reason: crate::CloseReason::Here(CloseCode::TooLarge) } => {
-                self.counters.oversized += 1;
-            }
-            _ => {}
         }
     }
 }

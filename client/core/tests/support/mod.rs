@@ -1,0 +1,231 @@
+//! A client and the script that is its server.
+#![allow(dead_code, unreachable_pub, reason = "each test file uses a part of it")]
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use client_core::{
+    ChatRow, Client, ClientEvent, Config, Input, Login, Now, Output, Snapshot, StreamTag, Write,
+};
+use wire::event::{Connected, Entry, Event, Kind};
+use wire::request::Request;
+use wire::{AccountId, ChatId, ClientMsgId, DeviceId, RequestId, Role, Secret, Seq, WallTime};
+
+pub const ME: AccountId = AccountId::new([1; 16]);
+pub const PEER: AccountId = AccountId::new([2; 16]);
+pub const CHAT: ChatId = ChatId::new([3; 16]);
+pub const WALL: WallTime = WallTime(1_700_000_000_000);
+
+pub struct World {
+    pub client: Client,
+    pub now: Now,
+    /// What was said on each stream since it was last looked at.
+    pub said: BTreeMap<StreamTag, Vec<Request>>,
+    pub roles: BTreeMap<StreamTag, Role>,
+    pub kept: Vec<Write>,
+    pub told: Vec<ClientEvent>,
+    pub connects: usize,
+    pub probes: usize,
+    /// Whether the last attempt offered early data.
+    pub early: bool,
+    pub closes: usize,
+    server_streams: u64,
+}
+
+pub fn login(expires_in: Duration) -> Login {
+    Login {
+        account: ME,
+        device: DeviceId::new([9; 16]),
+        access: Secret::new("token".into()),
+        access_expires: WALL + expires_in,
+        refresh: Secret::new([7; 48]),
+        refresh_request: RequestId::new([8; 16]),
+    }
+}
+
+pub fn known_chat(have: u64, told: u64) -> ChatRow {
+    ChatRow { chat: CHAT, peer: Some(PEER), have: Seq(have), read: Seq(0), told: (Seq(told), Seq(0)) }
+}
+
+impl World {
+    pub fn new(kept: Snapshot) -> World {
+        World::at(kept, start())
+    }
+
+    pub fn at(kept: Snapshot, instant: Instant) -> World {
+        let now = Now { instant, wall: WALL };
+        let config = Config {
+            device_key: Secret::new([5; 32]),
+            seed: [6; 32],
+            name: "test".into(),
+            server_name: "edge.test".into(),
+        };
+        let mut client = Client::new(&config, kept, now);
+        client.start(now);
+        let (said, roles) = (BTreeMap::new(), BTreeMap::new());
+        let mut world = World {
+            client,
+            now,
+            said,
+            roles,
+            kept: vec![],
+            told: vec![],
+            connects: 0,
+            probes: 0,
+            early: false,
+            closes: 0,
+            server_streams: 1 << 63,
+        };
+        world.drain();
+        world
+    }
+
+    pub fn ready() -> World {
+        let mut world =
+            World::new(Snapshot { login: Some(login(Duration::from_secs(3600))), ..Snapshot::default() });
+        world.accept(true);
+        world
+    }
+
+    pub fn drain(&mut self) {
+        while let Some(output) = self.client.poll_output() {
+            match output {
+                Output::Persist(write) => self.kept.push(write),
+                Output::Notify(ClientEvent::Connecting) => {}
+                Output::Notify(event) => self.told.push(event),
+                Output::Connect { early } => {
+                    self.connects += 1;
+                    self.early = early;
+                }
+                Output::Probe => self.probes += 1,
+                Output::Close => self.closes += 1,
+                Output::Open { stream, role } => drop(self.roles.insert(stream, role)),
+                Output::Send { stream, frame } => {
+                    let request =
+                        Request::decode(&wire::frame::body_of(&frame)).expect("a client sends what decodes");
+                    self.said.entry(stream).or_default().push(request);
+                }
+                Output::Finish { .. } | Output::Abandon { .. } => {}
+            }
+        }
+    }
+
+    pub fn input(&mut self, input: Input) {
+        self.client.handle_input(input, self.now);
+        self.drain();
+    }
+
+    pub fn event(&mut self, stream: StreamTag, event: &Event) {
+        self.input(Input::Frame { stream, body: wire::frame::body_of(&event.encode()) });
+    }
+
+    pub fn pass(&mut self, time: Duration) {
+        let end = self.now.instant + time;
+        while let Some(due) = self.client.poll_timeout().filter(|&due| due <= end) {
+            let step = due.saturating_duration_since(self.now.instant);
+            self.now = Now { instant: self.now.instant + step, wall: self.now.wall + step };
+            self.client.handle_timeout(self.now);
+            self.drain();
+        }
+        let step = end.saturating_duration_since(self.now.instant);
+        self.now = Now { instant: end, wall: self.now.wall + step };
+    }
+
+    /// Lets time pass, with a server that answers heartbeats.
+    pub fn keep_alive(&mut self, time: Duration) {
+        let end = self.now.instant + time;
+        while self.now.instant < end {
+            self.pass(Duration::from_secs(1));
+            let session = self.stream(Role::Session);
+            for request in self.said.remove(&session).unwrap_or_default() {
+                if let Request::Ping { client_time } = request {
+                    self.event(session, &Event::Pong { client_time, server_time: client_time });
+                }
+            }
+        }
+    }
+
+    /// The newest stream with a role.
+    pub fn stream(&self, role: Role) -> StreamTag {
+        *self.roles.iter().rev().find(|(_, r)| **r == role).expect("such a stream").0
+    }
+
+    pub fn take(&mut self, role: Role) -> Vec<Request> {
+        let stream = self.stream(role);
+        self.said.remove(&stream).unwrap_or_default()
+    }
+
+    /// Completes the handshake and accepts `Hello`, which is returned.
+    pub fn accept(&mut self, identified: bool) -> wire::request::Hello {
+        let hello = self.greet();
+        let identity = identified.then_some((ME, DeviceId::new([9; 16])));
+        let (server_time, token_expires) = (self.now.wall, self.now.wall + Duration::from_secs(3600));
+        let connected =
+            Connected { version: 1, identity, server_time, token_expires, chats: 1, refresh: false };
+        self.event(self.stream(Role::Session), &Event::Connected(connected));
+        hello
+    }
+
+    /// The server says that the session stands.
+    pub fn connected(&mut self, refresh: bool) {
+        let identity = Some((ME, DeviceId::new([9; 16])));
+        let (server_time, token_expires) = (self.now.wall, self.now.wall + Duration::from_secs(3600));
+        let connected = Connected { version: 1, identity, server_time, token_expires, chats: 1, refresh };
+        self.event(self.stream(Role::Session), &Event::Connected(connected));
+    }
+
+    pub fn greet(&mut self) -> wire::request::Hello {
+        self.input(Input::Connected { exporter: [4; 32], early: None });
+        match self.take(Role::Session).pop() {
+            Some(Request::Hello(hello)) => hello,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub fn send(&mut self, text: &'static str) -> ClientMsgId {
+        let id =
+            self.client.send(CHAT, Some(PEER), Bytes::from_static(text.as_bytes()), self.now).expect("room");
+        self.drain();
+        id
+    }
+
+    /// Messages said on the newest up stream since the last look.
+    pub fn appended(&mut self) -> Vec<Bytes> {
+        let append =
+            |request| if let Request::Append(append) = request { Some(append.content) } else { None };
+        self.take(Role::ChatUp).into_iter().filter_map(append).collect()
+    }
+
+    pub fn down(&mut self, from_seq: u64) -> StreamTag {
+        self.server_streams += 1;
+        let stream = StreamTag(self.server_streams);
+        self.event(stream, &Event::ChatDown { chat: CHAT, from_seq: Seq(from_seq), peer: Some(PEER) });
+        stream
+    }
+
+    pub fn entry(&mut self, down: StreamTag, seq: u64, sender: AccountId, id: ClientMsgId) {
+        let (device, at, kind) = (DeviceId::new([8; 16]), WALL, Kind::Text);
+        let content = Bytes::from_static(b"sealed");
+        self.event(
+            down,
+            &Event::Entry(Entry { seq: Seq(seq), sender, device, client_msg_id: id, at, kind, content }),
+        );
+    }
+
+    pub fn arrived(&self) -> Vec<u64> {
+        self.kept
+            .iter()
+            .filter_map(|write| if let Write::Arrived(m) = write { Some(m.seq.0) } else { None })
+            .collect()
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "a test begins at some time")]
+pub fn start() -> Instant {
+    Instant::now()
+}
+
+pub fn id(n: u8) -> ClientMsgId {
+    ClientMsgId::new([n; 16])
+}

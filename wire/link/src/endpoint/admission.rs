@@ -1,0 +1,60 @@
+//! Who may begin a handshake.
+//!
+//! A newcomer is refused if the endpoint is full or drains; must prove its address by a Retry, one round trip more, if
+//! many handshakes are under way or its address is over its limits; and is refused if it has proved its address and that
+//! is still over its limits. Refusals and Retries keep no state.
+
+use quinn_proto::Incoming;
+
+use super::Endpoint;
+
+impl Endpoint {
+    pub(super) fn admit(&mut self, incoming: Incoming) {
+        let (retry_past, max) =
+            self.server.as_ref().map_or((0, 0), |s| (s.handshakes_before_retry, s.handshakes_max));
+        let full = self.links.len() >= self.config.link_capacity() || self.handshakes >= max;
+        if full || !self.accepting {
+            return self.refuse(incoming);
+        }
+        let is_proved = incoming.remote_address_validated();
+        if self.handshakes >= retry_past && !is_proved {
+            return self.retry(incoming);
+        }
+        let Some(counted) = self.newcomers.enter(self.now, incoming.remote_address(), is_proved) else {
+            if !is_proved {
+                return self.retry(incoming);
+            }
+            self.counters.refused_by_address += 1;
+            return self.refuse(incoming);
+        };
+        let mut response = Vec::new();
+        match self.quic.accept(incoming, self.now, &mut response, None) {
+            Ok((handle, connection)) => {
+                self.counters.accepted += 1;
+                self.insert(handle, connection, Some(counted));
+            }
+            Err(error) => {
+                self.newcomers.leave(counted);
+                self.counters.refused += 1;
+                if let Some(transmit) = error.response {
+                    self.respond(transmit, response);
+                }
+            }
+        }
+    }
+
+    fn refuse(&mut self, incoming: Incoming) {
+        self.counters.refused += 1;
+        let mut response = Vec::new();
+        let transmit = self.quic.refuse(incoming, &mut response);
+        self.respond(transmit, response);
+    }
+
+    fn retry(&mut self, incoming: Incoming) {
+        self.counters.retried += 1;
+        let mut response = Vec::new();
+        if let Ok(transmit) = self.quic.retry(incoming, &mut response) {
+            self.respond(transmit, response);
+        }
+    }
+}
