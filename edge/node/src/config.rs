@@ -9,6 +9,8 @@ use figment::Figment;
 use figment::providers::{Env, Format, Serialized, Toml};
 use serde::{Deserialize, Serialize};
 
+use crate::registry::LOOPS_MAX;
+
 /// A node's whole configuration.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -19,7 +21,8 @@ pub struct Config {
     pub admin: SocketAddr,
     /// Where the embedded store, the keys and the development certificates live.
     pub data: PathBuf,
-    /// Names and addresses that development certificates are made for.
+    /// Names and addresses that development certificates are made for, and that clients may know the node by besides
+    /// those in its certificate.
     pub names: Vec<String>,
     /// A PEM chain to serve instead of development certificates.
     pub cert: Option<PathBuf>,
@@ -31,12 +34,50 @@ pub struct Config {
     pub app_name: String,
     /// This node's number in its cluster.
     pub node: u32,
+    /// Loops, each a thread with its own socket and connections; 0 for one per core.
+    pub loops: u8,
+    /// Who may begin a connection, and what is remembered of those who had one.
+    pub handshakes: Handshakes,
     /// After the stop signal, commits get this long to finish, milliseconds.
     pub stop_timeout_ms: u32,
     /// Bytes of recent entries kept in memory.
     pub recent_bytes: usize,
     /// Rates, lifetimes and counts.
     pub limits: Limits,
+}
+
+/// Who may begin a connection, before anybody knows who they are; the whole node's numbers, shared out among its loops.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Handshakes {
+    /// Under way at a time; past it, newcomers are refused.
+    pub max: usize,
+    /// Under way at a time; past it, newcomers must prove their address first, one round trip more.
+    pub retry_past: usize,
+    /// Of one IPv4 address or IPv6 /64, per minute in the long run.
+    pub per_address_per_minute: u32,
+    /// Of one address, at once.
+    pub per_address_burst: u32,
+    /// Of one address, under way at a time.
+    pub per_address_max: u32,
+    /// Sessions kept for phones that come back: with one, their first flight carries what they have to say.
+    pub sessions: usize,
+    /// Bytes of them.
+    pub session_bytes: usize,
+}
+
+impl Default for Handshakes {
+    fn default() -> Self {
+        Handshakes {
+            max: 4_000,
+            retry_past: 1_000,
+            per_address_per_minute: 6_000,
+            per_address_burst: 2_000,
+            per_address_max: 1_000,
+            sessions: 100_000,
+            session_bytes: 48 << 20,
+        }
+    }
 }
 
 /// How text messages leave.
@@ -60,6 +101,8 @@ impl Default for Config {
             sms: SmsConfig::File("sms.jsonl".into()),
             app_name: "Godwit".into(),
             node: 1,
+            loops: 0,
+            handshakes: Handshakes::default(),
             stop_timeout_ms: 10_000,
             recent_bytes: 64 << 20,
             limits: Limits::default(),
@@ -120,6 +163,9 @@ pub enum ConfigError {
     /// A limit that would refuse everything.
     #[error("limit {0} is zero: nothing would be accepted")]
     ZeroLimit(&'static str),
+    /// More loops than can be told apart.
+    #[error("loops = {0} are too many: {LOOPS_MAX} at most, 0 for one per core")]
+    TooManyLoops(u8),
 }
 
 impl Config {
@@ -157,6 +203,10 @@ impl Config {
             ("limits.rates.otp_per_hour", rates.otp_per_hour as usize),
             ("limits.access_token_s", self.limits.access_token_s as usize),
             ("limits.connections", self.limits.connections),
+            ("handshakes.max", self.handshakes.max),
+            ("handshakes.per_address_per_minute", self.handshakes.per_address_per_minute as usize),
+            ("handshakes.per_address_burst", self.handshakes.per_address_burst as usize),
+            ("handshakes.per_address_max", self.handshakes.per_address_max as usize),
             ("limits.effects_in_flight", self.limits.effects_in_flight),
             ("limits.requests_in_flight", self.limits.requests_in_flight),
         ] {
@@ -164,7 +214,16 @@ impl Config {
                 return Err(ConfigError::ZeroLimit(name));
             }
         }
+        if usize::from(self.loops) > LOOPS_MAX {
+            return Err(ConfigError::TooManyLoops(self.loops));
+        }
         Ok(self)
+    }
+
+    /// How many loops there are to be.
+    pub fn loop_count(&self) -> u8 {
+        let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get().min(LOOPS_MAX));
+        if self.loops > 0 { self.loops } else { cores as u8 }
     }
 
     /// Where the file of text messages is.
@@ -227,6 +286,7 @@ mod tests {
             ("admin = '0.0.0.0:80'", "loopback"),
             ("cert = 'a.pem'", "cert and key"),
             ("[limits.rates]\notp_per_hour = 0", "otp_per_hour"),
+            ("loops = 65", "64 at most"),
         ] {
             let (_dir, flags) = flags(toml);
             let wrong = Config::load(&flags).unwrap_err();

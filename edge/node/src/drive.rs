@@ -137,6 +137,7 @@ impl Loop {
         let mut any = false;
         if !self.draining && self.stop.drain.load(Ordering::Acquire) {
             self.draining = true;
+            self.driver.endpoint().set_accepting(false);
             self.input(Input::Drain);
         }
         self.node.handle_timeout(now());

@@ -13,6 +13,7 @@ pub mod registry;
 pub mod secrets;
 mod serve;
 pub mod sms;
+mod sockets;
 mod sweeper;
 mod tls;
 

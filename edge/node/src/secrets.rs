@@ -2,7 +2,8 @@
 //!
 //! `DATA/keys/cluster.key` derives refresh tokens and keys hashes; `DATA/keys/token-*.key` sign access tokens: the last
 //! by name signs, all verify, so a key is rotated by adding one and later removing the old (C38). `reset.key` and
-//! `retry.key` are QUIC's (RFC 9000, sections 10.3 and 8.1). The nodes of one cluster share all of them.
+//! `retry.key` are QUIC's (RFC 9000, sections 10.3 and 8.1), `cid.key` hides the loop's number in connection ids. The nodes
+//! of one cluster share all of them.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -44,6 +45,8 @@ pub struct NodeSecrets {
     pub reset: Secret<[u8; 32]>,
     /// Seals QUIC's Retry tokens.
     pub retry: Secret<[u8; 32]>,
+    /// Hides the loop's number in connection ids.
+    pub cid: Secret<[u8; 32]>,
 }
 
 /// Loads the keys in a directory, making what is missing.
@@ -76,6 +79,7 @@ pub fn load(dir: &Path) -> Result<NodeSecrets, SecretsError> {
         keys,
         reset: load_or_make(&dir.join("reset.key"))?,
         retry: load_or_make(&dir.join("retry.key"))?,
+        cid: load_or_make(&dir.join("cid.key"))?,
     })
 }
 

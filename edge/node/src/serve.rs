@@ -15,6 +15,8 @@ use store::embedded::EmbeddedConfig;
 use store::recent::RecentConfig;
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle as Task;
+use wire_link::tls::SessionStore;
+use wire_udp::Driver;
 
 use crate::clock::{TokioClock, now};
 use crate::config::Config;
@@ -24,6 +26,7 @@ use crate::perform::{NodeStore, Performer};
 use crate::registry::Registry;
 use crate::secrets::{self, SecretsError};
 use crate::sms::FileSms;
+use crate::sockets;
 use crate::sweeper;
 use crate::tls::Tls;
 
@@ -81,7 +84,7 @@ pub struct RunningNode {
     pub ca: Option<PathBuf>,
     health: Health,
     store: NodeStore,
-    loops: Vec<(LoopHandle, JoinHandle<io::Result<()>>)>,
+    loops: Vec<RunningLoop>,
     tasks: Vec<Task<()>>,
     stop_timeout: Duration,
 }
@@ -107,23 +110,51 @@ pub async fn start(config: &Config) -> Result<RunningNode, ServeError> {
     let bind = |proto, addr| move |source| ServeError::Bind { proto, addr, source };
     let (admin, admin_task) =
         health::bind(config.admin, health.clone()).await.map_err(bind("TCP", config.admin))?;
-    let driver = tls.bind(config, &secrets, random()?).map_err(bind("UDP", config.listen))?;
-    let listen = driver.local_addr().map_err(bind("UDP", config.listen))?;
-
-    let loop_no = 0;
-    let node = Node::new(node_config(config, Arc::new(secrets.keys), loop_no)?, now());
-    let (loop_, handle) = Loop::new(loop_no, driver, node, performer.clone());
-    let thread = std::thread::Builder::new()
-        .name(format!("loop-{loop_no}"))
-        .spawn(move || loop_.run())
-        .map_err(|_| ServeError::System("thread"))?;
-    let mut tasks = vec![tokio::spawn(sweeper::run(performer, vec![handle.clone()]))];
+    let sessions = Arc::new(SessionStore::new(config.handshakes.sessions, config.handshakes.session_bytes));
+    let seeds = (0..config.loop_count()).map(|_| random()).collect::<Result<Vec<_>, _>>()?;
+    let crypto = tls.crypto(sessions).map_err(bind("UDP", config.listen))?;
+    let drivers = sockets::bind(config, &secrets, &crypto, &seeds).map_err(bind("UDP", config.listen))?;
+    let listen = drivers[0].local_addr().map_err(bind("UDP", config.listen))?;
+    let loops = start_loops(config, Arc::new(secrets.keys), drivers, &performer)?;
+    let handles = loops.iter().map(|(handle, _)| handle.clone()).collect();
+    let mut tasks = vec![tokio::spawn(sweeper::run(performer, handles))];
     tasks.push(tokio::spawn(async move { drop(admin_task.await) }));
     tasks.push(tokio::spawn(tls.clone().reload()));
     health.set(Life::Serving);
     let stop_timeout = Duration::from_millis(config.stop_timeout_ms.into());
     let ca = tls.ca.clone();
-    Ok(RunningNode { listen, admin, ca, health, store, loops: vec![(handle, thread)], tasks, stop_timeout })
+    Ok(RunningNode { listen, admin, ca, health, store, loops, tasks, stop_timeout })
+}
+
+type RunningLoop = (LoopHandle, JoinHandle<io::Result<()>>);
+
+/// One thread per socket; each loop knows the others before any of them runs.
+fn start_loops(
+    config: &Config,
+    keys: Arc<edge_proto::Keys>,
+    drivers: Vec<Driver>,
+    performer: &Performer,
+) -> Result<Vec<RunningLoop>, ServeError> {
+    let mut loops = Vec::with_capacity(drivers.len());
+    for (loop_no, driver) in (0..).zip(drivers) {
+        let node = Node::new(node_config(config, keys.clone(), loop_no)?, now());
+        loops.push(Loop::new(loop_no, driver, node, performer.clone()));
+    }
+    let handles: Vec<LoopHandle> = loops.iter().map(|(_, handle)| handle.clone()).collect();
+    let mut running: Vec<RunningLoop> = Vec::with_capacity(loops.len());
+    for (mut loop_, handle) in loops {
+        let loop_no = handle.loop_no();
+        loop_.join(handles.iter().filter(|other| other.loop_no() != loop_no).cloned().collect());
+        let spawned = std::thread::Builder::new().name(format!("loop-{loop_no}")).spawn(move || loop_.run());
+        match spawned {
+            Ok(thread) => running.push((handle, thread)),
+            Err(_) => {
+                running.iter().for_each(|(handle, _)| handle.end());
+                return Err(ServeError::System("thread"));
+            }
+        }
+    }
+    Ok(running)
 }
 
 async fn open_store(config: &Config) -> Result<NodeStore, ServeError> {

@@ -1,16 +1,15 @@
-//! The node's certificates and its socket.
+//! The node's certificates.
 
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use certs::{CertError, Reloading};
-use wire_link::{Config as LinkConfig, Endpoint, Secrets, ServerConfig};
-use wire_udp::Driver;
+use wire_link::crypto;
+use wire_link::tls::SessionStore;
 
 use crate::config::Config;
-use crate::secrets::NodeSecrets;
 
 /// How often the certificate's file is looked at.
 const RELOAD_INTERVAL: Duration = Duration::from_secs(30);
@@ -38,15 +37,9 @@ impl Tls {
         Ok(Tls { chain: Arc::new(Reloading::new(cert, key)?), ca })
     }
 
-    /// Binds the socket that clients connect to.
-    pub(crate) fn bind(&self, config: &Config, secrets: &NodeSecrets, seed: [u8; 32]) -> io::Result<Driver> {
-        let (reset_key, token_key) = (*secrets.reset.expose(), *secrets.retry.expose());
-        // One loop: nobody else reads its connection ids.
-        let secrets = Secrets { seed, reset_key, token_key, cid_key: seed };
-        let link = LinkConfig { links_max: config.limits.connections, ..LinkConfig::server(secrets) };
-        let sessions = Arc::new(wire_link::tls::SessionStore::default());
-        let crypto = wire_link::tls::server(self.chain.clone(), sessions).map_err(io::Error::other)?;
-        Driver::bind(config.listen, Endpoint::server(link, ServerConfig::new(crypto), Instant::now()))
+    /// What all loops shake hands with, and what they remember.
+    pub(crate) fn crypto(&self, sessions: Arc<SessionStore>) -> io::Result<Arc<dyn crypto::ServerConfig>> {
+        wire_link::tls::server(self.chain.clone(), sessions).map_err(io::Error::other)
     }
 
     /// Serves new certificates when their files change, for ever.
