@@ -25,7 +25,7 @@ pub enum Event {
     ///
     /// On a server: what comes before `Connected` may be a *replay* of what was sent once before: act only on what may
     /// be done twice. Answers may be sent; whether the peer is where it seems to be is not proved yet, so QUIC sends
-    /// at most three times what came. A link whose handshake never completes ends by `Closed`.
+    /// three times what came and no more, but for the datagram that goes over it. A link whose handshake never completes ends by `Closed`.
     Early {
         /// The peer's address, on a server not yet proved; it never reaches a log.
         remote: SocketAddr,

@@ -80,6 +80,11 @@ impl Pair {
         self.client.connect(self.now, self.server_address, "localhost").expect("the client is not full")
     }
 
+    /// Where the server is.
+    pub fn server_address(&self) -> SocketAddr {
+        self.server_address
+    }
+
     /// Connects and waits until both sides know it: the client's link and the server's.
     ///
     /// # Panics

@@ -1,6 +1,8 @@
 //! What the tests share.
 #![allow(dead_code, reason = "each test file uses a part")]
 
+pub(crate) mod tls;
+
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 

@@ -24,15 +24,18 @@ const HEADER_BYTES: usize = 3;
 /// The flag and the session's name in front of a hello's parameters.
 const HELLO_BYTES: usize = 1 + TAG_BYTES;
 
-/// What is to be written next.
+/// What a side has to write next. Client: hello, then finished. Server: hello (Initial), the rest (Handshake).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Step {
+    /// The client's hello; the server waits for it.
     Hello,
-    /// Nothing, until the peer's hello.
+    /// The client waits for the server's.
     Wait,
+    /// Handshake keys are next.
     HandshakeKeys,
+    /// The finish, and then 1-RTT keys.
     Finish,
-    /// Nothing more; the server still waits for the client's finish.
+    /// Nothing more but the server's ticket, once the client has finished.
     Done,
 }
 
