@@ -149,6 +149,13 @@ impl<T: crypto::ClientConfig + 'static> From<Arc<T>> for ClientCrypto {
     }
 }
 
+impl From<Arc<dyn crypto::ClientConfig>> for ClientCrypto {
+    /// As from one whose type is known.
+    fn from(crypto: Arc<dyn crypto::ClientConfig>) -> ClientCrypto {
+        ClientCrypto { with_early: crypto.clone(), without_early: crypto }
+    }
+}
+
 impl fmt::Debug for ClientCrypto {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ClientCrypto").finish_non_exhaustive()

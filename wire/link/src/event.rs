@@ -37,7 +37,7 @@ pub enum Event {
         /// The TLS exporter that device proofs cover ([`wire::proof`]).
         exporter: Exporter,
         /// What became of early data: `None` if none was offered, `Some(true)` if it was accepted, `Some(false)` if it was
-        /// refused. A refusal undoes every stream that a client opened before this event, with all that was sent and
+        /// refused (then [`Early`](Event::Early) is not told any more if it has not been). A refusal undoes every stream that a client opened before this event, with all that was sent and
         /// queued on it; no event tells of them, and the owner opens them again. TLS does not tell a server what it
         /// refused: there it is `Some(true)` or `None`.
         early: Option<bool>,

@@ -1,7 +1,8 @@
 //! What one address may do before its handshakes are complete.
 //!
-//! Invariants: an address costs memory only in a table of bounded size, and whoever forges an address cannot use up
-//! what its real owner may do: newcomers who have proved theirs (by a Retry) are counted apart from those who have not.
+//! Invariants: an address costs memory only in a table of bounded size, and whoever forges addresses neither uses up
+//! what their owners may do nor makes room in the table for himself: newcomers who have proved theirs (by a Retry) are
+//! counted apart from those who have not, each in a table of their own.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
@@ -18,8 +19,9 @@ pub struct NewcomerLimits {
     pub per_minute: u32,
     /// Handshakes begun at once, by an address that was quiet before.
     pub burst: u32,
-    /// Addresses remembered, about 120 bytes each. Past it the one that was quiet for longest is forgotten, which
-    /// gives it a full burst again: one who commands more addresses than this is for the limits of all to stop
+    /// Addresses remembered, about 150 bytes each; as many of newcomers who have proved theirs and of those who have
+    /// not. Past it the one that was quiet for longest is forgotten, which gives it a full burst again: who commands more
+    /// addresses than this is for the limits of all to stop
     /// ([`ServerConfig::handshakes_max`](crate::ServerConfig::handshakes_max)).
     pub addresses_max: usize,
     /// Handshakes under way.
@@ -29,7 +31,7 @@ pub struct NewcomerLimits {
 impl Default for NewcomerLimits {
     /// 6,000 a minute after a burst of 2,000: a NAT's phones, all back within seconds, pass. One machine that does
     /// nothing but shake hands gets 100 a second, some 3 % of a core. 1,000 under way is a quarter of what all may have.
-    /// 4,096 addresses are half a megabyte.
+    /// 4,096 addresses, twice, are about a megabyte.
     fn default() -> Self {
         NewcomerLimits { per_minute: 6_000, burst: 2_000, addresses_max: 4_096, in_handshake_max: 1_000 }
     }
@@ -69,37 +71,35 @@ pub(crate) struct Counted {
 #[derive(Debug)]
 pub(crate) struct Newcomers {
     limits: NewcomerLimits,
-    places: BTreeMap<Place, Record>,
+    /// By whether the newcomer had proved its address.
+    tables: [Table; 2],
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    places: BTreeMap<Place, Count>,
     /// Every place once, by when it was last seen.
     by_age: BTreeSet<(Instant, Place)>,
 }
 
-#[derive(Debug)]
-struct Record {
-    seen: Instant,
-    /// By whether the newcomer had proved its address.
-    counts: [Count; 2],
-}
-
-/// A token bucket, and the handshakes under way.
+/// A token bucket, filled up to when it was last seen, and the handshakes under way.
 #[derive(Debug, Clone, Copy)]
 struct Count {
+    seen: Instant,
     tokens: f64,
     under_way: u32,
 }
 
 impl Newcomers {
     pub(crate) fn new(limits: NewcomerLimits) -> Newcomers {
-        Newcomers { limits, places: BTreeMap::new(), by_age: BTreeSet::new() }
+        Newcomers { limits, tables: Default::default() }
     }
 
     /// Counts a newcomer in; `None` if its address has no more to spend.
     pub(crate) fn enter(&mut self, now: Instant, from: SocketAddr, is_proved: bool) -> Option<Counted> {
         let place = Place::of(from);
-        let limits = self.limits;
-        let record = self.seen(now, place);
-        let count = &mut record.counts[usize::from(is_proved)];
-        if count.tokens < 1.0 || count.under_way >= limits.in_handshake_max {
+        let count = self.tables[usize::from(is_proved)].seen(now, place, &self.limits);
+        if count.tokens < 1.0 || count.under_way >= self.limits.in_handshake_max {
             return None;
         }
         count.tokens -= 1.0;
@@ -110,35 +110,32 @@ impl Newcomers {
     /// Its handshake is complete, or over.
     pub(crate) fn leave(&mut self, counted: Counted) {
         // It may have been forgotten since, and come again.
-        if let Some(record) = self.places.get_mut(&counted.place) {
-            let count = &mut record.counts[usize::from(counted.is_proved)];
+        if let Some(count) = self.tables[usize::from(counted.is_proved)].places.get_mut(&counted.place) {
             count.under_way = count.under_way.saturating_sub(1);
         }
     }
+}
 
-    /// The record of a place, its buckets filled up to now.
-    fn seen(&mut self, now: Instant, place: Place) -> &mut Record {
-        let burst = f64::from(self.limits.burst);
-        let full = Count { tokens: burst, under_way: 0 };
+impl Table {
+    /// The count of a place, its bucket filled up to now.
+    fn seen(&mut self, now: Instant, place: Place, limits: &NewcomerLimits) -> &mut Count {
+        let burst = f64::from(limits.burst);
         if !self.places.contains_key(&place) {
-            while self.places.len() >= self.limits.addresses_max.max(1)
+            while self.places.len() >= limits.addresses_max.max(1)
                 && let Some((_, oldest)) = self.by_age.pop_first()
             {
                 self.places.remove(&oldest);
             }
             self.by_age.insert((now, place));
         }
-        let record = self.places.entry(place).or_insert(Record { seen: now, counts: [full; 2] });
-        if now > record.seen {
-            self.by_age.remove(&(record.seen, place));
+        let count = self.places.entry(place).or_insert(Count { seen: now, tokens: burst, under_way: 0 });
+        if now > count.seen {
+            self.by_age.remove(&(count.seen, place));
             self.by_age.insert((now, place));
-            let earned = earned(self.limits.per_minute, now - record.seen);
-            for count in &mut record.counts {
-                count.tokens = (count.tokens + earned).min(burst);
-            }
-            record.seen = now;
+            count.tokens = (count.tokens + earned(limits.per_minute, now - count.seen)).min(burst);
+            count.seen = now;
         }
-        record
+        count
     }
 }
 
@@ -215,7 +212,7 @@ mod tests {
         ten(&mut newcomers, at(3), "10.0.0.1", false);
         for n in 0..100 {
             ten(&mut newcomers, at(4), &format!("10.1.0.{n}"), false);
-            assert_eq!((newcomers.places.len(), newcomers.by_age.len()), (2, 2));
+            assert_eq!((newcomers.tables[0].places.len(), newcomers.tables[0].by_age.len()), (2, 2));
         }
         newcomers.leave(left);
         let mut newcomers = Newcomers::new(LIMITS);
@@ -224,5 +221,15 @@ mod tests {
         ten(&mut newcomers, at(3), "10.0.0.1", false);
         ten(&mut newcomers, at(4), "10.0.0.3", false);
         assert_eq!(ten(&mut newcomers, at(5), "10.0.0.1", false), 0, "it is still remembered");
+    }
+
+    #[test]
+    fn k1_a_flood_of_forged_addresses_does_not_make_a_proved_one_forgotten() {
+        let (mut newcomers, now) = (Newcomers::new(LIMITS), now());
+        assert_eq!(ten(&mut newcomers, now, "10.0.0.1", true), 3);
+        for n in 0..100 {
+            ten(&mut newcomers, now + Duration::from_millis(n), &format!("10.1.0.{n}"), false);
+        }
+        assert_eq!(ten(&mut newcomers, now + Duration::from_millis(100), "10.0.0.1", true), 0);
     }
 }

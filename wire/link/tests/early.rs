@@ -1,173 +1,20 @@
-//! Early data: what a client that comes back says in its first flight, and what nobody else can make of it.
+//! Early data: what a client that comes back says in its first flight, and what becomes of it if the server refuses.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::BytesMut;
-use rustls::pki_types::CertificateDer;
-use wire::{CloseCode, Role};
-use wire_link::testing::{
-    Datagram, EarlyPolicy, Pair, PlainSessions, plain_client, plain_server_sharing, secrets,
-};
+use wire::Role;
+use wire_link::testing::{EarlyPolicy, secrets};
 use wire_link::tls::{self, SessionStore};
-use wire_link::{
-    ClientConfig, CloseReason, Config, Endpoint, Event, LinkId, OpenError, SendError, ServerConfig, StreamId,
-};
+use wire_link::{ClientConfig, Config, Endpoint, Event, OpenError, SendError};
 
 mod common;
-use common::tls::{One, certificate, trusting};
-use common::{drain, frame, frame_of};
+use common::returning::{Bench, Memory, benches};
+use common::tls::trusting;
+use common::{frame, frame_of};
 
 /// There and back, by the network's default.
 const ROUND_TRIP: Duration = Duration::from_millis(20);
-
-/// A pair whose server can be made again, with its memory of sessions or without.
-struct Bench {
-    pair: Pair,
-    plain: Arc<PlainSessions>,
-    serve: Box<dyn Fn(Memory) -> ServerConfig>,
-    made: u8,
-    /// Whom clients of TLS trust.
-    root: Option<CertificateDer<'static>>,
-}
-
-/// Whether a server that starts again has kept its sessions.
-#[derive(Clone, Copy, PartialEq)]
-enum Memory {
-    Kept,
-    Lost,
-}
-
-impl Bench {
-    fn plain(seed: u64) -> Bench {
-        let plain = PlainSessions::new(EarlyPolicy::Accept);
-        let sessions = plain.clone();
-        let serve = move |memory| {
-            if memory == Memory::Lost {
-                sessions.forget();
-            }
-            ServerConfig::new(plain_server_sharing(sessions.clone()))
-        };
-        Bench::new(seed, ClientConfig::new(plain_client()), plain, Box::new(serve))
-    }
-
-    fn tls(seed: u64, sessions: Arc<SessionStore>) -> Bench {
-        let (root, serving) = certificate("localhost");
-        let serve = move |memory| {
-            let sessions = if memory == Memory::Kept { sessions.clone() } else { Arc::default() };
-            ServerConfig::new(tls::server(Arc::new(One(serving.clone())), sessions).unwrap())
-        };
-        let client = ClientConfig::new(tls::client(trusting(&root)).unwrap());
-        let bench = Bench::new(seed, client, PlainSessions::new(EarlyPolicy::Accept), Box::new(serve));
-        Bench { root: Some(root), ..bench }
-    }
-
-    fn new(
-        seed: u64,
-        client: ClientConfig,
-        plain: Arc<PlainSessions>,
-        serve: Box<dyn Fn(Memory) -> ServerConfig>,
-    ) -> Bench {
-        let start = common::start();
-        let client = Endpoint::client(Config::client(secrets(seed)), client, start);
-        let server = Endpoint::server(Config::server(secrets(seed + 1000)), serve(Memory::Kept), start);
-        Bench { pair: Pair::between(seed, start, client, server), plain, serve, made: 0, root: None }
-    }
-
-    /// Kills the server and starts another in its place.
-    fn restart(&mut self, memory: Memory) {
-        self.restart_with(memory, |_| {});
-    }
-
-    fn restart_with(&mut self, memory: Memory, change: impl FnOnce(&mut ServerConfig)) {
-        self.made += 1;
-        let mut seed = secrets(2000);
-        seed.seed[31] = self.made;
-        let mut server = (self.serve)(memory);
-        change(&mut server);
-        self.pair.server = Endpoint::server(Config::server(seed), server, self.pair.now);
-    }
-
-    /// Connects, gets a ticket, says goodbye.
-    fn introduce(&mut self) {
-        let (client, _) = self.pair.connected();
-        self.pair.run(Duration::from_secs(1));
-        self.pair.client.close(client, CloseCode::Done, "");
-        self.pair.run(Duration::from_secs(5));
-        self.drop_events();
-    }
-
-    fn drop_events(&mut self) {
-        drain(|| self.pair.client_event());
-        drain(|| self.pair.server_event());
-    }
-
-    /// Connects as an owner does that speaks early if it can: a stream with one frame.
-    fn speak(&mut self, bytes: usize) -> (LinkId, Option<StreamId>) {
-        let link = self.pair.connect();
-        let mut events = drain(|| self.pair.client.poll_event());
-        events.retain(|(of, _)| *of == link);
-        if events.is_empty() {
-            return (link, None);
-        }
-        assert!(matches!(events[..], [(_, Event::Early { .. })]), "{events:?}");
-        let stream = self.pair.client.open(link, Role::Request).unwrap();
-        self.pair.client.send(link, stream, frame(bytes)).unwrap();
-        (link, Some(stream))
-    }
-
-    /// The client's datagrams, taken from the wire before the network has them.
-    fn capture(&mut self) -> Vec<Datagram> {
-        let mut buf = Vec::new();
-        let pair = &mut self.pair;
-        drain(|| {
-            let transmit = pair.client.poll_transmit(pair.now, &mut buf)?;
-            let bytes = buf[..transmit.size].to_vec();
-            Some(Datagram { from: pair.client_address, to: transmit.destination, bytes })
-        })
-    }
-
-    /// The server's events so far, each frame on a bidirectional stream answered with the same.
-    fn serve(&mut self) -> Vec<Event> {
-        let mut events = Vec::new();
-        while let Some((link, event)) = self.pair.server_event() {
-            if let Event::Frame { stream, body } = &event {
-                self.pair.server.send(link, *stream, frame(body.len())).unwrap();
-            }
-            events.push(event);
-        }
-        self.pair.poll();
-        events
-    }
-
-    /// Lets time pass, the server answering, until the client has an event like this; all the client's till then.
-    fn until(&mut self, like: impl Fn(&Event) -> bool) -> Vec<Event> {
-        let end = self.pair.now + Duration::from_secs(60);
-        let mut events = Vec::new();
-        loop {
-            self.serve();
-            while let Some((_, event)) = self.pair.client_event() {
-                let is_it = like(&event);
-                events.push(event);
-                if is_it {
-                    return events;
-                }
-            }
-            assert!(self.pair.step(end), "no such event within a virtual minute, but {events:?}");
-        }
-    }
-
-    /// What became of early data on the client's next link to complete its handshake.
-    fn outcome(&mut self) -> Option<bool> {
-        let events = self.until(|event| matches!(event, Event::Connected { .. }));
-        let Some(Event::Connected { early, .. }) = events.last() else { unreachable!("asked for above") };
-        *early
-    }
-}
-
-fn benches() -> [Bench; 2] {
-    [Bench::plain(1), Bench::tls(1, Arc::default())]
-}
 
 #[test]
 fn i10_a_client_that_comes_back_has_its_answer_after_one_round_trip_and_not_two() {
@@ -267,6 +114,22 @@ fn c37_a_refused_client_may_open_all_its_streams_again() {
 }
 
 #[test]
+fn c37_an_owner_who_looks_only_after_the_refusal_never_hears_of_early_data() {
+    let mut bench = Bench::plain(1);
+    bench.introduce();
+    bench.plain.set_policy(EarlyPolicy::Refuse);
+    bench.pair.client_sleeps = true;
+    let link = bench.pair.connect();
+    bench.pair.run(Duration::from_secs(1));
+    bench.pair.client_sleeps = false;
+    let event = bench.pair.client.poll_event();
+    assert!(matches!(event, Some((_, Event::Connected { early: Some(false), .. }))), "{event:?}");
+    let stream = bench.pair.client.open(link, Role::Request).unwrap();
+    bench.pair.client.send(link, stream, frame(3)).unwrap();
+    bench.until(|event| *event == frame_of(stream, 3));
+}
+
+#[test]
 fn c37_a_node_that_starts_again_costs_a_full_handshake_and_no_error() {
     for mut bench in benches() {
         bench.introduce();
@@ -352,121 +215,6 @@ fn r50_early_data_survives_loss_and_a_retry() {
         assert!(events.iter().any(accepted), "{events:?}");
         assert_eq!(bench.pair.server.counters().retried > 0, seed % 2 == 0);
     }
-}
-
-#[test]
-fn c37_a_ticket_is_good_for_one_connection() {
-    let sessions = Arc::new(SessionStore::default());
-    let mut bench = Bench::tls(1, sessions.clone());
-    bench.introduce();
-    assert_eq!(sessions.stats().sessions, 1, "one ticket per connection");
-    for n in 1..4 {
-        bench.speak(1).1.unwrap();
-        assert_eq!(bench.outcome(), Some(true));
-        bench.pair.run(Duration::from_secs(1));
-        let stats = sessions.stats();
-        assert_eq!((stats.sessions, stats.taken, stats.missed), (1, n, 0), "the next ticket");
-    }
-    // Two at once have one ticket between them.
-    assert!(bench.speak(1).1.is_some());
-    assert!(bench.speak(1).1.is_none());
-}
-
-/// An attacker who has a first flight, and sends it from an address of its own.
-fn replay(bench: &mut Bench, flight: &[Datagram]) {
-    let from = "10.6.6.6:666".parse().unwrap();
-    for datagram in flight {
-        let data = BytesMut::from(&datagram.bytes[..]);
-        bench.pair.server.handle_datagram(bench.pair.now, from, None, None, data);
-    }
-    bench.pair.poll();
-}
-
-#[test]
-fn g18_a_first_flight_that_is_repeated_says_nothing_twice() {
-    for restarts in [false, true] {
-        for mut bench in benches() {
-            bench.introduce();
-            let stream = bench.speak(100).1.unwrap();
-            let flight = bench.capture();
-            for datagram in &flight {
-                bench.pair.network.send(bench.pair.now, datagram.clone());
-            }
-            bench.until(|event| *event == frame_of(stream, 100));
-            bench.pair.run(Duration::from_secs(1));
-            bench.drop_events();
-            let heard = bench.pair.server.counters().frames_in;
-            assert_eq!(heard, 1);
-            if restarts {
-                // It remembers what is left of the sessions, and this one was taken.
-                bench.restart(Memory::Kept);
-            }
-            replay(&mut bench, &flight);
-            bench.pair.run(Duration::from_secs(15));
-            let events = bench.serve();
-            let is_of_the_flight = |event: &&Event| {
-                matches!(event, Event::Early { .. } | Event::Opened { .. } | Event::Frame { .. })
-            };
-            assert_eq!(events.iter().find(is_of_the_flight), None);
-            assert_eq!(bench.pair.server.counters().frames_in, if restarts { 0 } else { heard });
-            assert_eq!(bench.pair.server.handshakes(), 0);
-        }
-    }
-}
-
-#[test]
-fn g18_a_stolen_first_flight_is_early_once_and_never_connected() {
-    for mut bench in benches() {
-        bench.introduce();
-        let stream = bench.speak(100).1.unwrap();
-        let flight = bench.capture();
-        // The client's own datagrams are lost; the thief's arrive, at two servers that remember the same.
-        replay(&mut bench, &flight);
-        assert_eq!(bench.pair.server.handshakes(), 1);
-        let events = bench.serve();
-        let remote = "10.6.6.6:666".parse().unwrap();
-        assert_eq!(events, [Event::Early { remote }, Event::Opened { stream }, frame_of(stream, 100)]);
-        bench.pair.network.conditions.is_cut = true;
-        bench.pair.run(Duration::from_secs(60));
-        let events = bench.serve();
-        let reason = CloseReason::TimedOut;
-        let told = |event: &&Event| !matches!(event, Event::Drained { .. });
-        assert_eq!(events.iter().filter(told).collect::<Vec<_>>(), [&Event::Closed { reason }]);
-        assert_eq!((bench.pair.server.handshakes(), bench.pair.server.links()), (0, 0));
-
-        bench.restart(Memory::Kept);
-        replay(&mut bench, &flight);
-        bench.pair.run(Duration::from_secs(15));
-        assert_eq!(bench.serve(), [], "its ticket is used up");
-        assert_eq!(bench.pair.server.counters().accepted, 1);
-        assert_eq!(bench.pair.server.links(), 0);
-    }
-}
-
-#[test]
-fn g18_early_answers_go_to_an_unproved_address_three_times_over_at_most() {
-    let mut bench = Bench::plain(1);
-    bench.introduce();
-    bench.speak(100);
-    let flight = bench.capture();
-    let arrived: usize = flight.iter().map(|datagram| datagram.bytes.len()).sum();
-    replay(&mut bench, &flight);
-    let (link, _) = bench.pair.until_server(|event| matches!(event, Event::Frame { .. }));
-    let stream = bench.pair.server.open(link, Role::ChatDown).unwrap();
-    let mut sent = 0;
-    let mut buf = Vec::new();
-    for _ in 0..2000 {
-        let _ = bench.pair.server.send(link, stream, frame(1000));
-        let now = bench.pair.now;
-        if bench.pair.server.poll_timeout().is_some_and(|at| at <= now) {
-            bench.pair.server.handle_timeout(now);
-        }
-        sent +=
-            drain(|| bench.pair.server.poll_transmit(now, &mut buf)).iter().map(|t| t.size).sum::<usize>();
-        bench.pair.now += Duration::from_millis(10);
-    }
-    // And the datagram that goes over it, as in `migration.rs`.
-    assert!(sent > 0 && sent < 3 * arrived + 1200, "{sent} for {arrived}");
 }
 
 #[test]

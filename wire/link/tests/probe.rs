@@ -66,7 +66,7 @@ fn what_others_send_and_what_is_repeated_is_no_sign_of_life() {
     let from = pair.server_address();
     pair.server.send(server, stream, frame(100)).unwrap();
     let heard = taken_from_server(&mut pair);
-    let mut give = |pair: &mut Pair, datagrams: &[Vec<u8>]| {
+    let give = |pair: &mut Pair, datagrams: &[Vec<u8>]| {
         for bytes in datagrams {
             pair.client.handle_datagram(pair.now, from, None, None, BytesMut::from(&bytes[..]));
         }

@@ -11,7 +11,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use wire::Role;
 use wire_link::testing::secrets;
-use wire_link::{ClientConfig, Config, Endpoint, Event, ServerConfig};
+use wire_link::{ClientConfig, Config, Endpoint, Event, NewcomerLimits, ServerConfig};
 use wire_udp::Driver;
 
 mod common;
@@ -46,6 +46,8 @@ fn main() {
 fn serve(with_stream: bool) {
     let (root, serving) = certificate();
     let server = ServerConfig::new(server_tls(One(serving)));
+    // All clients have one address.
+    let server = ServerConfig { newcomers: NewcomerLimits::UNLIMITED, ..server };
     let endpoint = Endpoint::server(Config::server(secrets(1)), server, Instant::now());
     let mut driver = Driver::bind((Ipv4Addr::LOCALHOST, 0).into(), endpoint).unwrap();
     let root: String = root.iter().map(|byte| format!("{byte:02x}")).collect();

@@ -121,3 +121,73 @@ impl Seat {
         self.from.try_recv().ok()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use wire_link::testing::{plain_client, secrets};
+    use wire_link::{ClientConfig, Config, Endpoint};
+
+    use super::*;
+
+    /// A datagram that belongs to the loop of this number: its id is one that such an endpoint uses itself.
+    fn datagram_of(loop_no: u8) -> Handed {
+        let now = std::time::Instant::now();
+        let mut config = Config::client(secrets(1));
+        config.cids.loop_no = loop_no;
+        let mut endpoint = Endpoint::client(config, ClientConfig::new(plain_client()), now);
+        let remote = "127.0.0.1:1".parse().unwrap();
+        endpoint.connect(now, remote, "localhost").unwrap();
+        let mut sent = Vec::new();
+        assert!(endpoint.poll_transmit(now, &mut sent).is_some());
+        // A long header: the ids follow the version, each behind its length.
+        let source = 6 + usize::from(sent[5]);
+        let id = &sent[source + 1..source + 1 + usize::from(sent[source])];
+        let data = [&[0x40], id, &[0; 30]].concat();
+        Handed { remote, local_ip: None, ecn: None, data: BytesMut::from(&data[..]) }
+    }
+
+    fn seats() -> Vec<Seat> {
+        steering(2, Steering::new(secrets(0).cid_key, 2))
+    }
+
+    #[test]
+    fn i10_a_datagram_goes_to_its_loop_and_no_further() {
+        let mut seats = seats();
+        assert!(matches!(seats[0].steer(datagram_of(0)), Steered::Here(_)));
+        assert!(matches!(seats[0].steer(datagram_of(2)), Steered::Here(_)), "there is no such loop");
+        assert!(matches!(seats[0].steer(datagram_of(1)), Steered::HandedOver));
+        assert!(seats[0].take().is_none());
+        let taken = seats[1].take().unwrap();
+        assert_eq!(taken.data, datagram_of(1).data);
+        assert!(matches!(seats[1].steer(taken), Steered::Here(_)));
+    }
+
+    #[test]
+    fn k1_a_loop_that_takes_no_more_costs_no_more() {
+        let mut seats = seats();
+        for _ in 0..WAITING_MAX {
+            assert!(matches!(seats[0].steer(datagram_of(1)), Steered::HandedOver));
+        }
+        assert!(matches!(seats[0].steer(datagram_of(1)), Steered::Dropped));
+        seats.truncate(1);
+        assert!(matches!(seats[0].steer(datagram_of(1)), Steered::Dropped), "a loop that is gone");
+    }
+
+    #[test]
+    fn each_owner_is_woken_once_per_batch() {
+        let mut seats = seats();
+        let mut wakeups = crate::waker::Wakeups::new().unwrap();
+        let mut owner = seats.pop().unwrap();
+        owner.take_place(wakeups.waker());
+        wakeups.take();
+        assert!(!wakeups.waker().is_woken());
+        seats[0].steer(datagram_of(1));
+        seats[0].steer(datagram_of(1));
+        assert!(!wakeups.waker().is_woken(), "not per datagram");
+        seats[0].wake_owners();
+        assert!(wakeups.waker().is_woken());
+        wakeups.take();
+        seats[0].wake_owners();
+        assert!(!wakeups.waker().is_woken(), "nothing new");
+    }
+}

@@ -33,6 +33,11 @@ impl Waker {
         // The buffer holds at least the one byte; if the loop is gone there is nobody to wake.
         let _ = (&self.0.sender).write(&[1]);
     }
+
+    #[cfg(test)]
+    pub(crate) fn is_woken(&self) -> bool {
+        self.0.is_woken.load(Ordering::Acquire)
+    }
 }
 
 /// The loop's end.

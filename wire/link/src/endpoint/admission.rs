@@ -4,9 +4,13 @@
 //! many handshakes are under way or its address is over its limits; and is refused if it has proved its address and that
 //! is still over its limits. Refusals and Retries keep no state.
 
-use quinn_proto::Incoming;
+use quinn_proto::{Incoming, Transmit};
 
 use super::Endpoint;
+
+/// Datagrams to peers without a link (Retry, refusal, stateless reset) that wait to be sent; more are dropped, as the
+/// network would.
+const RESPONSES_MAX: usize = 64;
 
 impl Endpoint {
     pub(super) fn admit(&mut self, incoming: Incoming) {
@@ -55,6 +59,13 @@ impl Endpoint {
         let mut response = Vec::new();
         if let Ok(transmit) = self.quic.retry(incoming, &mut response) {
             self.respond(transmit, response);
+        }
+    }
+
+    pub(super) fn respond(&mut self, transmit: Transmit, mut datagram: Vec<u8>) {
+        if self.responses.len() < RESPONSES_MAX {
+            datagram.truncate(transmit.size);
+            self.responses.push_back((transmit, datagram));
         }
     }
 }

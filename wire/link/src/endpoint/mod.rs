@@ -24,10 +24,6 @@ use crate::seeded::LogicalClock;
 
 pub use counters::Counters;
 
-/// Datagrams to peers without a link (Retry, refusal, stateless reset) that wait to be sent; more are dropped, as the
-/// network would.
-const RESPONSES_MAX: usize = 64;
-
 /// Datagrams that one link may send before the next has its turn.
 const TRANSMIT_BURST: u32 = 10;
 
@@ -370,13 +366,6 @@ impl Endpoint {
         self.handshakes += 1;
         self.settle(key);
         id
-    }
-
-    fn respond(&mut self, transmit: Transmit, mut datagram: Vec<u8>) {
-        if self.responses.len() < RESPONSES_MAX {
-            datagram.truncate(transmit.size);
-            self.responses.push_back((transmit, datagram));
-        }
     }
 
     fn key(&self, link: LinkId) -> Option<usize> {

@@ -25,11 +25,12 @@ impl Link {
     }
 
     /// quinn-proto has forgotten every stream that we opened before the server refused early data, and the peer has never
-    /// heard of them: neither do we know them any more. The peer can have opened none yet.
+    /// heard of them: neither do we know them any more. The peer can have opened none yet. An owner who has not been told
+    /// of early data by now is not told: what it opens from here on stays.
     pub(super) fn undo_early(&mut self) {
         self.streams = Vec::new();
         self.readable = VecDeque::new();
-        self.events.retain(|event| matches!(event, Event::Early { .. } | Event::Alive));
+        self.events.retain(|event| *event == Event::Alive);
         self.queued_bytes = 0;
         self.own_bidi = 0;
     }

@@ -1,6 +1,7 @@
 //! What the tests share.
 #![allow(dead_code, reason = "each test file uses a part")]
 
+pub(crate) mod returning;
 pub(crate) mod tls;
 
 use std::sync::OnceLock;
