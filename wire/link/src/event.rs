@@ -19,9 +19,10 @@ pub enum Event {
     ///
     /// On a client: the server is remembered, streams may be opened and frames sent at once, as many streams as its
     /// *initial* limit allowed when the session was made. How far that reaches with rustls: the same client process
-    /// (tickets cannot be written down yet), a ticket that is under 24 hours old and not yet used, and clocks of both
-    /// sides that ran within 60 seconds of each other since then. Beyond it there is no `Early`, or the server refuses
-    /// ([`Connected`](Event::Connected) says so), and everything goes one round trip later.
+    /// (tickets cannot be written down yet), a ticket that is under 24 hours old and not yet used (each connection brings
+    /// one, and each attempt uses one up, even if it gets nowhere), and clocks of both sides that ran within 60 seconds of
+    /// each other since then. Beyond it there is no `Early`, or the server refuses ([`Connected`](Event::Connected) says
+    /// so), and everything goes one round trip later.
     ///
     /// On a server: what comes before `Connected` may be a *replay* of what was sent once before: act only on what may
     /// be done twice. Answers may be sent; whether the peer is where it seems to be is not proved yet, so QUIC sends

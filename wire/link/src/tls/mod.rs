@@ -72,8 +72,8 @@ pub fn provider() -> Arc<CryptoProvider> {
 }
 
 /// A server's TLS. `certificates` is asked at each handshake, so it may change them while connections go on; it is given
-/// the server name that the client asked for. `sessions` is shared by all loops of a process; a new one means that no
-/// client is remembered, which costs each a full handshake and no more.
+/// the server name that the client asked for. `sessions` is shared by all loops of a process (as what is made here
+/// may be); a new one means that no client is remembered, which costs each a full handshake and no more.
 ///
 /// # Errors
 /// [`TlsError`].
