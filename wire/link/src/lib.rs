@@ -10,7 +10,7 @@
 //! 3. [`Endpoint::poll_transmit`] until `None`, sending each datagram.
 //!
 //! Invariants: nothing here reads a clock, a socket or ambient randomness, so the same inputs give the same outputs
-//! (the keys of TLS itself are the one exception; the module `testing` replaces them). Every queue has a bound. A stream
+//! (the keys and the clock of TLS itself are the one exception; the module `testing` replaces them). Every queue has a bound. A stream
 //! that its owner does not read is held back by QUIC's flow control and never delays another. The last event of every
 //! link is one [`Event::Closed`].
 
