@@ -34,6 +34,13 @@ pub struct Development {
     pub key: PathBuf,
 }
 
+impl Development {
+    /// Where they are in a folder, whether made or not.
+    pub fn at(dir: &Path) -> Development {
+        Development { ca: dir.join("ca.pem"), cert: dir.join("node.pem"), key: dir.join("node.key") }
+    }
+}
+
 /// Makes a development CA and a leaf for these names in a folder, or keeps those that are there: a leaf is made anew
 /// when the names change or its last thirty days begin, the CA only if it is missing.
 ///
@@ -42,7 +49,7 @@ pub struct Development {
 pub fn make_development(dir: &Path, names: &[String]) -> Result<Development, CertError> {
     let io = |source| CertError::Io { path: dir.to_owned(), source };
     fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(io)?;
-    let made = Development { ca: dir.join("ca.pem"), cert: dir.join("node.pem"), key: dir.join("node.key") };
+    let made = Development::at(dir);
     let ca_key = dir.join("ca.key");
     let now = OffsetDateTime::now_utc();
     if !made.ca.exists() || !ca_key.exists() {

@@ -7,6 +7,7 @@
 //! In production a CA of the operator's (or a public one) issues the leaf; nothing else changes.
 
 mod development;
+mod inspect;
 mod reload;
 
 use std::io;
@@ -19,6 +20,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 
 pub use development::{Development, make_development};
+pub use inspect::{CertificateInfo, day, inspect, inspect_der};
 pub use reload::Reloading;
 
 /// Certificates that cannot be made or used. Its text says what to do.
@@ -49,6 +51,15 @@ pub enum CertError {
         /// Why.
         #[source]
         source: rustls::Error,
+    },
+    /// A certificate that does not parse.
+    #[error("{} holds something that is no X.509 certificate", path.display())]
+    NotX509 {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: x509_parser::nom::Err<x509_parser::error::X509Error>,
     },
     /// A name that no certificate can hold.
     #[error("{name:?} is neither a host name nor an IP address")]
