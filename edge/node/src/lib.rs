@@ -6,6 +6,7 @@
 
 pub mod clock;
 pub mod config;
+pub mod doctor;
 pub mod drive;
 pub mod health;
 pub mod perform;
