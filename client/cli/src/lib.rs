@@ -6,6 +6,7 @@
 
 mod address;
 pub mod command;
+pub mod doctor;
 mod error;
 mod output;
 pub mod profile;
