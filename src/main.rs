@@ -1,5 +1,8 @@
 //! The one binary, `godwit`: it reads arguments and hands on. The node is `edge-node`, the terminal client `client-cli`.
 
+mod completions;
+mod doctor;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -51,6 +54,22 @@ enum Command {
         #[arg(long = "name", value_name = "NAME", default_values = ["localhost", "127.0.0.1", "::1"])]
         names: Vec<String>,
     },
+    /// Say what is wrong with a set-up, in plain words.
+    ///
+    /// For an operator, before a node runs or while it does: it reads the same settings as `godwit serve` and looks at
+    /// ports, the data directory and its disk, certificates, the clock and limits. For a person whose client reaches no
+    /// server: with --server or --profile it looks at the way there. Nothing is changed, and nothing secret is sent. Exit
+    /// codes: 0 no problem (warnings are none); 1 at least one; 2 wrong usage.
+    Doctor(doctor::Doctor),
+    /// Print a script with which a shell completes commands and flags.
+    ///
+    /// bash: godwit completions bash > ~/.local/share/bash-completion/completions/godwit
+    #[command(verbatim_doc_comment)]
+    Completions {
+        /// Which shell.
+        #[arg(value_enum)]
+        shell: clap_complete::Shell,
+    },
     #[command(flatten)]
     Client(client_cli::Command),
 }
@@ -68,6 +87,8 @@ fn main() -> ExitCode {
             finish(serve(&flags))
         }
         Command::Certs { dir, names } => finish(make_certs(&dir, &names)),
+        Command::Doctor(command) => command.run(),
+        Command::Completions { shell } => finish(completions::print(shell)),
         Command::Client(command) => client_cli::run(command),
     }
 }
