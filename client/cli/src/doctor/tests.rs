@@ -107,3 +107,66 @@ fn answers_are_said_in_words() {
         assert!(finding.level == level && finding.found.contains(said), "{finding:?}");
     }
 }
+
+/// A QUIC server that speaks another protocol, until it is stopped.
+struct Stranger {
+    address: SocketAddr,
+    stop: std::sync::Arc<std::sync::atomic::AtomicBool>,
+    waker: wire_udp::Waker,
+    serving: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Stranger {
+    fn start(dir: &std::path::Path) -> Stranger {
+        let mut driver =
+            wire_udp::Driver::bind(([127, 0, 0, 1], 0).into(), other_protocol(dir)).expect("a port");
+        let (address, waker) = (driver.local_addr().expect("its address"), driver.waker());
+        let stop = std::sync::Arc::<std::sync::atomic::AtomicBool>::default();
+        let stopped = stop.clone();
+        let serving = std::thread::spawn(move || {
+            while !stopped.load(std::sync::atomic::Ordering::Acquire) {
+                while driver.endpoint().poll_event().is_some() {}
+                driver.flush().expect("sent");
+                driver.wait(None).expect("a socket");
+            }
+        });
+        Stranger { address, stop, waker, serving: Some(serving) }
+    }
+}
+
+impl Drop for Stranger {
+    fn drop(&mut self) {
+        self.stop.store(true, std::sync::atomic::Ordering::Release);
+        self.waker.wake();
+        let ended = self.serving.take().map(std::thread::JoinHandle::join);
+        assert!(std::thread::panicking() || matches!(ended, Some(Ok(()))), "it ends in order");
+    }
+}
+
+fn other_protocol(dir: &std::path::Path) -> wire_link::Endpoint {
+    use std::sync::Arc;
+    use wire_link::crypto::rustls::QuicServerConfig;
+    use wire_link::{Config, Endpoint, Secrets, ServerConfig};
+
+    let made = certs::make_development(dir, &["127.0.0.1".into()]).expect("certificates");
+    let chain = certs::Reloading::new(made.cert, made.key).expect("a chain");
+    let mut tls = rustls::ServerConfig::builder_with_provider(wire_link::tls::provider())
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .expect("TLS 1.3")
+        .with_no_client_auth()
+        .with_cert_resolver(Arc::new(chain));
+    tls.alpn_protocols = vec![b"h3".to_vec()];
+    let crypto = Arc::new(QuicServerConfig::try_from(tls).expect("a suite"));
+    let secrets = Secrets { seed: [1; 32], reset_key: [2; 32], token_key: [3; 32] };
+    Endpoint::server(Config::server(secrets), ServerConfig::new(crypto), std::time::Instant::now())
+}
+
+#[test]
+fn another_protocol_on_the_port_is_told_from_a_fault() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let stranger = Stranger::start(dir.path());
+    let patience = Duration::from_secs(30);
+    assert!(matches!(probe::probe(stranger.address, patience), Probe::Quic(_)), "it is a QUIC server");
+    let met = handshake::handshake(stranger.address, "127.0.0.1", None, patience).expect("a socket");
+    assert_eq!(met.ended, Some(Ended::OtherProtocol), "{met:?}");
+}
