@@ -1,8 +1,8 @@
 //! `godwit doctor --server`: what is wrong with the way to a server, step by step: name, UDP, handshake, certificate,
 //! the server's answer, clocks.
 //!
-//! Each `judge_…` is a plain function from what was seen to a [`Finding`]; looking is in [`probe`] (bare datagrams) and
-//! [`handshake`] (a real connection). Nothing secret is sent: the session is anonymous, so that it may go on with a
+//! Each `judge_…` is a plain function from what was seen to a [`Finding`]; looking is in `probe` (bare datagrams) and
+//! `handshake` (a real connection). Nothing secret is sent: the session is anonymous, so that it may go on with a
 //! server whose certificate is wrong, and tell more.
 
 mod certificate;
@@ -196,6 +196,10 @@ fn judge_probes(probes: &[(SocketAddr, Probe)]) -> Finding {
         [] => Finding::problem("udp", "there is no address to send to.", "Check the server's name."),
         _ if good.len() == probes.len() => {
             Finding::ok("udp", format!("datagrams reach {} and are answered by a QUIC server.", shown(&good)))
+        }
+        // A machine without IPv6 loses nothing: its clients go on to the next address at once.
+        _ if !good.is_empty() && probes.iter().all(|(_, probe)| probe.is_harmless()) => {
+            Finding::ok("udp", format!("{} answers; {}, which does no harm.", shown(&good), listed(&bad())))
         }
         _ if !good.is_empty() => Finding::warning(
             "udp",

@@ -48,6 +48,11 @@ impl Probe {
         }
     }
 
+    /// Whether it does not matter if another address answers.
+    pub(super) fn is_harmless(self) -> bool {
+        matches!(self, Probe::Quic(_) | Probe::NoRoute)
+    }
+
     pub(super) fn advice(self) -> &'static str {
         match self {
             Probe::Quic(_) => "Nothing.",

@@ -43,6 +43,7 @@ fn silence_refusal_and_strangers_are_told_apart() {
     for (probes, level, said) in [
         (&[quic][..], Level::Ok, "answered by a QUIC server"),
         (&[quic, Probe::Silent], Level::Warning, "192.0.2.1:4433 answers, but 192.0.2.2:4433 does not"),
+        (&[quic, Probe::NoRoute], Level::Ok, "192.0.2.2:4433 cannot be reached"),
         (&[Probe::Silent], Level::Problem, "UDP is blocked on the way, or nothing listens"),
         (&[Probe::Refused], Level::Problem, "nothing listens there (ICMP"),
         (&[Probe::NoRoute], Level::Problem, "no way to it"),

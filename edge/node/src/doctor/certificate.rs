@@ -1,6 +1,6 @@
 //! The certificate that clients are shown, and its key: usable, together, in time, and for the right names.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use ::doctor::{Finding, listed};
@@ -22,6 +22,13 @@ struct Served<'a> {
     is_made: bool,
     node: NodeThere,
     now: SystemTime,
+}
+
+impl Served<'_> {
+    /// Nobody serves it, and whoever starts a node makes another first.
+    fn is_renewed_at_start(&self) -> bool {
+        self.is_made && !self.node.is_there()
+    }
 }
 
 pub(super) fn examine(config: &Config, node: NodeThere) -> Vec<Finding> {
@@ -129,7 +136,7 @@ fn judge_dates(served: &Served<'_>, info: &CertificateInfo) -> Option<Finding> {
         ));
     }
     match info.not_after.duration_since(served.now) {
-        Err(_) if served.is_made && !served.node.is_there() => Some(Finding::ok(
+        Err(_) if served.is_renewed_at_start() => Some(Finding::ok(
             CHECK,
             format!("the development certificate expired on {until}; the next start makes a new one."),
         )),
@@ -138,19 +145,17 @@ fn judge_dates(served: &Served<'_>, info: &CertificateInfo) -> Option<Finding> {
             format!("the certificate in {} expired on {until}: no client connects.", served.cert.display()),
             renew,
         )),
-        Ok(left) if left < EXPIRES_SOON && !(served.is_made && !served.node.is_there()) => {
-            Some(Finding::warning(
-                CHECK,
-                format!("the certificate expires in {} days, on {until}.", left.as_secs() / 86_400),
-                renew,
-            ))
-        }
+        Ok(left) if left < EXPIRES_SOON && !served.is_renewed_at_start() => Some(Finding::warning(
+            CHECK,
+            format!("the certificate expires in {} days, on {until}.", left.as_secs() / 86_400),
+            renew,
+        )),
         Ok(_) => None,
     }
 }
 
 fn judge_error(served: &Served<'_>, error: &CertError) -> Finding {
-    if served.is_made && !served.node.is_there() {
+    if served.is_renewed_at_start() {
         let found =
             format!("the development certificate cannot be used ({error}); the next start makes a new one.");
         return Finding::ok(CHECK, found);
@@ -174,7 +179,7 @@ fn judge_error(served: &Served<'_>, error: &CertError) -> Finding {
 }
 
 /// The development CA, which clients have a copy of.
-fn judge_ca(ca: &PathBuf, now: SystemTime) -> Finding {
+fn judge_ca(ca: &Path, now: SystemTime) -> Finding {
     let check = "ca";
     match certs::inspect(ca) {
         Ok(info) if info.not_after < now || info.not_before > now => Finding::problem(

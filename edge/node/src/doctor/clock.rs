@@ -57,13 +57,16 @@ fn judge(is_synchronised: Option<bool>, now: SystemTime, newest: Option<SystemTi
     }
 }
 
-/// The latest time of a file below a directory.
+/// The latest time of a file below a directory, of those that are looked at.
 fn newest_file(dir: &Path) -> Option<SystemTime> {
-    let (mut newest, mut left) = (None, FILES_MAX);
+    let (mut newest, mut seen) = (None, 0);
     let mut dirs = vec![(dir.to_owned(), 0)];
     while let Some((dir, depth)) = dirs.pop() {
         for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
-            left = left.checked_sub(1)?;
+            seen += 1;
+            if seen > FILES_MAX {
+                return newest;
+            }
             let Ok(meta) = entry.metadata() else { continue };
             if meta.is_dir() && depth < DEPTH_MAX {
                 dirs.push((entry.path(), depth + 1));

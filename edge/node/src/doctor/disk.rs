@@ -40,7 +40,10 @@ pub(super) fn examine(config: &Config) -> Vec<Finding> {
         return Vec::new();
     }
     let mut findings = vec![match rustix::fs::statvfs(&dir) {
-        Ok(room) => judge_room(room.f_bavail * room.f_frsize, room.f_blocks * room.f_frsize),
+        Ok(room) => judge_room(
+            room.f_bavail.saturating_mul(room.f_frsize),
+            room.f_blocks.saturating_mul(room.f_frsize),
+        ),
         Err(error) => unknown("disk_space", &dir, &error.into()),
     }];
     findings.extend(kind(&dir));
@@ -162,7 +165,7 @@ fn median_and_worst(mut times: Vec<Duration>) -> (Duration, Duration) {
 fn judge_fsync(median: Duration, worst: Duration) -> Finding {
     let millis = |time: Duration| time.as_secs_f64() * 1e3;
     let found = format!(
-        "an append that is safe on disk takes {:.1} ms (median of {APPENDS}), {:.1} ms at worst.",
+        "an append that is safe on disk takes {:.1} ms (median), {:.1} ms at worst.",
         millis(median),
         millis(worst)
     );

@@ -1,7 +1,7 @@
 //! The data directory and the keys in it: there, ours, and nobody else's to read.
 
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, ErrorKind};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -98,6 +98,13 @@ struct KeyFile {
     is_misshapen: bool,
 }
 
+impl KeyFile {
+    /// A place that keys may be in and that we cannot look into.
+    fn unreadable(path: PathBuf) -> KeyFile {
+        KeyFile { path, mode: 0, owner: 0, is_readable: false, is_misshapen: false }
+    }
+}
+
 fn examine_keys(config: &Config) -> Finding {
     let keys = key_files(config);
     judge_keys(&keys, rustix::process::geteuid().as_raw())
@@ -105,9 +112,15 @@ fn examine_keys(config: &Config) -> Finding {
 
 fn key_files(config: &Config) -> Vec<KeyFile> {
     let own = config.data_path("keys");
-    let mut paths = keys_in(&own);
-    paths.extend(keys_in(&config.data_path("certs")));
-    paths.extend(config.key.clone());
+    let mut paths: Vec<PathBuf> = config.key.clone().into_iter().collect();
+    let mut closed = Vec::new();
+    for dir in [own.clone(), config.data_path("certs")] {
+        match keys_in(&dir) {
+            Ok(found) => paths.extend(found),
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {}
+            Err(_) => closed.push(KeyFile::unreadable(dir)),
+        }
+    }
     let look = |path: PathBuf| {
         let meta = fs::metadata(&path).ok()?;
         Some(KeyFile {
@@ -118,17 +131,16 @@ fn key_files(config: &Config) -> Vec<KeyFile> {
             path,
         })
     };
-    paths.into_iter().filter_map(look).collect()
+    closed.into_iter().chain(paths.into_iter().filter_map(look)).collect()
 }
 
-fn keys_in(dir: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(dir).into_iter().flatten();
-    let mut paths: Vec<PathBuf> = entries
+fn keys_in(dir: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut paths: Vec<PathBuf> = fs::read_dir(dir)?
         .filter_map(|entry| Some(entry.ok()?.path()))
         .filter(|path| path.extension().is_some_and(|extension| extension == "key"))
         .collect();
     paths.sort_unstable();
-    paths
+    Ok(paths)
 }
 
 fn judge_keys(keys: &[KeyFile], us: u32) -> Finding {

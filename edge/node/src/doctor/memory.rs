@@ -16,7 +16,7 @@ const OTHER_BYTES: u64 = 256 << 20;
 
 pub(super) fn examine(config: &Config) -> Finding {
     let cache = EmbeddedConfig::default().cache_bytes;
-    let fixed = config.recent_bytes as u64 + cache + OTHER_BYTES;
+    let fixed = (config.recent_bytes as u64).saturating_add(cache).saturating_add(OTHER_BYTES);
     let connections = config.limits.connections;
     judge(fixed, connections, connections != Limits::default().connections, memory())
 }

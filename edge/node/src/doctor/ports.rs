@@ -95,12 +95,22 @@ fn judge_port(
 
 /// Sends a datagram to the socket's own address and waits for it; `false` if it never came.
 fn to_oneself(socket: &UdpSocket) -> io::Result<bool> {
-    let mut to = socket.local_addr()?;
-    match to.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => to.set_ip(Ipv4Addr::LOCALHOST.into()),
-        IpAddr::V6(ip) if ip.is_unspecified() => to.set_ip(Ipv6Addr::LOCALHOST.into()),
-        _ => {}
+    let local = socket.local_addr()?;
+    match local.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => hears(socket, (Ipv4Addr::LOCALHOST, local.port()).into()),
+        // Containers often have no IPv6, even on the loopback, and the socket serves IPv4 as well.
+        IpAddr::V6(ip) if ip.is_unspecified() => {
+            let mapped = Ipv4Addr::LOCALHOST.to_ipv6_mapped();
+            match hears(socket, (Ipv6Addr::LOCALHOST, local.port()).into()) {
+                Ok(true) => Ok(true),
+                _ => hears(socket, (mapped, local.port()).into()),
+            }
+        }
+        _ => hears(socket, local),
     }
+}
+
+fn hears(socket: &UdpSocket, to: SocketAddr) -> io::Result<bool> {
     let token = *b"godwit doctor: to myself";
     socket.set_read_timeout(Some(PATIENCE / 4))?;
     for _ in 0..4 {
@@ -210,6 +220,9 @@ mod tests {
         let socket = UdpSocket::bind("0.0.0.0:0").expect("a port");
         let heard = to_oneself(&socket).expect("it is sent");
         assert!(heard);
+        if let Ok(both) = UdpSocket::bind("[::]:0") {
+            assert!(to_oneself(&both).expect("it is sent"));
+        }
         let ip = IpAddr::V4(Ipv4Addr::LOCALHOST);
         assert_eq!(judge_udp(ip, Ok(heard)).level, Level::Ok);
         assert_eq!(judge_udp(ip, Ok(false)).level, Level::Problem);
