@@ -80,9 +80,6 @@ fn judge(
     if let Err(error) = fits {
         return judge_error(served, &error);
     }
-    if let Some(finding) = judge_dates(served, &info) {
-        return finding;
-    }
     if info.is_ca || info.names.is_empty() {
         let what = if info.is_ca { "is an authority's own" } else { "has no name in it" };
         return Finding::problem(
@@ -90,6 +87,9 @@ fn judge(
             format!("the certificate in {cert} {what}: no client accepts it from a server."),
             "Have a server certificate issued with the node's DNS names or addresses as subject alternative names, and put it first in the file.",
         );
+    }
+    if let Some(finding) = judge_dates(served, &info) {
+        return finding;
     }
     let missing: Vec<&String> = names.into_iter().flatten().filter(|name| !info.is_for(name)).collect();
     let (have, until) = (listed(&info.names), day(info.not_after));
@@ -254,9 +254,10 @@ mod tests {
             let finding = judge(&served(is_made, node), Ok(info(20_100)), Ok(()), Some(&names(wanted)));
             assert_eq!(finding.level, level, "{finding:?}");
         }
+        // Said before a date that is merely near.
         for odd in [
-            CertificateInfo { is_ca: true, ..info(20_100) },
-            CertificateInfo { names: vec![], ..info(20_100) },
+            CertificateInfo { is_ca: true, ..info(20_013) },
+            CertificateInfo { names: vec![], ..info(20_013) },
         ] {
             let finding = judge(&served(false, no), Ok(odd), Ok(()), None);
             assert_eq!(finding.level, Level::Problem, "{finding:?}");

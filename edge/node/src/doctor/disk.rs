@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use ::doctor::{Finding, bytes};
 
-use super::files::nearest;
+use super::files::{nearest, plain};
 use crate::config::Config;
 
 /// How temporary files of the doctor are called, should one be left behind.
@@ -57,7 +57,7 @@ pub(super) fn examine(config: &Config) -> Vec<Finding> {
 fn unknown(check: &'static str, dir: &Path, error: &io::Error) -> Finding {
     Finding::warning(
         check,
-        format!("it could not be found out in {}: {error}.", dir.display()),
+        format!("it could not be found out in {}: {}.", dir.display(), plain(error)),
         "Run the doctor as the node's user.",
     )
 }

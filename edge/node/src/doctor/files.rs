@@ -58,6 +58,12 @@ pub(super) fn nearest(path: &Path) -> PathBuf {
     }
 }
 
+/// An error of a temporary file without that file's name, which means nothing to anybody.
+pub(super) fn plain(error: &io::Error) -> String {
+    let text = error.to_string();
+    text.split_once(" at path ").map_or_else(|| text.clone(), |(why, _)| why.to_owned())
+}
+
 fn judge_directory(data: &Path, place: &Place) -> Finding {
     let check = "data";
     let shown = data.display();
@@ -81,7 +87,7 @@ fn judge_directory(data: &Path, place: &Place) -> Finding {
         ),
         Place::Unusable(dir, error) => Finding::problem(
             check,
-            format!("no file can be made in {}: {error}.", dir.display()),
+            format!("no file can be made in {}: {}.", dir.display(), plain(error)),
             "Give the node's user that directory (`chown`), mount it writable, or choose another `data`.",
         ),
     }
@@ -199,6 +205,15 @@ mod tests {
         fs::write(dir.path().join("a"), "").expect("a file");
         assert!(matches!(look_at(&data), Place::InTheWay(file) if file == dir.path().join("a")));
         assert_eq!(fs::read_dir(dir.path()).expect("a directory").count(), 1, "nothing is left behind");
+    }
+
+    #[test]
+    fn a_temporary_files_name_is_not_said() {
+        let gone =
+            tempfile::Builder::new().prefix("x").tempfile_in("/nowhere").expect_err("no such directory");
+        assert!(gone.to_string().contains("/nowhere"), "{gone}");
+        assert!(!plain(&gone).contains("/nowhere") && !plain(&gone).is_empty());
+        assert!(!plain(&io::ErrorKind::ReadOnlyFilesystem.into()).is_empty());
     }
 
     #[test]
