@@ -171,8 +171,17 @@ fn node_config(config: &Config, keys: Arc<edge_proto::Keys>, loop_no: u8) -> Res
     let seed = random()?;
     let limits = config.limits.clone();
     let node = u64::from(config.node) << 8 | u64::from(loop_no);
-    let (app_name, names) = (config.app_name.clone(), config.names.clone());
+    let (app_name, names) = (config.app_name.clone(), names(config)?);
     Ok(NodeConfig { limits, keys, node, app_name, names, seed })
+}
+
+/// What clients may know the node by: what the operator says, and what its certificate says.
+fn names(config: &Config) -> Result<Vec<String>, CertError> {
+    let mut names = config.names.clone();
+    if let Some(cert) = &config.cert {
+        names.extend(certs::inspect(cert)?.names);
+    }
+    Ok(names)
 }
 
 fn random<const N: usize>() -> Result<[u8; N], ServeError> {

@@ -78,7 +78,15 @@ fn is_timely(cx: &Cx, early: &EarlyProof) -> bool {
 }
 
 fn is_ours(cx: &Cx, early: &EarlyProof) -> bool {
-    cx.names.iter().any(|name| name.eq_ignore_ascii_case(&early.server_name))
+    cx.names.iter().any(|name| is_for(name, &early.server_name))
+}
+
+/// Whether a name of a certificate is for a host: the same, or a wildcard for its first label (RFC 9525, section 6.3).
+fn is_for(name: &str, host: &str) -> bool {
+    match name.strip_prefix("*.") {
+        Some(rest) => host.split_once('.').is_some_and(|(_, parent)| parent.eq_ignore_ascii_case(rest)),
+        None => name.eq_ignore_ascii_case(host),
+    }
 }
 
 /// Its device was looked up: what it says is taken. If the handshake is complete meanwhile, it is a session like any.
@@ -121,4 +129,23 @@ pub(crate) fn may_answer(request: &Request) -> bool {
             | Request::ListDevices
             | Request::Unknown
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_for;
+
+    #[test]
+    fn g18_a_proof_is_for_this_server_s_names_alone() {
+        for (name, host, ours) in [
+            ("edge.test", "EDGE.test", true),
+            ("edge.test", "edge.test.evil", false),
+            ("*.edge.test", "a.edge.test", true),
+            ("*.edge.test", "edge.test", false),
+            ("*.edge.test", "a.b.edge.test", false),
+            ("::1", "::1", true),
+        ] {
+            assert_eq!(is_for(name, host), ours, "{name} {host}");
+        }
+    }
 }

@@ -117,7 +117,7 @@ fn bind(
         .with_custom_certificate_verifier(witness)
         .with_no_client_auth();
     tls.alpn_protocols = vec![wire::ALPN.to_vec()];
-    let secrets = Secrets { seed: random()?, reset_key: random()?, token_key: random()? };
+    let secrets = Secrets { seed: random()?, reset_key: random()?, token_key: random()?, cid_key: random()? };
     let config = Config { handshake_timeout: patience, ..Config::client(secrets) };
     let client = ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls)?));
     let local: SocketAddr = match address {

@@ -158,7 +158,7 @@ fn other_protocol(dir: &std::path::Path) -> wire_link::Endpoint {
         .with_cert_resolver(Arc::new(chain));
     tls.alpn_protocols = vec![b"h3".to_vec()];
     let crypto = Arc::new(QuicServerConfig::try_from(tls).expect("a suite"));
-    let secrets = Secrets { seed: [1; 32], reset_key: [2; 32], token_key: [3; 32] };
+    let secrets = Secrets { seed: [1; 32], reset_key: [2; 32], token_key: [3; 32], cid_key: [4; 32] };
     Endpoint::server(Config::server(secrets), ServerConfig::new(crypto), std::time::Instant::now())
 }
 
