@@ -2,6 +2,7 @@
 
 mod account;
 mod history;
+mod lifecycle;
 mod register;
 mod send;
 mod tail;

@@ -21,6 +21,9 @@ use crate::profile::Profile;
 /// How often a connected process looks for messages that another one has queued.
 const ADOPT_INTERVAL: Duration = Duration::from_millis(100);
 
+/// A wait that ends this much too late by the clock on the wall was no wait: whatever was connected may be gone.
+const OVERSLEPT: Duration = Duration::from_secs(5);
+
 /// An orderly end waits this long for the server to have heard everything; whatever it has not is told next time.
 const WIND_DOWN_MAX: Duration = Duration::from_millis(500);
 
@@ -116,8 +119,12 @@ impl Session {
     pub fn turn(&mut self, until: Instant) -> Result<Vec<ClientEvent>, CliError> {
         self.settle()?;
         if self.events.is_empty() {
-            let due = self.client.poll_timeout().map_or(until, |due| due.min(until));
-            self.driver.wait(Some(due.min(self.adopt_at))).map_err(|error| self.broken(error))?;
+            let due = self.client.poll_timeout().map_or(until, |due| due.min(until)).min(self.adopt_at);
+            let began = now();
+            self.driver.wait(Some(due)).map_err(|error| self.broken(error))?;
+            if overslept(began, due) {
+                self.client.suspect(now());
+            }
             self.adopt()?;
             self.client.handle_timeout(now());
             self.settle()?;
@@ -275,6 +282,12 @@ impl Session {
         let _ = self.perform();
         let _ = self.driver.linger(Duration::from_millis(200));
     }
+}
+
+/// Whether a wait took seconds longer than it should have: the process was stopped, or the machine slept.
+fn overslept(began: Now, due: Instant) -> bool {
+    let planned = due.saturating_duration_since(began.instant);
+    now().wall.saturating_since(began.wall) > planned + OVERSLEPT
 }
 
 /// Takes the lock, then reads: nobody else changes the tokens and cursors that were read.

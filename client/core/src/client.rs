@@ -330,6 +330,9 @@ impl Client {
                 if self.probe == Probe::Sent {
                     self.probe = Probe::Answered;
                 }
+                if !self.is_waiting() {
+                    self.heard(now);
+                }
             }
             Input::Closed { reason } => self.on_lost(reason, Duration::ZERO, now),
         }

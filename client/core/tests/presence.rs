@@ -142,6 +142,22 @@ fn i10_a_dead_path_is_probed_and_left_within_seconds_and_a_slow_server_is_not() 
 }
 
 #[test]
+fn i10_a_device_that_slept_probes_its_connection_at_once() {
+    let mut world = World::ready();
+    world.take(Role::Session);
+    world.client.suspect(world.now);
+    world.drain();
+    assert_eq!((world.probes, world.closes), (1, 0));
+    world.input(Input::Alive);
+    world.pass(Duration::from_secs(10));
+    assert_eq!(world.closes, 0, "alive, and nothing was asked: no reason to leave");
+    world.client.suspect(world.now);
+    world.drain();
+    world.pass(Duration::from_secs(3));
+    assert_eq!((world.probes, world.closes), (2, 1), "dead");
+}
+
+#[test]
 fn g24_in_the_background_nothing_is_sent_and_the_connection_is_let_go() {
     let mut world = World::ready();
     world.take(Role::Session);

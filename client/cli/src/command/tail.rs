@@ -9,6 +9,7 @@ use serde_json::json;
 use wire::event::Cursor;
 use wire::{AccountId, ChatId};
 
+use super::lifecycle::Lifecycle;
 use super::{Common, all_chats};
 use crate::error::CliError;
 use crate::output::{Form, clock, printable, sent_at_us, text_of};
@@ -34,6 +35,10 @@ pub struct Tail {
     /// Only this chat.
     #[arg(long, value_name = "ID")]
     chat: Option<ChatId>,
+    /// Read `background` and `foreground` from standard input, line by line, as a phone's system would tell an application:
+    /// in the background the connection is let go when nothing is left to do, and comes back with the next message.
+    #[arg(long)]
+    lifecycle: bool,
 }
 
 /// What has been printed so far.
@@ -61,11 +66,15 @@ impl Tail {
 impl Tailing<'_> {
     fn run(&mut self, session: &mut Session) -> Result<(), CliError> {
         self.show_stored(session)?;
+        let life = self.command.lifecycle.then(|| Lifecycle::read(session.waker()));
         let mut named = false;
         let mut since = Instant::now();
         while !self.is_done(session, since) {
             if !self.is_full() {
                 since = Instant::now();
+            }
+            for foreground in life.iter().flat_map(|life| life.0.try_iter()) {
+                session.client.set_foreground(foreground, now());
             }
             let events = session.turn(Instant::now() + Duration::from_secs(1))?;
             for event in events {

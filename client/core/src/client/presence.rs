@@ -3,7 +3,7 @@
 use wire::request::Request;
 use wire::{AccountId, ChatId};
 
-use super::{BACKGROUND_LINGER, Client, OPEN_CHATS_MAX, Phase};
+use super::{BACKGROUND_LINGER, Client, OPEN_CHATS_MAX, PROBE_AFTER, Phase, Probe};
 use crate::io::{ClientEvent, Now};
 
 impl Client {
@@ -23,6 +23,20 @@ impl Client {
             }
         }
         self.note_idle(now);
+        self.handle_timeout(now);
+    }
+
+    /// Time has passed that this process did not see, or the network has changed: the connection may be dead without a
+    /// word. It is probed at once, and a connection that was waited for is tried at once.
+    pub fn suspect(&mut self, now: Now) {
+        match &mut self.phase {
+            Phase::Waiting { at } => *at = now.instant.min(*at),
+            Phase::Ready { .. } => {
+                self.silent_since = now.instant.checked_sub(PROBE_AFTER).or(Some(now.instant));
+                self.probe = Probe::Unsent;
+            }
+            _ => {}
+        }
         self.handle_timeout(now);
     }
 
