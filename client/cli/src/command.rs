@@ -1,6 +1,7 @@
 //! The commands, one file each, and what they share.
 
 mod account;
+mod chat;
 mod history;
 mod lifecycle;
 mod register;
@@ -29,6 +30,11 @@ pub enum Command {
     /// The code comes by text message; it is asked for here unless --code or --code-file gives it. A number that is known
     /// already logs this device in as another device of its account.
     Register(register::Register),
+    /// Chat: all conversations on one screen, with ticks as they come.
+    ///
+    /// F1 shows the keys. Messages wait in the persistent outbox as those of `send` do, and what is written and not sent
+    /// is there again at the next start.
+    Chat(chat::Chat),
     /// Send a message, or one per line of standard input.
     ///
     /// Messages wait in a persistent outbox until the server has committed them; killed at any moment, the next `send`
@@ -61,6 +67,7 @@ impl Command {
     pub fn run(self) -> Result<(), CliError> {
         match self {
             Command::Register(command) => command.run(),
+            Command::Chat(command) => command.run(),
             Command::Send(command) => command.run(),
             Command::Tail(command) => command.run(),
             Command::Chats(command) => command.run(),

@@ -5,6 +5,7 @@
 //! [`command`].
 
 mod address;
+mod chat;
 pub mod command;
 pub mod doctor;
 mod error;

@@ -4,6 +4,7 @@
 //! mode with `synchronous = FULL`. One process at a time holds the lock and is connected; another may only add to the
 //! outbox.
 
+mod chats;
 mod schema;
 mod store;
 
@@ -16,6 +17,8 @@ use rusqlite::Connection;
 use wire::Secret;
 
 use crate::error::CliError;
+
+pub use chats::Summary;
 
 /// A device's files.
 pub struct Profile {

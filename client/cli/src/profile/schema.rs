@@ -5,7 +5,10 @@ use std::time::Duration;
 use rusqlite::Connection;
 
 /// The version this build writes; a newer one is refused.
-const VERSION: i64 = 1;
+const VERSION: i64 = STEPS.len() as i64;
+
+/// What makes each version from the one before, beginning with nothing.
+const STEPS: [&str; 2] = [TABLES, DRAFTS];
 
 const TABLES: &str = "
     CREATE TABLE meta (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
@@ -31,24 +34,26 @@ const TABLES: &str = "
     CREATE TABLE contacts (phone TEXT PRIMARY KEY, account BLOB NOT NULL, chat BLOB NOT NULL) WITHOUT ROWID;
 ";
 
-/// Sets durability, waits for other processes, makes the tables if there are none.
+/// What was written in a chat and not sent.
+const DRAFTS: &str = "CREATE TABLE draft (chat BLOB PRIMARY KEY, text TEXT NOT NULL) WITHOUT ROWID;";
+
+/// Sets durability, waits for other processes, makes the tables that are not there yet.
 pub(super) fn prepare(db: &Connection) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     db.busy_timeout(Duration::from_secs(10))?;
     db.pragma_update(None, "journal_mode", "WAL")?;
     db.pragma_update(None, "synchronous", "FULL")?;
     db.execute_batch("BEGIN IMMEDIATE")?;
     let version: i64 = db.query_row("PRAGMA user_version", [], |row| row.get(0))?;
-    let made = match version {
-        0 => db.execute_batch(TABLES).and_then(|()| db.pragma_update(None, "user_version", VERSION)),
-        VERSION => Ok(()),
-        newer => {
-            db.execute_batch("ROLLBACK")?;
-            return Err(format!(
-                "it was written by a newer godwit (version {newer}, this one knows {VERSION})"
-            )
-            .into());
-        }
+    let Some(steps) = usize::try_from(version).ok().and_then(|version| STEPS.get(version..)) else {
+        db.execute_batch("ROLLBACK")?;
+        return Err(format!(
+            "it was written by a newer godwit (version {version}, this one knows {VERSION})"
+        )
+        .into());
     };
+    let made = steps.iter().try_for_each(|step| db.execute_batch(step)).and_then(|()| {
+        if steps.is_empty() { Ok(()) } else { db.pragma_update(None, "user_version", VERSION) }
+    });
     match made {
         Ok(()) => Ok(db.execute_batch("COMMIT")?),
         Err(error) => {

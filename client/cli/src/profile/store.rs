@@ -11,7 +11,7 @@ use super::{Contact, Profile, Server, Standing};
 use crate::error::CliError;
 
 /// An id as a column.
-struct Id<T>(T);
+pub(super) struct Id<T>(pub(super) T);
 
 macro_rules! id_columns {
     ($($id:ty),*) => {
@@ -32,7 +32,7 @@ macro_rules! id_columns {
 
 id_columns!(AccountId, ChatId, ClientMsgId, DeviceId, InstallId, RequestId);
 
-fn seq(row: &Row<'_>, column: &str) -> rusqlite::Result<Seq> {
+pub(super) fn seq(row: &Row<'_>, column: &str) -> rusqlite::Result<Seq> {
     row.get::<_, i64>(column).map(|n| Seq(n.try_into().unwrap_or(0)))
 }
 
@@ -41,7 +41,7 @@ fn time(row: &Row<'_>, column: &str) -> rusqlite::Result<WallTime> {
 }
 
 /// SQLite's integers are signed; places and times stay far below the limit.
-fn int(n: u64) -> i64 {
+pub(super) fn int(n: u64) -> i64 {
     n.try_into().unwrap_or(i64::MAX)
 }
 
@@ -357,7 +357,7 @@ fn login(row: &Row<'_>) -> rusqlite::Result<Login> {
     })
 }
 
-fn outbox_row(row: &Row<'_>) -> rusqlite::Result<(i64, OutboxRow)> {
+pub(super) fn outbox_row(row: &Row<'_>) -> rusqlite::Result<(i64, OutboxRow)> {
     let (Id(client_msg_id), Id(chat)) = (row.get("client_msg_id")?, row.get("chat")?);
     let peer = row.get::<_, Option<Id<AccountId>>>("peer")?.map(|Id(id)| id);
     let content = Bytes::from(row.get::<_, Vec<u8>>("content")?);
@@ -371,7 +371,7 @@ fn chat(row: &Row<'_>) -> rusqlite::Result<ChatRow> {
     Ok(ChatRow { chat, peer, have: seq(row, "have")?, read: seq(row, "read")?, told })
 }
 
-fn message(row: &Row<'_>) -> rusqlite::Result<Message> {
+pub(super) fn message(row: &Row<'_>) -> rusqlite::Result<Message> {
     let (Id(chat), Id(sender)) = (row.get("chat")?, row.get("sender")?);
     let Id(client_msg_id) = row.get("client_msg_id")?;
     let content = Bytes::from(row.get::<_, Vec<u8>>("content")?);
