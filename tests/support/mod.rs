@@ -3,6 +3,8 @@
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part of it")]
 #![expect(clippy::disallowed_methods, reason = "real processes run in real time")]
 
+pub mod terminal;
+
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
@@ -15,7 +17,7 @@ use serde_json::Value;
 /// What a test waits for something at most.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-const GODWIT: &str = env!("CARGO_BIN_EXE_godwit");
+pub const GODWIT: &str = env!("CARGO_BIN_EXE_godwit");
 
 /// A node's place: its data and its addresses, which stay when the process is killed.
 pub struct Node {

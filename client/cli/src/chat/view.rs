@@ -39,8 +39,8 @@ pub(super) fn draw(frame: &mut Frame<'_>, state: &State) -> Seen {
     let area = frame.area();
     let buf = frame.buffer_mut();
     list::draw(buf, layout.list, state);
-    for y in layout.divider.top()..layout.divider.bottom() {
-        put(buf, (layout.divider.x, y), 1, "│", DIM);
+    for at in layout.divider.positions() {
+        put(buf, (at.x, at.y), 1, "│", DIM);
     }
     let seen = chat::draw(buf, &layout, state);
     let mut cursor = draw_input(buf, layout.input, state);

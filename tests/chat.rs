@@ -1,0 +1,263 @@
+//! `godwit chat` as people use it: the real binary on a pseudo-terminal, a real node, and what the screen then shows.
+
+mod support;
+
+use std::time::Duration;
+
+use support::terminal::Terminal;
+use support::{GODWIT, Node, Person, texts};
+
+const SCREEN: (u16, u16) = (24, 80);
+
+struct Two {
+    node: Node,
+    alice: Person,
+    bob: Person,
+    _dir: tempfile::TempDir,
+}
+
+/// Alice and Bob, who have met.
+fn two() -> Two {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let node = Node::start(dir.path());
+    let (alice, bob) = (node.person("+4915100000001", "Alice"), node.person("+4915100000002", "Bob"));
+    alice.ok("send", &["--to", &bob.phone, "first"]);
+    Two { node, alice, bob, _dir: dir }
+}
+
+/// With the newest chat open and everything told.
+fn open(person: &Person) -> Terminal {
+    let mut terminal = Terminal::chat(&person.profile, SCREEN);
+    terminal.until(|screen| screen.contains("● connected") && screen.contains('▌'));
+    terminal.press("\r");
+    terminal.until_shows("› ");
+    terminal
+}
+
+/// The row of the right pane that shows something.
+fn row(screen: &str, what: &str) -> String {
+    let rows = screen.lines().filter_map(|row| row.split_once('│').map(|(_, right)| right));
+    rows.filter(|right| right.contains(what)).next_back().unwrap_or_default().trim().to_owned()
+}
+
+#[track_caller]
+fn until_row(terminal: &mut Terminal, what: &str, end: &str) {
+    terminal.until(|screen| row(screen, what).ends_with(end));
+}
+
+#[test]
+fn r1_r4_two_people_chat_in_every_script_and_see_their_ticks() {
+    let Two { node: _node, alice, bob, _dir } = two();
+    let (mut a, mut b) = (open(&alice), Terminal::chat(&bob.profile, SCREEN));
+    b.until_shows("first");
+    a.press("Hi Bob 👋 你好\r");
+    until_row(&mut a, "Hi Bob 👋 你好", "✓✓");
+    // It is in Bob's list, and not read before he opens the chat.
+    b.until(|screen| screen.contains("Hi Bob 👋 你好") && screen.contains(" 2 "));
+    b.press("\r");
+    until_row(&mut b, "Hi Bob 👋 你好", "你好");
+    b.press("שלום עליכם\r");
+    a.until(|screen| row(screen, "שלום עליכם").ends_with("שלום עליכם"));
+    // Blue on Alice's screen, which Bob's opening made them.
+    let blue = |a: &Terminal| {
+        let screen = a.screen();
+        (0..SCREEN.0).any(|y| {
+            let cell = |x| screen.cell(y, x).expect("on the screen");
+            cell(79).contents() == "✓" && cell(79).fgcolor() == vt100::Color::Idx(12)
+        })
+    };
+    for _ in 0..600 {
+        if blue(&a) {
+            break;
+        }
+        a.settle(Duration::from_millis(100));
+    }
+    assert!(blue(&a), "{}", a.text());
+    // What was read here is not shown by `tail` again.
+    a.press("\x03");
+    assert_eq!(a.finish().code(), Some(0));
+    b.press("\x11");
+    assert_eq!(b.finish().code(), Some(0));
+    alice.ok("send", &["--to", &bob.phone, "new"]);
+    assert_eq!(texts(&bob.ok("tail", &["--count", "1"])), ["new"]);
+}
+
+#[test]
+fn r1_families_flags_and_marks_arrive_whole_and_nothing_steers_the_terminal() {
+    let Two { node: _node, alice, bob, _dir } = two();
+    let text = "👨‍👩‍👧‍👦 🇩🇪 👍🏽 e\u{301} \x1b[2J\u{202e}evil";
+    alice.ok("send", &["--to", &bob.phone, text]);
+    let mut b = open(&bob);
+    // The stand-in for what steers is on its way to the terminal; this one shows nothing of it.
+    let screen = b.until(|screen| row(screen, "evil").ends_with("[2Jevil"));
+    assert!(screen.contains("● connected"), "{screen}");
+    b.press("👨‍👩‍👧‍👦🇩🇪x\x7f\x7f\r");
+    b.until(|screen| row(screen, "👨").ends_with('✓'));
+    let raw = String::from_utf8_lossy(&b.raw.lock().expect("not poisoned")).into_owned();
+    assert!(raw.contains("\u{fffd}[2J\u{fffd}evil") && !raw.contains('\u{202e}'));
+    assert!(
+        raw.contains("👨‍👩‍👧‍👦") && raw.contains("👍🏽") && raw.contains("e\u{301}"),
+        "clusters are written whole"
+    );
+    b.press("\x03");
+    b.finish();
+    let got = texts(&alice.ok("tail", &["--count", "2"]));
+    assert_eq!(got.last().map(String::as_str), Some("👨‍👩‍👧‍👦"), "x and a whole flag were taken away");
+}
+
+#[test]
+fn r1_a_paste_of_many_lines_is_one_message() {
+    let Two { node: _node, alice, bob, _dir } = two();
+    let mut a = open(&alice);
+    let pasted: Vec<String> = (1..=40).map(|n| format!("line {n}")).collect();
+    a.paste(&pasted.join("\r"));
+    a.until_shows("line 40");
+    a.press("\r");
+    until_row(&mut a, "line 40", "✓");
+    assert_eq!(texts(&bob.ok("tail", &["--count", "2"]))[1], pasted.join("\n"));
+    // And it can be scrolled.
+    a.press("\x1b[5~\x1b[5~");
+    a.until(|screen| screen.contains("newer below") && screen.contains("line 5"));
+    a.press("\x1b[6~\x1b[6~\x1b[6~");
+    a.until(|screen| !screen.contains("newer below"));
+}
+
+#[test]
+fn r1_any_size_draws_and_the_whole_comes_back() {
+    let Two { node: _node, alice, bob: _bob, _dir } = two();
+    let mut a = open(&alice);
+    a.press("a message of some length\r");
+    until_row(&mut a, "some length", "✓");
+    for (rows, columns) in [(1, 1), (2, 3), (5, 200), (50, 2), (1, 80), (24, 20)] {
+        a.resize(rows, columns);
+        a.press("x\x7f");
+        a.settle(Duration::from_millis(60));
+    }
+    a.until(|screen| screen.contains("some") && !screen.contains('│'));
+    a.resize(SCREEN.0, SCREEN.1);
+    a.until(|screen| row(screen, "some length").ends_with('✓') && screen.contains("F1 keys"));
+    // The keys are shown, on any key no more.
+    a.press("\x1bOP");
+    a.until_shows("delete a word");
+    a.press(" ");
+    a.until(|screen| !screen.contains("delete a word"));
+    a.press("\x03");
+    assert_eq!(a.finish().code(), Some(0));
+}
+
+#[test]
+fn g21_ctrl_c_right_after_enter_loses_nothing() {
+    let Two { node: _node, alice, bob, _dir } = two();
+    let mut a = open(&alice);
+    a.press("sent and gone\r\x03");
+    assert_eq!(a.finish().code(), Some(0));
+    let mut again = open(&alice);
+    until_row(&mut again, "sent and gone", "✓");
+    assert_eq!(texts(&bob.ok("tail", &["--count", "2"])), ["first", "sent and gone"]);
+}
+
+#[test]
+fn g21_sigkill_after_the_queued_sign_loses_nothing() {
+    let Two { mut node, alice, bob, _dir } = two();
+    let mut a = open(&alice);
+    node.kill();
+    a.press("safe on disk\r");
+    until_row(&mut a, "safe on disk", "◷");
+    a.kill();
+    node.spawn();
+    let mut again = open(&alice);
+    until_row(&mut again, "safe on disk", "✓");
+    assert_eq!(texts(&bob.ok("tail", &["--count", "2"])), ["first", "safe on disk"], "once");
+}
+
+#[test]
+fn g21_signals_end_it_in_order_and_the_terminal_is_as_before() {
+    let Two { node: _node, alice, bob, _dir } = two();
+    for (n, signal) in ["TERM", "HUP", "INT"].into_iter().enumerate() {
+        let mut a = open(&alice);
+        a.press(&format!("before {signal}\r"));
+        a.until(|screen| !row(screen, &format!("before {signal}")).is_empty());
+        a.signal(signal);
+        assert_eq!(a.finish().code(), Some(0), "{signal}");
+        assert!(!a.screen().alternate_screen() && !a.screen().hide_cursor(), "{signal}");
+        assert!(!a.screen().bracketed_paste(), "{signal}");
+        assert_eq!(bob.ok("tail", &["--count", if n == 0 { "2" } else { "1" }]).is_empty(), false);
+    }
+}
+
+#[test]
+fn g21_a_draft_is_there_again_after_a_kill() {
+    let Two { node: _node, alice, bob: _bob, _dir } = two();
+    let mut a = open(&alice);
+    a.press("half a שלום 👨‍👩‍👧‍👦");
+    a.until_shows("› half a");
+    let kept = || {
+        let db = alice.profile.join("state.db-wal");
+        std::fs::read(db).is_ok_and(|bytes| bytes.windows(6).any(|window| window == b"half a"))
+    };
+    while !kept() {
+        a.settle(Duration::from_millis(20));
+    }
+    a.kill();
+    let mut again = open(&alice);
+    again.until_shows("› half a");
+    again.press(" thing\x03");
+    assert_eq!(again.finish().code(), Some(0));
+    let mut third = open(&alice);
+    third.until(|screen| row(screen, "half a").contains("thing"));
+}
+
+#[test]
+fn r33_without_the_node_it_waits_and_then_delivers() {
+    let Two { mut node, alice, bob, _dir } = two();
+    let mut a = open(&alice);
+    node.kill();
+    a.press("while you were away\r");
+    until_row(&mut a, "while you were away", "◷");
+    a.until(|screen| screen.contains("reconnecting in") && screen.contains("◷ 1 message waits"));
+    node.spawn();
+    until_row(&mut a, "while you were away", "✓");
+    a.until(|screen| screen.contains("● connected") && !screen.contains("waits"));
+    let mut b = open(&bob);
+    b.until_shows("while you were away");
+    until_row(&mut a, "while you were away", "✓✓");
+}
+
+#[test]
+fn r1_a_new_chat_by_number_and_older_messages_from_the_server() {
+    let Two { node, alice, bob, _dir } = two();
+    let many: Vec<String> = (1..=60).map(|n| format!("old {n}")).collect();
+    for text in &many {
+        alice.ok("send", &["--to", &bob.phone, text]);
+    }
+    bob.ok("tail", &["--count", "61"]);
+    // A new device has nothing of before itself: it asks the server when somebody scrolls up.
+    let tablet = node.person("+4915100000001", "Tablet");
+    let mut t = Terminal::chat(&tablet.profile, SCREEN);
+    t.until_shows("● connected");
+    t.press("n4915100000002\r");
+    t.until_shows("old 60");
+    (0..8).for_each(|_| t.press("\x1b[5~"));
+    t.until_shows("first");
+    t.press("\x1b");
+    t.until_shows("Tab to write");
+    t.press("n4915100000009\r");
+    t.until_shows("nobody with this number");
+}
+
+#[test]
+fn without_a_terminal_it_says_so() {
+    let Two { node: _node, alice, bob: _bob, _dir } = two();
+    let output = std::process::Command::new(GODWIT)
+        .args(["chat", "--profile"])
+        .arg(&alice.profile)
+        .output()
+        .expect("the binary runs");
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("needs a terminal"));
+    // Somebody else has the profile: said before the screen is touched.
+    let _first = open(&alice);
+    let mut second = Terminal::chat(&alice.profile, SCREEN);
+    assert_eq!(second.finish().code(), Some(1));
+    assert!(second.text().contains("in use by another"), "{}", second.text());
+}
