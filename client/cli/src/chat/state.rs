@@ -333,6 +333,8 @@ impl State {
         if let Some(open) = self.open.as_mut().filter(|open| open.lines.chat == chat) {
             open.editor.clear();
             open.scroll = 0;
+            // Who answers has read.
+            open.unread_from = None;
         }
         self.on_message(chat, None, line);
     }
