@@ -10,7 +10,7 @@ use support::terminal::Terminal;
 use support::{Node, Person};
 use vt100::{Cell, Color};
 
-const ROWS: u16 = 24;
+const ROWS: u16 = 20;
 const COLUMNS: u16 = 88;
 
 /// Units of a column and a row of the picture.
@@ -48,15 +48,14 @@ fn look(cell: &Cell) -> Look {
     Look { fill, back, bold: cell.bold() }
 }
 
-/// Which cells are drawn together: words of one look, in one direction; a wide character alone.
-fn kind(text: &str, cell: &Cell) -> u8 {
-    let is_rtl = |c: char| ('\u{590}'..'\u{900}').contains(&c);
-    match text {
-        _ if cell.is_wide() => 0,
-        text if text.chars().any(is_rtl) => 1,
-        _ => 2,
-    }
+/// Which cells are drawn together: words of one look; a wide character alone.
+fn kind(cell: &Cell) -> u8 {
+    u8::from(cell.is_wide())
 }
+
+/// The marks around text from right to left, which a terminal keeps with the cell before.
+const RLM: char = '\u{200f}';
+const LRM: char = '\u{200e}';
 
 fn svg(screen: &vt100::Screen) -> String {
     let (width, height) =
@@ -65,7 +64,8 @@ fn svg(screen: &vt100::Screen) -> String {
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width:.0} {height:.0}\" role=\"img\" \
          aria-label=\"godwit chat: a list of chats, and one open chat with ticks\">\n\
          <style>text {{ font: 14px ui-monospace, 'SF Mono', Menlo, Consolas, 'DejaVu Sans Mono', monospace; \
-         white-space: pre }} .b {{ font-weight: bold }}</style>\n\
+         white-space: pre }} .b {{ font-weight: bold }} \
+         .e {{ font-family: 'Apple Color Emoji', 'Segoe UI Emoji', 'Noto Color Emoji', sans-serif }}</style>\n\
          <rect width=\"100%\" height=\"100%\" rx=\"10\" fill=\"{BACKGROUND}\" stroke=\"#3a4150\"/>\n"
     );
     for (n, dot) in ["#f07178", "#f2c572", "#98d982"].iter().enumerate() {
@@ -79,30 +79,37 @@ fn svg(screen: &vt100::Screen) -> String {
 }
 
 fn row(svg: &mut String, screen: &vt100::Screen, y: u16) {
+    let cell = |x: u16| screen.cell(y, x).expect("on the screen");
     let mut x = 0;
+    let mut is_rtl = false;
     while x < COLUMNS {
-        let first = screen.cell(y, x).expect("on the screen");
-        let (style, first_kind) = (look(first), kind(first.contents(), first));
-        let (start, mut text) = (x, String::new());
-        while x < COLUMNS {
-            let cell = screen.cell(y, x).expect("on the screen");
-            let shown = cell.contents().replace('\u{200e}', "");
-            // A space between two words from right to left is one of theirs.
-            let next = screen.cell(y, x + 1).map_or(2, |next| kind(next.contents(), next));
-            let is_inside = first_kind == 1 && next == 1;
-            let same = look(cell) == style
-                && (kind(&shown, cell) == first_kind || (is_inside && shown.trim().is_empty()));
-            if x > start && (!same || first_kind == 0) {
+        let (start, style, kind_here) = (x, look(cell(x)), kind(cell(x)));
+        let mut text = String::new();
+        let mut ends = false;
+        while x < COLUMNS && !ends {
+            let here = cell(x);
+            if x > start && (look(here) != style || !is_rtl && (kind(here) != kind_here || kind_here == 1)) {
                 break;
             }
+            let shown = here.contents().replace([LRM, RLM], "");
             text.push_str(if shown.is_empty() { " " } else { &shown });
-            x += if cell.is_wide() { 2 } else { 1 };
+            x += if here.is_wide() { 2 } else { 1 };
+            // A piece from right to left begins behind the first mark, and ends at the second.
+            ends = here.contents().contains([RLM, LRM]);
+            if ends {
+                let columns = x - start;
+                piece(svg, (start, y), columns, &text, &style, is_rtl);
+                text.clear();
+                is_rtl = !here.contents().contains(LRM);
+            }
         }
-        piece(svg, (start, y), x - start, &text, &style);
+        if !text.is_empty() {
+            piece(svg, (start, y), x - start, &text, &style, is_rtl);
+        }
     }
 }
 
-fn piece(svg: &mut String, (x, y): (u16, u16), columns: u16, text: &str, look: &Look) {
+fn piece(svg: &mut String, (x, y): (u16, u16), columns: u16, text: &str, look: &Look, is_rtl: bool) {
     let (left, top) = (MARGIN + f64::from(x) * CELL.0, BAR + f64::from(y) * CELL.1);
     let width = f64::from(columns) * CELL.0;
     if look.back != BACKGROUND {
@@ -120,12 +127,22 @@ fn piece(svg: &mut String, (x, y): (u16, u16), columns: u16, text: &str, look: &
     let indent = (text.len() - text.trim_start().len()) as f64 * CELL.0;
     let cut = (text.len() - text.trim_end().len()) as f64 * CELL.0;
     let escaped = inner.replace('&', "&amp;").replace('<', "&lt;");
-    let class = if look.bold { " class=\"b\"" } else { "" };
-    let (x, y, length, fill) = (left + indent, top + 14.0, width - indent - cut, &look.fill);
+    let is_emoji = inner.chars().all(|c| c >= '\u{1f000}' || c == '⛵');
+    let class = match (look.bold, is_emoji) {
+        (true, _) => " class=\"b\"",
+        (_, true) => " class=\"e\"",
+        _ => "",
+    };
+    let (y, length, fill) = (top + 14.0, width - indent - cut, &look.fill);
+    let (x, direction) = if is_rtl {
+        (left + indent + length, " direction=\"rtl\" unicode-bidi=\"embed\"")
+    } else {
+        (left + indent, "")
+    };
     writeln!(
         svg,
         "<text x=\"{x:.1}\" y=\"{y:.1}\" textLength=\"{length:.1}\" lengthAdjust=\"spacingAndGlyphs\" \
-         fill=\"{fill}\"{class}>{escaped}</text>"
+         fill=\"{fill}\"{class}{direction}>{escaped}</text>"
     )
     .expect("a string");
 }
@@ -161,7 +178,7 @@ fn the_picture_of_the_readme() {
     screen.press("\r");
     screen.until_shows("שבת שלום");
     screen.press("Lunch tomorrow? 🍜\r");
-    let mut hears = noa.start("tail", &[]);
+    let hears = noa.start("tail", &[]);
     screen.until(|text| {
         text.lines().any(|row| row.contains("Lunch tomorrow") && row.trim_end().ends_with("✓✓"))
     });

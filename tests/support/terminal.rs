@@ -69,8 +69,8 @@ impl Terminal {
 
     /// What is on the screen.
     pub fn text(&self) -> String {
-        // The marks that close right-to-left text are invisible.
-        self.parser.screen().contents().replace('\u{200e}', "")
+        // The marks around right-to-left text are invisible.
+        self.parser.screen().contents().replace(['\u{200e}', '\u{200f}'], "")
     }
 
     pub fn screen(&self) -> &vt100::Screen {

@@ -70,8 +70,9 @@ pub(crate) fn run(profile: &Path) -> Result<(), CliError> {
 }
 
 fn run_on_screen(app: &mut App) -> Result<(), CliError> {
+    let stop = wait_for_signals(app.session())?;
     let mut screen = Screen::open()?;
-    let terminal = Terminal { inputs: read_keys(app.session()), stop: wait_for_signals(app.session())? };
+    let terminal = Terminal { inputs: read_keys(app.session()), stop };
     let size = screen.size()?;
     app.state().on_resize(size.0, size.1);
     let mut drawn_at: Option<Instant> = None;

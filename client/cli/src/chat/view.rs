@@ -4,8 +4,9 @@
 //! its part of the screen, whatever the size.
 //!
 //! Text that runs from right to left is handed over in logical order, for the terminal to turn around and to shape; its
-//! paragraphs stand at the right. A mark that runs from left to right closes each piece (see [`LRM`]), so that a terminal
-//! that reorders whole rows cannot mix the columns of two panes.
+//! paragraphs stand at the right. Invisible marks ([`RLM`], [`LRM`]) close each piece off, so that a terminal that
+//! reorders whole rows cannot mix the columns of two panes. Isolates (FSI, PDI) would say the same in the words of
+//! UAX #9, but terminals that reorder do not keep them, and others show them as boxes.
 
 mod chat;
 mod list;
@@ -20,10 +21,13 @@ use unicode_segmentation::UnicodeSegmentation;
 use super::keys::HELP;
 use super::layout::{input_columns, prompt_columns};
 use super::state::{Focus, Link, Seen, State};
-use super::text::{drawable, fit, has_rtl, one_line, width, wrap};
+use super::text::{drawable, fit, has_rtl, is_rtl, one_line, width, wrap};
 
-/// Ends a piece with right-to-left text in it: invisible and of no width, and strong from left to right, so what follows
-/// on the same row is not drawn into the piece's order (UAX #9, N1).
+/// Stands before and behind a piece that runs from right to left: the signs and emoji at its ends go with it (UAX #9, N1).
+/// Invisible and of no width.
+const RLM: char = '\u{200f}';
+
+/// Ends every piece with right-to-left text in it: what follows on the same row is not drawn into its order.
 const LRM: char = '\u{200e}';
 
 const DIM: Style = Style::new().fg(Color::DarkGray);
@@ -62,7 +66,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, state: &State) -> Seen {
 fn put(buf: &mut Buffer, (x, y): (u16, u16), columns: usize, text: &str, style: Style) -> usize {
     let right = usize::from(x) + columns;
     let mut at = usize::from(x);
-    let mut last = None;
+    let (mut first, mut last) = (None, None);
     for cluster in text.graphemes(true) {
         let Some(shown) = drawable(cluster) else { continue };
         let wide = width(shown);
@@ -78,15 +82,33 @@ fn put(buf: &mut Buffer, (x, y): (u16, u16), columns: usize, text: &str, style: 
                 }
             }
         }
-        last = Some((at, shown));
+        first.get_or_insert(at);
+        last = Some(at);
         at += wide;
     }
-    if let Some((last_at, shown)) = last.filter(|_| has_rtl(text))
-        && let Some(cell) = column(last_at).and_then(|x| buf.cell_mut((x, y)))
-    {
-        cell.set_symbol(&format!("{shown}{LRM}"));
+    if let Some((first, last)) = first.zip(last).filter(|_| has_rtl(text)) {
+        close_off(buf, y, (first, last), is_rtl(text));
     }
     at - usize::from(x)
+}
+
+/// Puts the marks around a piece with right-to-left text in it. A terminal keeps what has no width with the character
+/// before it, so the first mark is part of the cell before the piece: whoever draws that cell anew takes it away.
+fn close_off(buf: &mut Buffer, y: u16, (first, last): (usize, usize), rtl: bool) {
+    let buf_left = buf.area.left();
+    let mut mark = |x: usize, marked: &dyn Fn(&str) -> String| {
+        if let Some(cell) = column(x).and_then(|x| buf.cell_mut((x, y))) {
+            let symbol = marked(cell.symbol());
+            cell.set_symbol(&symbol);
+        }
+    };
+    if rtl {
+        if first > usize::from(buf_left) {
+            mark(first - 1, &|symbol| format!("{symbol}{RLM}"));
+        }
+        mark(last, &|symbol| format!("{symbol}{RLM}"));
+    }
+    mark(last, &|symbol| format!("{symbol}{LRM}"));
 }
 
 fn column(x: usize) -> Option<u16> {

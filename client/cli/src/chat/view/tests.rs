@@ -35,9 +35,13 @@ fn rows(buffer: &Buffer) -> Vec<String> {
                 if skip == 0 {
                     row.push_str(symbol);
                 }
-                skip = if skip > 0 { skip - 1 } else { width(&symbol.replace(LRM, "")).saturating_sub(1) };
+                skip = if skip > 0 {
+                    skip - 1
+                } else {
+                    width(&symbol.replace([LRM, RLM], "")).saturating_sub(1)
+                };
             }
-            row.replace(LRM, "").trim_end().to_owned()
+            row.replace([LRM, RLM], "").trim_end().to_owned()
         })
         .collect()
 }
@@ -112,10 +116,18 @@ fn r1_right_to_left_stands_at_the_right_in_logical_order_and_is_closed() {
     let text = rows(&buffer);
     let y = text.iter().position(|row| row.contains("שלום עולם")).expect("it is shown") as u16;
     let right = state.layout().chat.right() - 3;
-    assert_eq!(buffer[(right - 1, y)].symbol(), "ם\u{200e}", "the last letter, at the right edge, closed");
+    assert_eq!(
+        buffer[(right - 1, y)].symbol(),
+        "ם\u{200f}\u{200e}",
+        "the last letter, at the right edge, closed"
+    );
     assert_eq!(buffer[(right - 9, y)].symbol(), "ש", "the first letter, where the row begins");
-    let preview = (0..24).find(|&y| (0..20).any(|x| buffer[(x, y)].symbol() == "ا\u{200e}"));
+    assert_eq!(buffer[(right - 10, y)].symbol(), " \u{200f}");
+    let preview = (0..24).find(|&y| (0..20).any(|x| buffer[(x, y)].symbol() == "ا\u{200f}\u{200e}"));
     assert!(preview.is_some(), "a preview is closed before the other pane begins");
+    let mixed = opened(Instant::now(), (80, 24), vec![said(1, ANA, "see שלום")]);
+    let marks: String = drawn(&mixed).0.content.iter().map(|cell| cell.symbol()).collect();
+    assert!(marks.contains("see שלום\u{200e}") && !marks.contains(RLM), "only closed");
 }
 
 #[test]
