@@ -89,6 +89,8 @@ pub enum Output {
         /// The frame.
         frame: Bytes,
     },
+    /// This device has another address: tell the server's side of the connection now, not with the next datagram.
+    Moved,
     /// Finish our side.
     Finish {
         /// Of which stream.

@@ -103,6 +103,7 @@ impl Bridge {
                     endpoint.probe(link);
                 }
             }
+            Output::Moved => endpoint.local_address_changed(),
             Output::Close => {
                 if let Some(link) = self.link.take() {
                     endpoint.close(link, CloseCode::Done, "");

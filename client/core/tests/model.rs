@@ -207,7 +207,7 @@ impl World {
 
     fn perform(&mut self, output: Output) {
         match output {
-            Output::Probe => {}
+            Output::Probe | Output::Moved => {}
             Output::Connect { .. } => {
                 assert!(self.streams.is_none(), "one connection at a time");
                 (self.streams, self.greeted) = (Some(BTreeMap::new()), false);

@@ -143,7 +143,6 @@ impl App {
                     self.draft_due.get_or_insert(Instant::now() + DRAFT_DELAY);
                     typing::key_pressed(&mut self.session, chat);
                 }
-                Action::Foreground(focused) => typing::foreground(&mut self.session, focused),
             }
         }
         Ok(next)

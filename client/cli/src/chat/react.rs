@@ -17,7 +17,10 @@ impl State {
                 self.on_resize(columns, rows);
                 Vec::new()
             }
-            Input::Focus(focused) => self.on_foreground(focused),
+            Input::Focus(focused) => {
+                self.on_foreground(focused);
+                Vec::new()
+            }
             Input::Gone => vec![Action::Quit],
         }
     }

@@ -43,8 +43,6 @@ pub(super) enum Action {
     Draft(ChatId, String),
     /// A key was pressed in the message.
     Typed(ChatId),
-    /// Whether the terminal is looked at.
-    Foreground(bool),
 }
 
 /// What has the keyboard.
@@ -234,10 +232,9 @@ impl State {
         self.changed = true;
     }
 
-    pub(super) fn on_foreground(&mut self, is_foreground: bool) -> Vec<Action> {
+    pub(super) fn on_foreground(&mut self, is_foreground: bool) {
         self.is_foreground = is_foreground;
         self.changed = true;
-        vec![Action::Foreground(is_foreground)]
     }
 
     pub(super) fn on_link(&mut self, link: Link) {

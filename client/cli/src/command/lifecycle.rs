@@ -8,8 +8,19 @@ use wire_udp::Waker;
 /// Lines that wait to be acted on; whoever writes more waits.
 const WAITING_MAX: usize = 16;
 
-/// Whether the application is in the foreground, each time that this changes.
-pub(super) struct Lifecycle(pub(super) Receiver<bool>);
+/// What changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Change {
+    /// Somebody looks.
+    Foreground,
+    /// Nobody does.
+    Background,
+    /// The device has another address.
+    Moved,
+}
+
+/// The changes, as they come.
+pub(super) struct Lifecycle(Receiver<Change>);
 
 impl Lifecycle {
     /// Reads standard input to its end, on a thread that ends with it or with the process. Other lines mean nothing.
@@ -17,17 +28,23 @@ impl Lifecycle {
         let (sender, receiver) = sync_channel(WAITING_MAX);
         std::thread::spawn(move || {
             for line in std::io::stdin().lock().lines().map_while(Result::ok) {
-                let foreground = match line.trim() {
-                    "foreground" => true,
-                    "background" => false,
+                let change = match line.trim() {
+                    "foreground" => Change::Foreground,
+                    "background" => Change::Background,
+                    "moved" => Change::Moved,
                     _ => continue,
                 };
-                if sender.send(foreground).is_err() {
+                if sender.send(change).is_err() {
                     return;
                 }
                 waker.wake();
             }
         });
         Lifecycle(receiver)
+    }
+
+    /// Those that have come since the last look.
+    pub(super) fn changes(&self) -> impl Iterator<Item = Change> {
+        self.0.try_iter()
     }
 }

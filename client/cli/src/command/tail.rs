@@ -9,7 +9,7 @@ use serde_json::json;
 use wire::event::Cursor;
 use wire::{AccountId, ChatId};
 
-use super::lifecycle::Lifecycle;
+use super::lifecycle::{Change, Lifecycle};
 use super::{Common, all_chats};
 use crate::error::CliError;
 use crate::output::{Form, clock, printable, sent_at_us, text_of};
@@ -35,8 +35,9 @@ pub struct Tail {
     /// Only this chat.
     #[arg(long, value_name = "ID")]
     chat: Option<ChatId>,
-    /// Read `background` and `foreground` from standard input, line by line, as a phone's system would tell an application:
-    /// in the background the connection is let go when nothing is left to do, and comes back with the next message.
+    /// Read `background`, `foreground` and `moved` from standard input, line by line, as a phone's system would tell an
+    /// application: in the background the connection is let go when nothing is left to do, and comes back with the next
+    /// message; `moved` says that the device has another address.
     #[arg(long)]
     lifecycle: bool,
 }
@@ -73,8 +74,12 @@ impl Tailing<'_> {
             if !self.is_full() {
                 since = Instant::now();
             }
-            for foreground in life.iter().flat_map(|life| life.0.try_iter()) {
-                session.client.set_foreground(foreground, now());
+            for change in life.iter().flat_map(Lifecycle::changes) {
+                match change {
+                    Change::Foreground => session.client.set_foreground(true, now()),
+                    Change::Background => session.client.set_foreground(false, now()),
+                    Change::Moved => session.client.network_changed(now()),
+                }
             }
             let events = session.turn(Instant::now() + Duration::from_secs(1))?;
             for event in events {

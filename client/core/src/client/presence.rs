@@ -4,7 +4,7 @@ use wire::request::Request;
 use wire::{AccountId, ChatId};
 
 use super::{BACKGROUND_LINGER, Client, OPEN_CHATS_MAX, PROBE_AFTER, Phase, Probe};
-use crate::io::{ClientEvent, Now};
+use crate::io::{ClientEvent, Now, Output};
 
 impl Client {
     /// Says whether the app is in the foreground; it is at the start. In the background no heartbeat is sent, and the
@@ -38,6 +38,15 @@ impl Client {
             _ => {}
         }
         self.handle_timeout(now);
+    }
+
+    /// The device has another address (Wi-Fi to cellular). The connection goes on over the new path, if there is one: what
+    /// the server sends would go to the old address until it hears from the new one.
+    pub fn network_changed(&mut self, now: Now) {
+        if matches!(self.phase, Phase::Ready { .. } | Phase::Greeting { .. } | Phase::Early { .. }) {
+            self.out.push_back(Output::Moved);
+        }
+        self.suspect(now);
     }
 
     /// The user opens a chat: its stream is kept, and typing in it is told and heard until it is [closed](Self::close_chat).

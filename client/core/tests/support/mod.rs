@@ -106,7 +106,7 @@ impl World {
                         Request::decode(&wire::frame::body_of(&frame)).expect("a client sends what decodes");
                     self.said.entry(stream).or_default().push(request);
                 }
-                Output::Finish { .. } | Output::Abandon { .. } => {}
+                Output::Finish { .. } | Output::Abandon { .. } | Output::Moved => {}
             }
         }
     }

@@ -127,7 +127,7 @@ fn r4_only_what_was_seen_in_a_focused_terminal_is_read() {
     let seen = Seen { shown: Seq(2), read: Seq(1), ..Seen::default() };
     state.on_input(Input::Focus(false));
     assert_eq!(state.on_seen(seen), [], "nobody looks");
-    assert_eq!(state.on_input(Input::Focus(true)), [Action::Foreground(true)]);
+    assert_eq!(state.on_input(Input::Focus(true)), []);
     let saw = Action::Saw { chat: WITH_ANA, shown: Seq(2), read: Seq(1) };
     assert_eq!(state.on_seen(seen), [saw]);
     assert_eq!(state.on_seen(seen), [], "told once");
