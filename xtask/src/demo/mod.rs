@@ -2,7 +2,8 @@
 //!
 //! Two people chat through one node, in real processes on real sockets; one goes offline, the node is killed and
 //! started again, the other returns. Everything shown is what the processes printed, and the demo succeeds only if all
-//! of it is as it must be.
+//! of it is as it must be. In a second act Bob's way to the node is 40 ms long: his address changes in mid-conversation, and his
+//! phone sleeps and comes back in one flight.
 
 mod node;
 mod paint;
@@ -10,6 +11,7 @@ mod person;
 mod process;
 mod screen;
 mod story;
+mod travel;
 
 use std::fs;
 use std::path::PathBuf;
@@ -17,6 +19,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
+use loadtest_relay::Relay;
 use node::Node;
 use paint::{Paint, short};
 use person::Person;
@@ -35,7 +38,7 @@ pub(crate) struct Options {
 
 /// What `cargo xtask demo --help` prints.
 pub(crate) const HELP: &str = "\
-Two people chat through a node that is killed, and everything arrives once and in order.
+Two people chat through a node that is killed, on a phone that moves and sleeps, and everything arrives once and in order.
 
 Usage: cargo xtask demo [--keep] [--dir DIR] [--messages N]
 
@@ -107,7 +110,8 @@ fn play(
     let alice = Person::new("Alice", "+447700900001", program, folder);
     let bob = Person::new("Bob", "+447700900002", program, folder);
     let node = Node::new(program, &folder.join("node"))?;
-    let mut story = Story::new(node, alice, bob);
+    let path = Relay::start(node.listen).context("no way for Bob")?;
+    let mut story = Story::new(node, alice, bob, path);
     story.tell(paint, options.messages)?;
     story.print_how_to_join(paint, program, folder, options.keep);
     if options.keep {

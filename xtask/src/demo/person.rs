@@ -3,6 +3,7 @@
 //! While somebody is online, their `godwit tail` runs, as an application on a phone does; what they write is handed to
 //! it by `godwit send`. Everything they see comes from what those two print.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -24,6 +25,13 @@ pub(crate) struct Person {
     pub(crate) screen: Screen,
     /// How long each connection of theirs took to stand, milliseconds.
     pub(crate) connects_ms: Vec<f64>,
+    /// Whether what they had to say left in the first flight of each connection, and was taken.
+    pub(crate) early: Vec<bool>,
+    /// How long it took from the attempt to connect to the first tick on each connection that had one, milliseconds.
+    pub(crate) ticks_ms: Vec<f64>,
+    /// How often a connection was lost, and how often it was let go to sleep.
+    pub(crate) lost: usize,
+    pub(crate) asleep: usize,
     /// How long each message took to reach them while they were online, microseconds.
     pub(crate) latencies_us: Vec<u64>,
     program: PathBuf,
@@ -54,6 +62,10 @@ impl Person {
             phone,
             screen: Screen::default(),
             connects_ms: Vec::new(),
+            early: Vec::new(),
+            ticks_ms: Vec::new(),
+            lost: 0,
+            asleep: 0,
             latencies_us: Vec::new(),
             program: program.to_owned(),
             folder: folder.join(name.to_lowercase()),
@@ -75,14 +87,14 @@ impl Person {
         Process::start(&name, &self.program, &all, &self.folder.join(format!("{command}.log")))
     }
 
-    /// Registers by a one-time code, typed in as a person would.
+    /// Registers by a one-time code, typed in as a person would; from then on they reach the node at `server`.
     ///
     /// # Errors
     /// What `godwit register` said, or that no code came.
-    pub(crate) fn register(&mut self, node: &Node) -> Result<()> {
+    pub(crate) fn register(&mut self, node: &Node, server: SocketAddr) -> Result<()> {
         std::fs::create_dir_all(&self.folder)
             .with_context(|| format!("cannot make {}", self.folder.display()))?;
-        let (server, ca) = (node.listen.to_string(), node.ca().to_string_lossy().into_owned());
+        let (server, ca) = (server.to_string(), node.ca().to_string_lossy().into_owned());
         let arguments =
             ["--server", &server, "--ca", &ca, "--phone", self.phone, "--name", self.name, "--timeout", "10"];
         let mut register = self.start("register", &arguments)?;
@@ -99,8 +111,17 @@ impl Person {
     /// # Errors
     /// If it does not start.
     pub(crate) fn come_online(&mut self) -> Result<()> {
-        self.tail = Some(self.start("tail", &["--read"])?);
+        self.tail = Some(self.start("tail", &["--read", "--lifecycle"])?);
         Ok(())
+    }
+
+    /// Tells the application what its phone's system would: `background`, `foreground`, `moved`.
+    ///
+    /// # Errors
+    /// If it is not running.
+    pub(crate) fn system_says(&mut self, change: &str) -> Result<()> {
+        let tail = self.tail.as_mut().ok_or_else(|| anyhow!("{}'s application is closed", self.name))?;
+        tail.type_line(change)
     }
 
     /// Closes it.
@@ -202,7 +223,13 @@ impl Person {
             "status" if text(event, "member")? != self.account => {
                 self.screen.cursors(number(event, "delivered")?, number(event, "read")?);
             }
-            "connected" => self.connects_ms.extend(event["resume_ms"].as_f64()),
+            "connected" => {
+                self.connects_ms.extend(event["resume_ms"].as_f64());
+                self.early.push(event["early"] == true);
+            }
+            "sent" => self.ticks_ms.extend(event["tick_ms"].as_f64()),
+            "disconnected" => self.lost += 1,
+            "asleep" => self.asleep += 1,
             _ => {}
         }
         Ok(())

@@ -6,13 +6,15 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
+use loadtest_relay::Relay;
+
 use super::node::Node;
 use super::paint::{Paint, milliseconds, percentile, short};
 use super::person::{Person, To};
 use super::screen::Tick;
 
 /// How long anything that must happen may take on a slow machine.
-const PATIENCE: Duration = Duration::from_secs(40);
+pub(super) const PATIENCE: Duration = Duration::from_secs(40);
 
 /// Messages of an account per minute, in place of the default: a person does not write 240 in a few seconds.
 const MESSAGES_PER_MINUTE: u32 = 100_000;
@@ -20,19 +22,21 @@ const MESSAGES_PER_MINUTE: u32 = 100_000;
 /// The node, the two people, and what they said.
 pub(crate) struct Story {
     pub(crate) node: Node,
-    alice: Person,
-    bob: Person,
+    pub(super) alice: Person,
+    pub(super) bob: Person,
+    /// Bob's way to the node.
+    pub(super) path: Relay,
     /// The chat, once it exists.
-    chat: String,
+    pub(super) chat: String,
     /// What was said, in order of the log: whether by Alice, and the text.
-    said: Vec<(bool, String)>,
+    pub(super) said: Vec<(bool, String)>,
     /// What did not hold.
-    broken: Vec<String>,
+    pub(super) broken: Vec<String>,
 }
 
 impl Story {
-    pub(crate) fn new(node: Node, alice: Person, bob: Person) -> Story {
-        Story { node, alice, bob, chat: String::new(), said: Vec::new(), broken: Vec::new() }
+    pub(crate) fn new(node: Node, alice: Person, bob: Person, path: Relay) -> Story {
+        Story { node, alice, bob, path, chat: String::new(), said: Vec::new(), broken: Vec::new() }
     }
 
     /// All of it.
@@ -45,7 +49,11 @@ impl Story {
         let reconnected_ms = self.kill_the_node(paint)?;
         let returned_ms = self.return_of_bob(paint)?;
         let latencies_us = self.measure(paint, messages)?;
+        let moving = self.move_bob(paint)?;
+        let waking = self.wake_bob(paint)?;
         print_figures(paint, latencies_us, reconnected_ms, returned_ms);
+        moving.print(paint);
+        waking.print(paint);
         self.judge(paint)
     }
 
@@ -60,8 +68,9 @@ impl Story {
             self.node.listen,
             short(took)
         ));
-        for person in [&mut self.alice, &mut self.bob] {
-            person.register(&self.node)?;
+        let (direct, by_path) = (self.node.listen, self.path.address());
+        for (person, server) in [(&mut self.alice, direct), (&mut self.bob, by_path)] {
+            person.register(&self.node, server)?;
             paint.note(&format!("{} proved {} by the code from a text message", person.name, person.phone));
         }
         Ok(())
@@ -207,36 +216,41 @@ impl Story {
     }
 
     /// One of them, who is online, says something, and it is acknowledged.
-    fn say(&mut self, by_alice: bool, texts: &[&str]) -> Result<()> {
+    pub(super) fn say(&mut self, by_alice: bool, texts: &[&str]) -> Result<()> {
         let speaker = if by_alice { &self.alice } else { &self.bob };
         let sending = speaker.send(&To::Chat(&self.chat), texts)?;
         self.sent(by_alice, texts, sending)
     }
 
-    fn sent(&mut self, by_alice: bool, texts: &[&str], sending: super::person::Sending) -> Result<()> {
+    pub(super) fn sent(
+        &mut self,
+        by_alice: bool,
+        texts: &[&str],
+        sending: super::person::Sending,
+    ) -> Result<()> {
         let speaker = if by_alice { &mut self.alice } else { &mut self.bob };
         speaker.sent(sending)?;
         self.said.extend(texts.iter().map(|&text| (by_alice, text.to_owned())));
         Ok(())
     }
 
-    fn next_seq(&self) -> u64 {
+    pub(super) fn next_seq(&self) -> u64 {
         self.said.len() as u64 + 1
     }
 
     /// Waits until everything that was said is on both screens.
-    fn everything_seen(&mut self, what: &str) -> Result<()> {
+    pub(super) fn everything_seen(&mut self, what: &str) -> Result<()> {
         let last = self.said.len() as u64;
         self.wait_for(what, |alice, bob| alice.screen.last() == last && bob.screen.last() == last)
     }
 
     /// Waits until it is also read, and both speakers know it.
-    fn everything_read(&mut self, what: &str) -> Result<()> {
+    pub(super) fn everything_read(&mut self, what: &str) -> Result<()> {
         self.everything_seen(what)?;
         self.wait_for(what, |alice, bob| alice.screen.all_read() && bob.screen.all_read())
     }
 
-    fn wait_for(&mut self, what: &str, done: impl Fn(&Person, &Person) -> bool) -> Result<()> {
+    pub(super) fn wait_for(&mut self, what: &str, done: impl Fn(&Person, &Person) -> bool) -> Result<()> {
         let deadline = Instant::now() + PATIENCE;
         while !done(&self.alice, &self.bob) {
             if Instant::now() > deadline {
@@ -249,7 +263,7 @@ impl Story {
         Ok(())
     }
 
-    fn print_screens(&self, paint: &Paint, from: u64) {
+    pub(super) fn print_screens(&self, paint: &Paint, from: u64) {
         paint.screens(from, (self.alice.name, &self.alice.screen), (self.bob.name, &self.bob.screen));
     }
 

@@ -50,6 +50,8 @@ struct Tailing<'a> {
     printed: u64,
     /// People whose names were asked for in vain.
     nameless: BTreeSet<AccountId>,
+    /// When this connection's attempt began, until its first tick.
+    woken_at: Option<Instant>,
 }
 
 impl Tail {
@@ -57,7 +59,7 @@ impl Tail {
         let mut session = self.common.session()?;
         let me = session.client.identity().map(|(account, _)| account);
         let (form, nameless) = (self.common.form(), BTreeSet::new());
-        let mut tailing = Tailing { command: &self, form, me, printed: 0, nameless };
+        let mut tailing = Tailing { command: &self, form, me, printed: 0, nameless, woken_at: None };
         let result = tailing.run(&mut session);
         session.close();
         result
@@ -131,6 +133,10 @@ impl Tailing<'_> {
                 let json = || json!({"event": "connected", "resume_ms": ms, "early": early});
                 let how = if *early { ", the first flight was taken" } else { "" };
                 Ok(self.form.print(json, || format!("-- connected in {ms:.0} ms{how}"))?)
+            }
+            ClientEvent::Connecting => {
+                self.woken_at = Some(Instant::now());
+                Ok(())
             }
             ClientEvent::Asleep => {
                 Ok(self.form.print(|| json!({"event": "asleep"}), || "-- asleep".to_owned())?)
@@ -217,11 +223,13 @@ impl Tailing<'_> {
         Ok(self.form.print(json, text)?)
     }
 
-    fn sent(&self, m: &Message) -> Result<(), CliError> {
+    /// With the time from the attempt to connect to the first tick.
+    fn sent(&mut self, m: &Message) -> Result<(), CliError> {
+        let tick_ms = self.woken_at.take().map(|at| at.elapsed().as_secs_f64() * 1000.0);
         let json = || {
             json!({
                 "event": "sent", "chat": m.chat.to_string(), "client_msg_id": m.client_msg_id.to_string(),
-                "seq": m.seq.0, "at": m.at.as_millis(),
+                "seq": m.seq.0, "at": m.at.as_millis(), "tick_ms": tick_ms,
             })
         };
         Ok(self.form.print(json, || format!("{} ✓ {}", clock(m.at), m.seq))?)
