@@ -36,8 +36,8 @@ fn open(person: &Person) -> Terminal {
 
 /// The row of the right pane that shows something.
 fn row(screen: &str, what: &str) -> String {
-    let rows = screen.lines().filter_map(|row| row.split_once('│').map(|(_, right)| right));
-    rows.filter(|right| right.contains(what)).next_back().unwrap_or_default().trim().to_owned()
+    let mut rows = screen.lines().filter_map(|row| row.split_once('│').map(|(_, right)| right));
+    rows.rfind(|right| right.contains(what)).unwrap_or_default().trim().to_owned()
 }
 
 #[track_caller]
@@ -123,6 +123,21 @@ fn r1_a_paste_of_many_lines_is_one_message() {
 }
 
 #[test]
+fn r34_r35_who_types_is_shown_to_who_has_the_chat_open_until_they_stop_or_say_it() {
+    let Two { node: _node, alice, bob, _dir } = two();
+    let (mut a, mut b) = (open(&alice), open(&bob));
+    a.press("thinking");
+    b.until(|screen| screen.contains("Alice is typing"));
+    b.until(|screen| !screen.contains("is typing"));
+    b.press("so am I");
+    a.until(|screen| screen.contains("Bob is typing"));
+    b.press("\r");
+    let screen = a.until(|screen| row(screen, "so am I").ends_with("so am I"));
+    a.until(|screen| !screen.contains("is typing"));
+    assert!(row(&screen, "thinking").contains("thinking"), "what Alice has written stands");
+}
+
+#[test]
 fn r1_any_size_draws_and_the_whole_comes_back() {
     let Two { node: _node, alice, bob: _bob, _dir } = two();
     let mut a = open(&alice);
@@ -181,8 +196,22 @@ fn g21_signals_end_it_in_order_and_the_terminal_is_as_before() {
         assert_eq!(a.finish().code(), Some(0), "{signal}");
         assert!(!a.screen().alternate_screen() && !a.screen().hide_cursor(), "{signal}");
         assert!(!a.screen().bracketed_paste(), "{signal}");
-        assert_eq!(bob.ok("tail", &["--count", if n == 0 { "2" } else { "1" }]).is_empty(), false);
+        let came = texts(&bob.ok("tail", &["--count", if n == 0 { "2" } else { "1" }]));
+        assert_eq!(came.last(), Some(&format!("before {signal}")));
     }
+}
+
+#[test]
+fn g6_a_device_that_is_revoked_gets_its_terminal_back_and_is_told_why() {
+    let Two { node, alice, bob: _bob, _dir } = two();
+    let mut a = open(&alice);
+    let tablet = node.person("+4915100000001", "Tablet");
+    a.until_shows("a new device was added");
+    let devices = tablet.ok("devices", &[]);
+    let other = devices.iter().find(|device| device["current"] == false).expect("the phone");
+    tablet.ok("revoke", &[other["device"].as_str().expect("an id")]);
+    assert_eq!(a.finish().code(), Some(4));
+    assert!(!a.screen().alternate_screen() && a.text().contains("godwit register"), "{}", a.text());
 }
 
 #[test]

@@ -191,3 +191,72 @@ fn files_that_are_not_ours_are_refused_with_what_to_do() {
     let error = Profile::open(&path).err().expect("refused").chain();
     assert!(error.contains("device.key is not a device key"), "{error}");
 }
+
+#[test]
+fn r1_a_screen_of_chats_has_every_chat_with_what_is_new_in_it() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut profile = profile(dir.path());
+    let (met, queued) = (ChatId::new([4; 16]), ChatId::new([5; 16]));
+    profile.learn(None, BOB, "Bob", CHAT).expect("kept");
+    profile.learn(Some("+492"), AccountId::new([6; 16]), "Carol", met).expect("kept");
+    let mut writes = vec![Write::Chat { chat: CHAT, peer: Some(BOB) }];
+    writes
+        .extend((1..=4).map(|seq| Write::Arrived(message(seq, if seq == 4 { ME } else { BOB }, seq as u8))));
+    writes.push(Write::Read { chat: CHAT, read: Seq(1) });
+    writes.push(Write::Queue(OutboxRow { chat: queued, ..row(9) }));
+    profile.apply(&writes).expect("kept");
+    profile.set_draft(met, "half a word").expect("kept");
+    let mut found = profile.summaries(ME).expect("chats");
+    found.sort_by_key(|summary| summary.chat);
+    let shown: Vec<_> =
+        found.iter().map(|s| (s.chat, s.name.as_deref(), s.unread, s.draft.as_str())).collect();
+    assert_eq!(
+        shown,
+        [(CHAT, Some("Bob"), 2, ""), (met, Some("Carol"), 0, "half a word"), (queued, Some("Bob"), 0, "")],
+        "one's own message is not unread"
+    );
+    assert_eq!((found[0].read, found[0].last.clone()), (Seq(1), Some(message(4, ME, 4))));
+    assert_eq!(profile.unread(CHAT, ME).expect("a count"), 2);
+    // Pages go back from the end, oldest first within each.
+    let page = |before, limit| profile.page(CHAT, Seq(before), limit).expect("a page");
+    assert_eq!(page(u64::MAX, 2), [message(3, BOB, 3), message(4, ME, 4)]);
+    assert_eq!(page(3, 2), [message(1, BOB, 1), message(2, BOB, 2)]);
+    assert_eq!(page(1, 2), []);
+    // What was shown up to a place is not shown by `tail` again.
+    profile.mark_shown_up_to(CHAT, Seq(3)).expect("kept");
+    assert_eq!(profile.unshown(None, 9).expect("messages"), [message(4, ME, 4)]);
+}
+
+#[test]
+fn g21_what_waits_and_what_failed_is_there_by_chat_in_order() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut profile = profile(dir.path());
+    (1..=3).for_each(|n| profile.apply(&[Write::Queue(row(n))]).expect("kept"));
+    let code = ErrorCode::RecipientUnknown;
+    profile.apply(&[Write::Failed { client_msg_id: id(2), code }]).expect("kept");
+    let queued = profile.queued(CHAT, 2).expect("rows");
+    assert_eq!(queued, [(row(2), Some(code.number())), (row(3), None)], "the newest two");
+    assert_eq!(profile.queued(ChatId::new([4; 16]), 9).expect("rows"), []);
+}
+
+#[test]
+fn g21_a_profile_of_before_drafts_gets_them_and_keeps_everything() {
+    let dir = tempfile::tempdir().expect("a directory");
+    profile(dir.path()).apply(&[Write::Queue(row(1))]).expect("kept");
+    // As version 1 left it.
+    let db = rusqlite::Connection::open(dir.path().join("alice/state.db")).expect("a database");
+    db.execute_batch("DROP TABLE draft; PRAGMA user_version = 1;").expect("taken away");
+    drop(db);
+    let upgraded = profile(dir.path());
+    assert_eq!(upgraded.outbox_len().expect("a count"), 1);
+    upgraded.set_draft(CHAT, "kept").expect("kept");
+    drop(upgraded);
+    let again = profile(dir.path());
+    assert_eq!(again.summaries(ME).expect("chats")[0].draft, "kept");
+    again.set_draft(CHAT, "").expect("forgotten");
+    assert_eq!(again.summaries(ME).expect("chats")[0].draft, "");
+    // One of a version that is not known is left alone.
+    let db = rusqlite::Connection::open(dir.path().join("alice/state.db")).expect("a database");
+    db.execute_batch("PRAGMA user_version = 99;").expect("set");
+    assert!(Profile::open(&dir.path().join("alice")).is_err());
+}

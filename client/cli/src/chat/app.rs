@@ -349,7 +349,11 @@ impl App {
             self.state.on_older(chat, older, Older::There);
         } else if before == Seq(1) {
             self.state.on_older(chat, Vec::new(), Older::Nowhere);
-        } else {
+        } else if !self
+            .pending
+            .values()
+            .any(|pending| matches!(pending, Pending::Older(asked) if *asked == chat))
+        {
             let get = request::GetMessages { chat, limit: PAGE as u16, before, after: Seq::ZERO };
             self.ask(Request::GetMessages(get), Pending::Older(chat));
         }

@@ -1,12 +1,16 @@
 //! Where everything is on a screen of any size, and how a message fills its rows.
 
 use ratatui::layout::Rect;
+use unicode_segmentation::UnicodeSegmentation;
 
 use super::lines::{Line, Standing};
 use super::text;
 
 /// Fewer columns than this show one pane: the list, or the chat.
 pub(super) const TWO_PANES_MIN: u16 = 30;
+
+/// The input line has so many rows at most.
+const INPUT_ROWS_MAX: u16 = 6;
 
 /// A message of the same author so soon after the last one has no head of its own.
 const SAME_HEAD_S: i64 = 10 * 60;
@@ -42,8 +46,10 @@ impl Layout {
         let right = body.x + list_width + divider_width;
         let pane = Rect { x: right, width: screen.width.saturating_sub(list_width + divider_width), ..body };
         let title_height = u16::from(pane.height >= 5);
-        let input_height =
-            input_rows(pane.width).clamp(1, 6).min(pane.height / 2).max(u16::from(pane.height > 0));
+        let input_height = input_rows(pane.width)
+            .clamp(1, INPUT_ROWS_MAX)
+            .min(pane.height / 2)
+            .max(u16::from(pane.height > 0));
         let chat_height = pane.height - title_height - input_height.min(pane.height - title_height);
         let title = Rect { height: title_height, ..pane };
         let chat = Rect { y: pane.y + title_height, height: chat_height, ..pane };
@@ -109,9 +115,12 @@ pub(super) fn pieces(
     pieces
 }
 
-/// Rows that the input line wants in a pane of this width: all of its text.
+/// Rows that the input line wants in a pane of this width: those of its text, counted no further than they can be shown.
 pub(super) fn input_rows(typed: &str, width: u16) -> u16 {
-    text::wrap(typed, input_columns(width)).len().try_into().unwrap_or(u16::MAX)
+    let columns = input_columns(width);
+    let clusters = columns * usize::from(INPUT_ROWS_MAX);
+    let start = typed.grapheme_indices(true).nth(clusters).map_or(typed, |(end, _)| &typed[..end]);
+    text::wrap(start, columns).len().try_into().unwrap_or(u16::MAX)
 }
 
 /// Columns of the input line's text: a prompt before it, and a place for the cursor behind it.

@@ -1,15 +1,18 @@
 //! Everything that the screen shows, as a function of what happened. Nothing here reads a clock, a terminal or a disk:
 //! events come in, [`Action`]s go out, and the view draws what is left.
 
+mod model;
+
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use wire::event::Cursor;
 use wire::{AccountId, ChatId, ClientMsgId, Seq};
 
+pub(super) use self::model::{Action, Focus, Item, Link, Open, Seen};
 use super::editor::Editor;
 use super::layout::{Columns, Layout, input_rows, pieces};
-use super::lines::{LINES_MAX, Line, Lines, Older, Stamp};
+use super::lines::{LINES_MAX, Line, Lines, Older};
 use super::text;
 
 /// A word about what just happened stays this long.
@@ -18,99 +21,12 @@ const NOTICE_TIME: Duration = Duration::from_secs(6);
 /// Who types and says no more about it is taken to have stopped.
 const TYPING_MAX: Duration = Duration::from_secs(10);
 
-/// Something that the state wants done.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Action {
-    /// End.
-    Quit,
-    /// Draw everything anew.
-    Redraw,
-    /// Load a chat's newest messages, and hear who types there.
-    Open(ChatId),
-    /// Hear no more who types there.
-    Close(ChatId),
-    /// Load a chat's newest messages anew.
-    Newest(ChatId),
-    /// Load messages before a place.
-    Older(ChatId, Seq),
-    /// Queue a message.
-    Send { chat: ChatId, peer: Option<AccountId>, text: String },
-    /// Find a person by number.
-    Find(String),
-    /// Everything up to here was seen; what was not mine up to the second place is read.
-    Saw { chat: ChatId, shown: Seq, read: Seq },
-    /// Keep what is written.
-    Draft(ChatId, String),
-    /// A key was pressed in the message.
-    Typed(ChatId),
-}
-
-/// What has the keyboard.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Focus {
-    List,
-    Message,
-}
-
-/// How the connection stands.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Link {
-    Connecting,
-    Connected,
-    /// The next attempt is at a time; and why.
-    Waiting {
-        until: Instant,
-        why: String,
-    },
-}
-
-/// A chat of the list.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Item {
-    pub(super) chat: ChatId,
-    pub(super) peer: Option<AccountId>,
-    pub(super) name: Option<String>,
-    pub(super) unread: u64,
-    pub(super) read: Seq,
-    /// When something was said last.
-    pub(super) last: Stamp,
-    /// What was said last, on one line, and whether it was said here.
-    pub(super) preview: Option<(String, bool)>,
-    /// What is written and not sent, while another chat is open.
-    pub(super) draft: String,
-}
-
-/// The open chat.
-#[derive(Debug, Clone)]
-pub(super) struct Open {
-    pub(super) lines: Lines,
-    pub(super) editor: Editor,
-    /// Rows that are hidden below.
-    pub(super) scroll: usize,
-    /// The first message that was not read when the chat was opened.
-    pub(super) unread_from: Option<Seq>,
-    /// What was reported by [`Action::Saw`].
-    saw: (Seq, Seq),
-}
-
-/// What the last drawing showed of the open chat.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Seen {
-    /// The newest place that was on the screen, anybody's, and not one's own.
-    pub(super) shown: Seq,
-    pub(super) read: Seq,
-    /// Whether the first message in memory was on the screen.
-    pub(super) is_top: bool,
-    /// How far it can be scrolled, if that is known.
-    pub(super) scroll_max: Option<usize>,
-}
-
 /// Everything that is shown.
 #[derive(Debug)]
 pub(super) struct State {
     pub(super) me: AccountId,
     pub(super) now: Instant,
-    /// The local time now, as in [`Stamp`].
+    /// The local time now, as in [`Stamp`](super::lines::Stamp).
     pub(super) local_s: i64,
     pub(super) size: (u16, u16),
     /// Newest first.
@@ -433,13 +349,6 @@ impl State {
         let place = self.chats.iter().position(|item| Some(item.chat) == chosen);
         self.selected = place.unwrap_or(0);
         self.changed = true;
-    }
-}
-
-impl Item {
-    pub(super) fn new(chat: ChatId, peer: Option<AccountId>) -> Item {
-        let (last, read) = (Stamp::default(), Seq::ZERO);
-        Item { chat, peer, name: None, unread: 0, read, last, preview: None, draft: String::new() }
     }
 }
 

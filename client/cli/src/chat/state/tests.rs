@@ -4,7 +4,7 @@ use wire::WallTime;
 
 use super::*;
 use crate::chat::keys::{Input, Key};
-use crate::chat::lines::Standing;
+use crate::chat::lines::{Stamp, Standing};
 
 pub(in crate::chat) const ME: AccountId = AccountId::new([1; 16]);
 pub(in crate::chat) const ANA: AccountId = AccountId::new([2; 16]);
