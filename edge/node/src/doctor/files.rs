@@ -261,7 +261,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let config = Config { data: dir.path().to_owned(), ..Config::default() };
         crate::secrets::load(&config.data_path("keys")).expect("keys");
-        assert_eq!(key_files(&config).len(), 4);
+        assert_eq!(key_files(&config).len(), 5);
         assert_eq!(examine_keys(&config).level, Level::Ok);
         fs::write(config.data_path("keys/token-2.key"), "short").expect("a file");
         assert!(examine_keys(&config).found.contains("token-2.key"));
