@@ -5,23 +5,19 @@
 //! message was starved and says nothing (QUIC retransmits what is merely late).
 #![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
 
-use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use wire::Role;
 use wire_link::testing::{plain_client, plain_server, secrets};
 use wire_link::{ClientConfig, Config, Endpoint, Event, ServerConfig};
 use wire_udp::{Driver, Stats};
 
 mod common;
+mod load;
 use common::{One, certificate, client_tls, server_tls};
-
-const BODY_BYTES: usize = 128;
-const RUN: Duration = Duration::from_secs(3);
+use load::{RUN, frame, local, measure, thread_cpu, warm_up};
 
 const WARMING: u8 = 0;
 const MEASURING: u8 = 1;
@@ -64,7 +60,7 @@ fn run(with_tls: bool, links: usize) {
         waker.wake();
     };
     enter(MEASURING);
-    let (messages, elapsed) = measure(&mut client);
+    let (messages, elapsed) = measure(&mut client, RUN);
     enter(OVER);
     let ((cpu_before, before), (cpu_after, after)) = thread.join().unwrap();
     print(with_tls, links, messages, elapsed, cpu_after - cpu_before, before, after);
@@ -103,64 +99,6 @@ fn turn(driver: &mut Driver) {
     driver.flush().unwrap();
 }
 
-fn warm_up(driver: &mut Driver, address: SocketAddr, links: usize) {
-    let (mut begun, mut ready) = (0, 0);
-    while ready < links {
-        while begun < links && begun - ready < 50 {
-            driver.endpoint().connect(Instant::now(), address, "localhost").unwrap();
-            begun += 1;
-        }
-        driver.flush().unwrap();
-        driver.wait(None).unwrap();
-        while let Some((link, event)) = driver.endpoint().poll_event() {
-            match event {
-                Event::Connected { .. } => {
-                    let stream = driver.endpoint().open(link, Role::ChatUp).unwrap();
-                    driver.endpoint().send(link, stream, frame(&[0; BODY_BYTES])).unwrap();
-                }
-                // The first answer is kept for `measure` to go on with.
-                Event::Frame { stream, body } => {
-                    driver.endpoint().send(link, stream, frame(&body)).unwrap();
-                    ready += 1;
-                }
-                Event::Closed { reason } => panic!("{reason}"),
-                _ => {}
-            }
-        }
-    }
-    driver.flush().unwrap();
-}
-
-/// Each link has one message under way; how many came back.
-fn measure(driver: &mut Driver) -> (u64, Duration) {
-    let (mut messages, began) = (0, Instant::now());
-    while began.elapsed() < RUN {
-        driver.wait(Some(began + RUN)).unwrap();
-        while let Some((link, event)) = driver.endpoint().poll_event() {
-            match event {
-                Event::Frame { stream, body } => {
-                    messages += 1;
-                    driver.endpoint().send(link, stream, frame(&body)).unwrap();
-                }
-                Event::Closed { reason } => panic!("{reason}"),
-                _ => {}
-            }
-        }
-        driver.flush().unwrap();
-    }
-    (messages, began.elapsed())
-}
-
-fn frame(body: &[u8]) -> Bytes {
-    let mut frame = (body.len() as u16 | 0x4000).to_be_bytes().to_vec();
-    frame.extend_from_slice(body);
-    frame.into()
-}
-
-fn local() -> SocketAddr {
-    (Ipv4Addr::LOCALHOST, 0).into()
-}
-
 fn plain_pair() -> (ClientConfig, ServerConfig) {
     (ClientConfig::new(plain_client()), ServerConfig::new(plain_server()))
 }
@@ -168,13 +106,6 @@ fn plain_pair() -> (ClientConfig, ServerConfig) {
 fn tls_pair() -> (ClientConfig, ServerConfig) {
     let (root, serving) = certificate();
     (ClientConfig::new(client_tls(root)), ServerConfig::new(server_tls(One(serving))))
-}
-
-/// CPU time of this thread, from the kernel's accounts.
-fn thread_cpu() -> Duration {
-    let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
-    let nanoseconds = text.split_whitespace().next().and_then(|word| word.parse().ok()).unwrap_or(0);
-    Duration::from_nanos(nanoseconds)
 }
 
 /// The numbers of links to try: those given as arguments, or a range.
