@@ -19,13 +19,6 @@ fn assert_serves(node: &TestNode, people: &[Person; 2], chat: wire::ChatId, n: u
     assert!(matches!(alice.next(up), Event::AppendAck { .. }));
 }
 
-fn generous(dir: &std::path::Path) -> edge_node::Config {
-    let mut config = config(dir);
-    config.limits.rates.messages_per_minute = 1_000_000;
-    config.limits.rates.requests_per_minute = 1_000_000;
-    config
-}
-
 #[test]
 fn r152_malformed_frames_cost_their_stream_and_oversized_ones_the_connection() {
     let dir = tempfile::tempdir().unwrap();

@@ -1,6 +1,6 @@
 //! A node on free loopback ports, and a client that speaks frames and nothing more: it does what it is told, right or
 //! wrong.
-#![allow(dead_code, unreachable_pub, reason = "each test file uses a part of it")]
+#![allow(dead_code, unreachable_pub, unused_imports, reason = "each test file uses a part of it")]
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
@@ -20,6 +20,12 @@ use wire::{
 use wire_link::tls::Trust;
 use wire_link::{ClientConfig, Config as LinkConfig, Endpoint, LinkId, Secrets, StreamId};
 use wire_udp::Driver;
+
+mod again;
+mod path;
+
+pub use again::wall;
+pub use path::{Answered, local, loop_of_answer, poke, port_on, steering};
 
 /// What a test waits for something at most.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -83,6 +89,10 @@ impl TestNode {
         raw
     }
 
+    pub fn ca(&self) -> std::path::PathBuf {
+        self.config.data.join("certs/ca.pem")
+    }
+
     pub fn stop(&mut self) {
         if let Some(node) = self.node.take() {
             self.runtime.block_on(node.stop());
@@ -116,25 +126,46 @@ pub struct Raw {
     pub exporter: Exporter,
     pub session: Option<StreamId>,
     pub closed: Option<wire_link::CloseReason>,
+    /// Early data may be said, or was.
+    pub is_early: bool,
+    /// What became of it.
+    pub early: Option<bool>,
+    /// Down streams of this chat are not read.
+    pub stalled: Option<ChatId>,
     inbox: BTreeMap<StreamId, VecDeque<Event>>,
     ended: BTreeMap<StreamId, Option<u64>>,
 }
 
 impl Raw {
     pub fn connect(addr: SocketAddr, ca: &Path, seed: u8) -> Raw {
-        let trust = Trust::roots(certs::load_roots(ca).expect("the node made its CA"));
-        let crypto = wire_link::tls::client(trust).unwrap();
-        let secrets =
-            Secrets { seed: random(), reset_key: [seed; 32], token_key: [seed; 32], cid_key: [seed; 32] };
-        let endpoint =
-            Endpoint::client(LinkConfig::client(secrets), ClientConfig::new(crypto), Instant::now());
-        let mut driver = Driver::bind(SocketAddr::from(([127, 0, 0, 1], 0)), endpoint).unwrap();
-        let link = driver.endpoint().connect(Instant::now(), addr, "localhost").unwrap();
-        let (inbox, ended) = (BTreeMap::new(), BTreeMap::new());
-        let mut raw = Raw { driver, link, exporter: [0; 32], session: None, closed: None, inbox, ended };
+        Raw::connect_from(local(0), addr, ca, seed)
+    }
+
+    /// Connects from an address of its own choice.
+    #[track_caller]
+    pub fn connect_from(from: SocketAddr, addr: SocketAddr, ca: &Path, seed: u8) -> Raw {
+        let mut raw = Raw::begin(from, addr, ca, seed);
         raw.until(|raw| raw.exporter != [0; 32] || raw.closed.is_some());
         assert_eq!(raw.closed, None);
         raw
+    }
+
+    /// Begins to connect.
+    pub fn begin(from: SocketAddr, addr: SocketAddr, ca: &Path, seed: u8) -> Raw {
+        let mut driver = Driver::bind(from, endpoint(ca, seed)).unwrap();
+        let link = driver.endpoint().connect(Instant::now(), addr, "localhost").unwrap();
+        Raw {
+            driver,
+            link,
+            exporter: [0; 32],
+            session: None,
+            closed: None,
+            is_early: false,
+            early: None,
+            stalled: None,
+            inbox: BTreeMap::new(),
+            ended: BTreeMap::new(),
+        }
     }
 
     /// Turns until something holds.
@@ -151,11 +182,21 @@ impl Raw {
     pub fn turn(&mut self, until: Instant) {
         self.driver.flush().unwrap();
         self.driver.wait(Some(until)).unwrap();
-        while let Some((_, event)) = self.driver.endpoint().poll_event() {
+        while let Some((link, event)) = self.driver.endpoint().poll_event() {
+            if link != self.link {
+                continue;
+            }
             match event {
-                wire_link::Event::Connected { exporter, .. } => self.exporter = exporter,
+                wire_link::Event::Early { .. } => self.is_early = true,
+                wire_link::Event::Connected { exporter, early, .. } => {
+                    self.exporter = exporter;
+                    self.early = early;
+                }
                 wire_link::Event::Frame { stream, body } => {
                     let event = Event::decode(&body).expect("a node sends what decodes");
+                    if matches!(event, Event::ChatDown { chat, .. } if Some(chat) == self.stalled) {
+                        self.driver.endpoint().pause(link, stream);
+                    }
                     self.inbox.entry(stream).or_default().push_back(event);
                 }
                 wire_link::Event::Finished { stream } => drop(self.ended.insert(stream, None)),
@@ -218,6 +259,20 @@ impl Raw {
             .unwrap_or_else(|| panic!("closed: {:?}", self.closed))
     }
 
+    /// What was heard on a stream and not taken yet.
+    pub fn waiting(&self, stream: StreamId) -> usize {
+        self.inbox.get(&stream).map_or(0, VecDeque::len)
+    }
+
+    /// Chats in the order in which the node opened their down streams.
+    pub fn chats_opened(&self) -> Vec<ChatId> {
+        let first = |events: &VecDeque<Event>| match events.front() {
+            Some(Event::ChatDown { chat, .. }) => Some(*chat),
+            _ => None,
+        };
+        self.inbox.values().filter_map(first).collect()
+    }
+
     /// How the node ended a stream: finished, or reset with a code.
     #[track_caller]
     pub fn end_of(&mut self, stream: StreamId) -> Option<u64> {
@@ -231,17 +286,27 @@ impl Raw {
     }
 
     pub fn hello_with(&mut self, person: Option<&Person>, token: Option<String>) -> Event {
+        let session = self.say_hello(person, token);
+        self.next(session)
+    }
+
+    /// Says `Hello` and does not wait for the answer.
+    pub fn say_hello(&mut self, person: Option<&Person>, token: Option<String>) -> StreamId {
         let credentials = person.zip(token).map(|(person, token)| {
             let proof = sign(&person.key, Purpose::Hello, &self.exporter, &[token.as_bytes()]);
             request::Credentials { token: Secret::new(token), proof, early: None }
         });
+        self.greet(credentials)
+    }
+
+    fn greet(&mut self, credentials: Option<request::Credentials>) -> StreamId {
         let client = "raw".to_owned();
         let hello =
             request::Hello { version: 1, credentials, receipts_since: WallTime(0), cursors: vec![], client };
         let session = self.open(Role::Session);
         self.session = Some(session);
         self.say(session, &Request::Hello(hello));
-        self.next(session)
+        session
     }
 
     /// Asks, and hears the whole answer.
@@ -297,6 +362,15 @@ impl Raw {
     }
 }
 
+/// A client's endpoint that trusts the node's CA.
+pub fn endpoint(ca: &Path, seed: u8) -> Endpoint {
+    let trust = Trust::roots(certs::load_roots(ca).expect("the node made its CA"));
+    let crypto = wire_link::tls::client(trust).unwrap();
+    let secrets =
+        Secrets { seed: random(), reset_key: [seed; 32], token_key: [seed; 32], cid_key: [seed; 32] };
+    Endpoint::client(LinkConfig::client(secrets), ClientConfig::new(crypto), Instant::now())
+}
+
 pub fn key(seed: u8) -> Ed25519KeyPair {
     Ed25519KeyPair::from_seed_unchecked(&[seed; 32]).unwrap()
 }
@@ -318,6 +392,20 @@ pub fn random<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
     getrandom::fill(&mut bytes).unwrap();
     bytes
+}
+
+/// A configuration whose rates are out of a burst's way; the limiter stays in the path.
+pub fn generous(dir: &Path) -> Config {
+    let mut config = config(dir);
+    let rates = &mut config.limits.rates;
+    rates.messages_per_minute = 1_000_000;
+    rates.requests_per_minute = 1_000_000;
+    rates.anonymous_per_minute = 1_000_000;
+    rates.otp_per_hour = 1_000_000;
+    rates.registrations_per_hour = 1_000_000;
+    // Clients that have gone without a word are not waited for at the end.
+    config.stop_timeout_ms = 500;
+    config
 }
 
 /// A node with Alice and Bob on it.
