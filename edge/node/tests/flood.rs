@@ -74,10 +74,7 @@ fn r115_one_address_must_prove_itself_past_its_burst_and_is_refused_past_the_nex
     let mut refused = Raw::begin(SocketAddr::from((mallory, 0)), node.addr, &node.ca(), 8);
     refused.until(|raw| raw.closed.is_some());
     let reason = refused.closed.take();
-    assert!(
-        matches!(reason, Some(CloseReason::Transport { code: CONNECTION_REFUSED, .. })),
-        "{reason:?}"
-    );
+    assert!(matches!(reason, Some(CloseReason::Transport { code: CONNECTION_REFUSED, .. })), "{reason:?}");
     // Those who are in stay in, and another address is another's.
     let all = first.into_iter().chain(proved);
     all.for_each(|mut raw| assert!(matches!(raw.hello(None), Event::Connected(_))));

@@ -103,16 +103,16 @@ fn k1_r43_people_on_different_loops_chat_and_see_receipts() {
     let mut b = online_from(&node, bob, port_on(&node, 1), node.addr);
     let (a_up, b_up) = (a.chat_up(chat, Some(bob.account())), b.chat_up(chat, Some(alice.account())));
     for n in 1..=10 {
-        let (from, to, up, peer) = if n % 2 == 1 {
-            (&mut a, &mut b, a_up, bob)
-        } else {
-            (&mut b, &mut a, b_up, alice)
-        };
+        let (from, to, up, peer) =
+            if n % 2 == 1 { (&mut a, &mut b, a_up, bob) } else { (&mut b, &mut a, b_up, alice) };
         from.append(up, n, "hello");
         assert!(matches!(from.next(up), Event::AppendAck { seq: Seq(s), .. } if s == n));
         // One's own message comes back too, and tells that the other's is the next.
         to.until(|to| to.seqs(chat).contains(&n));
-        to.say(if n % 2 == 1 { b_up } else { a_up }, &Request::MoveCursor { delivered: Seq(n), read: Seq(n) });
+        to.say(
+            if n % 2 == 1 { b_up } else { a_up },
+            &Request::MoveCursor { delivered: Seq(n), read: Seq(n) },
+        );
         from.until(|from| from.cursor(chat, peer.account()) == (Seq(n), Seq(n)));
     }
 }

@@ -16,8 +16,7 @@ impl Raw {
         let link = self.link;
         self.driver.endpoint().close(link, CloseCode::Done, "");
         self.turn(Instant::now());
-        self.link =
-            self.driver.endpoint().connect_with(Instant::now(), addr, "localhost", early).unwrap();
+        self.link = self.driver.endpoint().connect_with(Instant::now(), addr, "localhost", early).unwrap();
         (self.exporter, self.session, self.closed) = ([0; 32], None, None);
         (self.is_early, self.early) = (false, None);
         self.inbox.clear();
