@@ -107,6 +107,19 @@ impl Checker {
         Ok(())
     }
 
+    /// A device is shown that somebody types.
+    ///
+    /// # Errors
+    /// [`Violation::TypingLeaked`] unless both are members.
+    pub(crate) fn typing_seen(&self, user: usize, chat: ChatId, member: AccountId) -> Result<(), Violation> {
+        let members = self.chats.get(&chat).map_or(&[][..], |log| &log.members);
+        let other = self.users.get(&member);
+        if members.contains(&user) && other.is_some_and(|other| *other != user && members.contains(other)) {
+            return Ok(());
+        }
+        Err(Violation::TypingLeaked { user, chat: self.chat_name(chat).to_owned() })
+    }
+
     pub(crate) fn has_news(&self) -> bool {
         !self.fresh.is_empty()
     }

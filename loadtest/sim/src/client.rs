@@ -1,15 +1,15 @@
-//! A person with a phone: a real endpoint and a real [`Client`] in a process that can be killed, and a disk that stays.
+//! One user's phone: a real endpoint and a real [`Client`] in a process that can be killed, and a disk that stays.
+
+mod driving;
+mod seen;
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use client_core::quic::Bridge;
-use client_core::{Ask, Client, ClientEvent, Config, Now, Output, Write};
-use rand::Rng;
-use wire::event::Event;
-use wire::request::{self, Request};
-use wire::{AccountId, ChatId, DeviceId, InstallId, RequestId, Secret, Seq};
+use client_core::{Client, Config, Now};
+use wire::{AccountId, ChatId, DeviceId, Secret, Seq};
 use wire_link::testing::{plain_client, secrets};
 use wire_link::{ClientConfig, Endpoint};
 
@@ -36,7 +36,14 @@ pub(crate) struct SimClient {
     pub(crate) dies: Option<Death>,
     /// Told that another connection replaced this one: it stopped, until its owner opens it again.
     pub(crate) replaced: bool,
+    /// The next first flight with early data is copied; if it is cut off for so long after, only the thief's arrives.
+    pub(crate) captured: Option<Duration>,
+    /// How wrong its clock is: fast and slow.
+    pub(crate) wrong: (Duration, Duration),
+    /// Nothing happens but that addresses change: no connection may be lost.
+    pub(crate) only_moves: bool,
     starts: u64,
+    places: u8,
     seed: u64,
     skew: Duration,
     sabotage: Option<Sabotage>,
@@ -48,10 +55,19 @@ pub(crate) struct Running {
     bridge: Bridge,
     client: Client,
     asked: bool,
+    /// The node that it is connected to, or tries to be.
+    node: usize,
+    /// It has said something early and sent nothing of it yet.
+    is_first_flight: bool,
+    background: bool,
+    /// Since when its connection is let go.
+    asleep: Option<Instant>,
+    /// When a datagram came.
+    heard_at: Option<Instant>,
 }
 
 impl SimClient {
-    pub(crate) fn new(seed: u64, user: usize, sabotage: Option<Sabotage>) -> SimClient {
+    pub(crate) fn new(seed: u64, user: usize, only_moves: bool, sabotage: Option<Sabotage>) -> SimClient {
         SimClient {
             user,
             disk: Disk::default(),
@@ -59,7 +75,11 @@ impl SimClient {
             address: SocketAddr::from(([10, 1, 0, user as u8 + 1], 40_000)),
             dies: None,
             replaced: false,
+            captured: None,
+            wrong: (Duration::ZERO, Duration::ZERO),
+            only_moves,
             starts: 0,
+            places: 0,
             seed: seed ^ (user as u64 + 1) << 56,
             skew: Duration::from_millis(seed.rotate_right(9 * user as u32) % 500),
             sabotage,
@@ -80,12 +100,9 @@ impl SimClient {
         self.running.as_ref().is_some_and(|running| running.client.is_settled())
     }
 
-    fn phone(&self) -> String {
-        format!("+4915100000{:02}", self.user)
-    }
-
     fn now(&self, out: &Outside) -> Now {
-        Now { instant: out.time.instant(), wall: out.time.wall(self.skew) }
+        let (fast, slow) = self.wrong;
+        Now { instant: out.time.instant(), wall: out.time.wall(self.skew + fast) - slow }
     }
 
     // ---- what happens to it ----
@@ -100,11 +117,20 @@ impl SimClient {
         seed[..8].copy_from_slice(&own.to_le_bytes());
         let device_key = Secret::new([self.user as u8 + 1; 32]);
         let config = Config { device_key, seed, name: "sim".into(), server_name: crate::world::NAME.into() };
+        // Sessions of TLS are remembered for as long as the process lives.
         let crypto = ClientConfig::new(plain_client());
         let link = wire_link::Config::client(secrets(own));
-        let endpoint = Endpoint::client(link, crypto, out.time.instant());
-        let client = Client::new(&config, self.disk.snapshot(), self.now(out));
-        self.running = Some(Running { endpoint, bridge: Bridge::default(), client, asked: false });
+        self.running = Some(Running {
+            endpoint: Endpoint::client(link, crypto, out.time.instant()),
+            bridge: Bridge::default(),
+            client: Client::new(&config, self.disk.snapshot(), self.now(out)),
+            asked: false,
+            node: 0,
+            is_first_flight: false,
+            background: false,
+            asleep: None,
+            heard_at: None,
+        });
     }
 
     /// Kills the process: its memory is gone, and nobody is told.
@@ -129,8 +155,41 @@ impl SimClient {
     /// Leaves the network, in order.
     pub(crate) fn go_offline(&mut self, out: &mut Outside) -> Result<(), Violation> {
         out.say(format_args!("{} goes offline", name(self.user)));
+        if let Some(running) = &mut self.running {
+            running.asleep = None;
+        }
         self.with(out, |client, _| client.stop())
     }
+
+    /// Its address changes, and it is told or not.
+    pub(crate) fn change_address(&mut self, out: &mut Outside, told: bool) {
+        let from = self.address;
+        self.places += 1;
+        let (network, port) = (if told { 2 } else { 3 }, 50_000 + u16::from(self.places));
+        self.address = SocketAddr::from(([10, network, self.places, self.user as u8 + 1], port));
+        out.say(format_args!("{} moves from {from} to {}, told: {told}", name(self.user), self.address));
+        let Some(running) = &mut self.running else { return };
+        if told {
+            out.counts.moves += 1;
+            running.endpoint.local_address_changed();
+        } else {
+            out.counts.rebinds += 1;
+        }
+    }
+
+    /// Puts the app into the background or the foreground.
+    pub(crate) fn set_foreground(&mut self, out: &mut Outside, foreground: bool) -> Result<(), Violation> {
+        if let Some(running) = &mut self.running {
+            running.background = !foreground;
+            if foreground {
+                running.asleep = None;
+            }
+        }
+        out.say(format_args!("{} looks: {foreground}", name(self.user)));
+        self.with(out, |client, now| client.set_foreground(foreground, now))
+    }
+
+    // ---- what its owner does ----
 
     /// Types a message.
     pub(crate) fn say(
@@ -140,7 +199,9 @@ impl SimClient {
         peer: AccountId,
         content: Bytes,
     ) -> Result<(), Violation> {
-        if self.running.is_none() {
+        if let Some(running) = &mut self.running {
+            running.asleep = None;
+        } else {
             return Ok(());
         }
         out.counts.sent += 1;
@@ -154,6 +215,25 @@ impl SimClient {
         self.with(out, |client, now| client.mark_read(chat, seq, now))
     }
 
+    /// Has a chat on the screen, or no longer.
+    pub(crate) fn look_at(
+        &mut self,
+        out: &mut Outside,
+        chat: ChatId,
+        peer: Option<AccountId>,
+        open: bool,
+    ) -> Result<(), Violation> {
+        self.with(out, |client, now| match open {
+            true => client.open_chat(chat, peer, now),
+            false => client.close_chat(chat, now),
+        })
+    }
+
+    /// Presses a key.
+    pub(crate) fn press(&mut self, out: &mut Outside, chat: ChatId) -> Result<(), Violation> {
+        self.with(out, |client, now| client.typing(chat, now))
+    }
+
     fn with(&mut self, out: &mut Outside, f: impl FnOnce(&mut Client, Now)) -> Result<(), Violation> {
         let now = self.now(out);
         match &mut self.running {
@@ -162,220 +242,6 @@ impl SimClient {
                 self.drain(out)
             }
             None => Ok(()),
-        }
-    }
-
-    // ---- driving ----
-
-    pub(crate) fn next_timer(&self) -> Option<Instant> {
-        let running = self.running.as_ref()?;
-        [running.endpoint.poll_timeout(), running.client.poll_timeout()].into_iter().flatten().min()
-    }
-
-    pub(crate) fn datagram(&mut self, out: &Outside, from: SocketAddr, bytes: &[u8]) {
-        if let Some(running) = &mut self.running {
-            running.endpoint.handle_datagram(out.time.instant(), from, None, None, BytesMut::from(bytes));
-        }
-    }
-
-    /// Does all that can be done now; true if there was something.
-    ///
-    /// # Errors
-    /// The first promise that was broken.
-    pub(crate) fn turn(&mut self, out: &mut Outside) -> Result<bool, Violation> {
-        let now = self.now(out);
-        let mut any = false;
-        let Some(running) = &mut self.running else { return Ok(false) };
-        if running.endpoint.poll_timeout().is_some_and(|at| at <= now.instant) {
-            running.endpoint.handle_timeout(now.instant);
-            any = true;
-        }
-        if running.client.poll_timeout().is_some_and(|at| at <= now.instant) {
-            running.client.handle_timeout(now);
-            self.drain(out)?;
-            any = true;
-        }
-        while let Some(running) = &mut self.running
-            && let Some((link, event)) = running.endpoint.poll_event()
-        {
-            any = true;
-            if let Some(input) = running.bridge.input_of(&mut running.endpoint, link, event) {
-                running.client.handle_input(input, now);
-                self.drain(out)?;
-            }
-        }
-        let Some(running) = &mut self.running else { return Ok(any) };
-        Ok(out.flush(self.address, &mut running.endpoint) || any)
-    }
-
-    /// Performs everything the client asks for: first what is to be kept, in one transaction, then the rest.
-    fn drain(&mut self, out: &mut Outside) -> Result<(), Violation> {
-        loop {
-            let Some(running) = &mut self.running else { return Ok(()) };
-            let outputs: Vec<Output> = std::iter::from_fn(|| running.client.poll_output()).collect();
-            if outputs.is_empty() {
-                return Ok(());
-            }
-            let writes = outputs.iter().any(|output| matches!(output, Output::Persist(_)));
-            if writes && self.dies == Some(Death::BeforeWrite) {
-                self.kill(out);
-                return Ok(());
-            }
-            let mut rest = Vec::with_capacity(outputs.len());
-            for output in outputs {
-                match output {
-                    Output::Persist(write) => self.keep(out, &write)?,
-                    other => rest.push(other),
-                }
-            }
-            if writes && self.dies == Some(Death::AfterWrite) {
-                self.kill(out);
-                return Ok(());
-            }
-            for output in rest {
-                self.perform(out, output)?;
-            }
-        }
-    }
-
-    fn keep(&mut self, out: &mut Outside, write: &Write) -> Result<(), Violation> {
-        match write {
-            Write::Queue(row) => out.checker.queued(self.user, row),
-            Write::Arrived(message) => {
-                out.counts.stored += 1;
-                if self.sabotage == Some(Sabotage::ForgetfulDisk) && out.counts.stored.is_multiple_of(50) {
-                    return Ok(());
-                }
-                out.checker.stored(self.user, self.disk.have(message.chat), message)?;
-            }
-            Write::Failed { code, .. } => return Err(Violation::Refused { user: self.user, code: *code }),
-            Write::LoggedOut => return Err(Violation::LoggedOut { user: self.user }),
-            Write::Login(_) => out.counts.renewed += 1,
-            _ => {}
-        }
-        self.disk.apply(write);
-        Ok(())
-    }
-
-    fn perform(&mut self, out: &mut Outside, output: Output) -> Result<(), Violation> {
-        let now = self.now(out);
-        let Some(running) = &mut self.running else { return Ok(()) };
-        match running.bridge.perform(&mut running.endpoint, output) {
-            Some(Output::Connect { early }) => {
-                // A phone does not choose its node.
-                let node = out.rng.random_range(1..=crate::world::NODES as u8);
-                let to = SocketAddr::from(([10, 0, 0, node], 443));
-                match running.endpoint.connect_with(now.instant, to, crate::world::NAME, early) {
-                    Ok(link) => running.bridge.connecting(link),
-                    Err(error) => {
-                        let input = client_core::Input::Closed { reason: error.to_string() };
-                        running.client.handle_input(input, now);
-                    }
-                }
-                out.say(format_args!("{} connects to node {node}", name(self.user)));
-            }
-            Some(Output::Notify(event)) => self.notice(out, event)?,
-            _ => {}
-        }
-        Ok(())
-    }
-
-    /// What a person sees.
-    fn notice(&mut self, out: &mut Outside, event: ClientEvent) -> Result<(), Violation> {
-        let who = name(self.user);
-        match event {
-            ClientEvent::Connected { took, .. } => {
-                out.counts.connected += 1;
-                out.say(format_args!("{who} is connected after {} ms", took.as_millis()));
-                self.register(out)?;
-            }
-            ClientEvent::Disconnected { reason, retry_in } => {
-                out.say(format_args!(
-                    "{who} lost the connection ({reason}), again in {} ms",
-                    retry_in.as_millis()
-                ));
-            }
-            ClientEvent::Sent(message) => {
-                out.counts.acked += 1;
-                out.checker.acked(self.user, &message);
-                let chat = out.checker.chat_name(message.chat).to_owned();
-                out.say(format_args!("{who} sees one tick in {chat} at {}", message.seq));
-            }
-            ClientEvent::Arrived(message) => {
-                let chat = out.checker.chat_name(message.chat).to_owned();
-                let sender = out.checker.account_name(message.sender);
-                out.say(format_args!("{who} gets {chat} {} from {sender}", message.seq));
-            }
-            ClientEvent::Delayed { refusal, .. } => {
-                out.say(format_args!("{who} is told to wait: {}", refusal.code.text()));
-            }
-            ClientEvent::Failed { refusal, .. } => {
-                return Err(Violation::Refused { user: self.user, code: refusal.code });
-            }
-            ClientEvent::LoginNeeded(_) => return Err(Violation::LoggedOut { user: self.user }),
-            ClientEvent::Replaced => {
-                out.counts.replaced += 1;
-                self.replaced = true;
-                out.say(format_args!("{who} was replaced by another connection of the same device"));
-            }
-            ClientEvent::Answer { events, .. } => self.answered(out, &events)?,
-            ClientEvent::Connecting
-            | ClientEvent::Asleep
-            | ClientEvent::Synced
-            | ClientEvent::Cursor { .. }
-            | ClientEvent::Typing { .. }
-            | ClientEvent::DeviceAdded { .. } => {}
-        }
-        Ok(())
-    }
-
-    // ---- registration ----
-
-    fn register(&mut self, out: &mut Outside) -> Result<(), Violation> {
-        let id = [self.user as u8 + 1; 16];
-        let register = request::Register {
-            phone: Secret::new(self.phone()),
-            name: name(self.user).into(),
-            install: InstallId::new(id),
-            request: RequestId::new(id),
-        };
-        match &mut self.running {
-            Some(running) if self.disk.login.is_none() && !running.asked => running.asked = true,
-            _ => return Ok(()),
-        }
-        self.with_later(out, |client, now| {
-            client.ask(Ask::Plain(Request::Register(register)), now);
-        });
-        Ok(())
-    }
-
-    fn answered(&mut self, out: &mut Outside, events: &[Event]) -> Result<(), Violation> {
-        match events {
-            &[Event::Registered { registration, .. }] => {
-                let otp =
-                    out.texts.get(&self.phone()).cloned().ok_or(Violation::NoCode { user: self.user })?;
-                let (otp, device_name) = (Secret::new(otp), "phone".to_owned());
-                self.with_later(out, |client, now| {
-                    client.ask(Ask::Verify { registration, otp, device_name }, now);
-                });
-                Ok(())
-            }
-            [Event::Verified(verified)] => {
-                out.checker.registered(self.user, verified.account, verified.device);
-                Ok(())
-            }
-            _ => {
-                out.say(format_args!("{events:?}"));
-                Err(Violation::NotRegistered { user: self.user })
-            }
-        }
-    }
-
-    /// As `with`, within a drain: its loop takes the outputs.
-    fn with_later(&mut self, out: &Outside, f: impl FnOnce(&mut Client, Now)) {
-        let now = self.now(out);
-        if let Some(running) = &mut self.running {
-            f(&mut running.client, now);
         }
     }
 }

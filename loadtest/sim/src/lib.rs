@@ -1,8 +1,9 @@
 //! The whole cluster in one thread and virtual time.
 //!
-//! [`run`] plays one seed: two nodes (real `edge-proto` nodes on real QUIC endpoints) over one simulated store, and four
-//! people with real clients, through lost datagrams, cut connections, late and lost hints, killed processes and
-//! commits of which nobody knows whether they happened. The same seed gives the same run, byte for byte. What must
+//! [`run`] plays one seed: two nodes of two loops each (real `edge-proto` nodes on real QUIC endpoints) over one simulated
+//! store, and four people with real clients, through lost datagrams, cut connections, late and lost hints, killed
+//! processes, commits of which nobody knows whether they happened, addresses that change, loops that stand still, apps in
+//! the background, clocks that are wrong, and first flights that somebody else sends again. The same seed gives the same run, byte for byte. What must
 //! always hold is checked while it runs; see [`Violation`]. At the end the faults stop, and everybody must get
 //! everything.
 //!
@@ -10,10 +11,12 @@
 
 mod check;
 mod client;
+mod counts;
 mod disk;
 mod node;
 mod outside;
 mod plan;
+mod replay;
 mod tamper;
 mod tasks;
 mod time;
@@ -24,7 +27,7 @@ use std::fmt;
 use std::time::Duration;
 
 pub use check::Violation;
-pub use outside::Counts;
+pub use counts::Counts;
 
 use plan::Plan;
 use world::World;
@@ -57,6 +60,12 @@ pub enum Sabotage {
     ForgetfulDisk,
     /// No hint passes between nodes, and nobody sweeps.
     NoHintsNoSweeper,
+    /// Loops do not hand each other the datagrams of connections that have moved.
+    NoSteering,
+    /// A node believes a replayed first flight, as if its handshake were complete.
+    BelieveReplays,
+    /// What is appended early is appended without a look whether it was before.
+    BlindEarly,
 }
 
 /// A seed that was played to its end.

@@ -1,192 +1,212 @@
-//! One loop of a node: a real endpoint and a real [`Node`], driven in virtual time.
+//! One node: a process' loops behind one address, and what they share: the kernel that chooses a loop for each datagram,
+//! the sessions of TLS, and the table of who is on which loop.
 
-use std::collections::VecDeque;
+mod event_loop;
+mod unproved;
+
+use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::BytesMut;
-use edge_proto::quic::{self, Left};
-use edge_proto::{
-    Effect, EffectError, EffectOutput, Input, KeyMaterial, Keys, Limits, Node, NodeConfig, Now, OpId, Rates,
-    TokenKey,
-};
-use store::StoreError;
-use store::ephemeral::Ephemeral;
-use wire::{ErrorCode, Secret};
-use wire_link::testing::{plain_server, secrets};
-use wire_link::{Config, Endpoint, ServerConfig};
+use edge_proto::{Hint, Input, Now};
+use wire::AccountId;
+use wire_link::Steering;
+use wire_link::testing::{PlainSessions, secrets};
 
-use crate::outside::{Outcome, Outside, SimStore};
-use crate::tasks::at_once;
+use self::event_loop::{Handed, SimLoop};
+use crate::Sabotage;
+use crate::outside::{Outside, Stores};
+
+/// Loops of each node.
+pub(crate) const LOOPS: usize = 2;
+
+/// Datagrams that wait for a loop, in its socket and, apart from those, from other loops; more are lost.
+const DATAGRAMS_MAX: usize = 256;
+const HANDED_MAX: usize = 64;
+
+/// What a node is made from.
+#[derive(Debug, Clone)]
+pub(crate) struct NodePlan {
+    /// Which process it belongs to.
+    pub(crate) process: usize,
+    /// Life of an access token, seconds.
+    pub(crate) access_token_s: u32,
+    /// Hints that wait for a loop; more are lost.
+    pub(crate) hints_max: usize,
+    /// What it remembers of clients' TLS sessions.
+    pub(crate) sessions: Arc<PlainSessions>,
+    pub(crate) sabotage: Option<Sabotage>,
+}
 
 /// Its place in the world, which outlives its process.
 pub(crate) struct SimNode {
-    pub(crate) index: usize,
-    /// Which process it belongs to.
-    pub(crate) process: usize,
     pub(crate) address: SocketAddr,
-    /// How far its wall clock is ahead.
-    pub(crate) skew: Duration,
-    pub(crate) up: Option<Up>,
+    pub(crate) common: Common,
+    loops: Vec<SimLoop>,
     starts: u64,
+}
+
+/// What a node's loops share.
+pub(crate) struct Common {
+    pub(crate) index: usize,
+    pub(crate) plan: NodePlan,
     seed: u64,
-    access_token_s: u32,
+    /// How far its wall clock is ahead.
+    skew: Duration,
+    steering: Steering,
+    registry: Registry,
+    /// Hints of a loop for the others and for other nodes.
+    published: Vec<Hint>,
 }
 
-/// A node that runs.
-pub(crate) struct Up {
-    endpoint: Endpoint,
-    node: Node,
-    store: SimStore,
-    ready: VecDeque<(OpId, Result<EffectOutput, EffectError>)>,
-}
-
-impl SimNode {
-    pub(crate) fn new(seed: u64, index: usize, process: usize, access_token_s: u32) -> SimNode {
-        let address = SocketAddr::from(([10, 0, 0, index as u8 + 1], 443));
-        let skew = Duration::from_millis(seed.rotate_left(7 * index as u32) % 1000);
-        SimNode { index, process, address, skew, up: None, starts: 0, seed, access_token_s }
-    }
-
+impl Common {
     fn now(&self, out: &Outside) -> Now {
         Now { instant: out.time.instant(), wall: out.time.wall(self.skew) }
     }
+}
+
+impl SimNode {
+    pub(crate) fn new(seed: u64, index: usize, plan: NodePlan) -> SimNode {
+        let common = Common {
+            index,
+            plan,
+            seed,
+            skew: Duration::from_millis(seed.rotate_left(7 * index as u32) % 1000),
+            steering: Steering::new(secrets(0).cid_key, LOOPS as u8),
+            registry: Registry::default(),
+            published: Vec::new(),
+        };
+        let address = SocketAddr::from(([10, 0, 0, index as u8 + 1], 443));
+        SimNode { address, common, loops: Vec::new(), starts: 0 }
+    }
 
     /// Begins to run on a store.
-    pub(crate) fn start(&mut self, out: &Outside, store: SimStore) {
+    pub(crate) fn start(&mut self, out: &Outside, stores: &Stores) {
         self.starts += 1;
-        let own = self.seed ^ (self.index as u64 + 1) << 48 ^ self.starts << 32;
-        let mut seed = [0; 32];
-        seed[..8].copy_from_slice(&own.to_le_bytes());
-        let config = NodeConfig {
-            limits: limits(self.access_token_s),
-            keys: keys(),
-            node: self.index as u64 + 1,
-            app_name: "Godwit".into(),
-            names: vec![crate::world::NAME.into()],
-            seed,
-        };
-        let server = ServerConfig::new(plain_server());
-        let endpoint = Endpoint::server(Config::server(secrets(own)), server, out.time.instant());
-        let node = Node::new(config, self.now(out));
-        self.up = Some(Up { endpoint, node, store, ready: VecDeque::new() });
+        self.common.registry = Registry::default();
+        let start = |no| SimLoop::new(&self.common, self.starts, no, out, stores.clone());
+        self.loops = (0..LOOPS).map(start).collect();
+    }
+
+    /// Its process is gone, and what it remembered of sessions, unless that was kept.
+    pub(crate) fn die(&mut self, sessions_kept: bool) {
+        self.loops.clear();
+        if !sessions_kept {
+            self.common.plan.sessions.forget();
+        }
     }
 
     pub(crate) fn next_timer(&self) -> Option<Instant> {
-        let up = self.up.as_ref()?;
-        [up.endpoint.poll_timeout(), up.node.poll_timeout()].into_iter().flatten().min()
+        self.loops.iter().filter_map(SimLoop::next_timer).min()
     }
 
-    pub(crate) fn datagram(&mut self, out: &Outside, from: SocketAddr, bytes: &[u8]) {
-        if let Some(up) = &mut self.up {
-            up.endpoint.handle_datagram(out.time.instant(), from, None, None, BytesMut::from(bytes));
+    /// The kernel gives a datagram to the loop that its addresses name; the loop handles it, or hands it to its owner.
+    pub(crate) fn datagram(&mut self, out: &mut Outside, from: SocketAddr, bytes: &[u8]) {
+        if self.loops.is_empty() {
+            return;
         }
+        let datagram = Handed { from, bytes: bytes.to_vec() };
+        self.loops[kernel_choice(from, self.common.seed)].receive(datagram, out);
+    }
+
+    /// The operating system does not run a loop for a while.
+    pub(crate) fn stall(&mut self, no: usize, until: Instant) {
+        if let Some(stalled) = self.loops.get_mut(no) {
+            stalled.stalled_until = Some(until);
+        }
+    }
+
+    /// Every loop runs.
+    pub(crate) fn unstall(&mut self) {
+        self.loops.iter_mut().for_each(|stalled| stalled.stalled_until = None);
     }
 
     /// Does all that can be done now; true if there was something.
-    pub(crate) fn turn(&mut self, out: &mut Outside, nodes: usize) -> bool {
-        let now = out.time.instant();
+    pub(crate) fn turn(&mut self, out: &mut Outside) -> bool {
         let mut any = false;
-        let Some(up) = &mut self.up else { return false };
-        if up.endpoint.poll_timeout().is_some_and(|at| at <= now) {
-            up.endpoint.handle_timeout(now);
-            any = true;
+        for no in 0..self.loops.len() {
+            any |= self.loops[no].turn(&mut self.common, self.address, out);
+            for (owner, datagram) in std::mem::take(&mut self.loops[no].to_hand_over) {
+                any = true;
+                self.loops[owner].hand(datagram, out);
+            }
+            self.publish(no, out);
         }
-        if up.node.poll_timeout().is_some_and(|at| at <= now) {
-            let now = Now { instant: now, wall: out.time.wall(self.skew) };
-            up.node.handle_timeout(now);
-            self.perform(out, nodes);
-            any = true;
-        }
-        while let Some(input) = self.next_input() {
-            self.input(out, nodes, input);
-            any = true;
-        }
-        let Some(up) = &mut self.up else { return any };
-        out.flush(self.address, &mut up.endpoint) || any
+        any
     }
 
-    fn next_input(&mut self) -> Option<Input> {
-        let up = self.up.as_mut()?;
-        if let Some((op, result)) = up.ready.pop_front() {
-            return Some(Input::Done { op, result });
+    /// An effect of a loop is done.
+    pub(crate) fn done(&mut self, no: usize, input: Input) {
+        if let Some(of) = self.loops.get_mut(no) {
+            of.done.push_back(input);
         }
-        loop {
-            let (link, event) = up.endpoint.poll_event()?;
-            if let Some(input) = quic::input_of(link, event) {
-                return Some(input);
+    }
+
+    /// A hint from elsewhere, for the loops that its accounts are on; false if one of them had no room.
+    pub(crate) fn hint(&mut self, hint: &Hint, out: &mut Outside) -> bool {
+        let on = self.common.registry.loops(hint.accounts());
+        let max = self.common.plan.hints_max;
+        let mut all_taken = true;
+        for (no, to) in self.loops.iter_mut().enumerate().filter(|(no, _)| on[*no]) {
+            debug_assert!(no < LOOPS);
+            all_taken &= to.hint(hint, max, out);
+        }
+        all_taken
+    }
+
+    /// Hands a loop's hints to the loops that their accounts are on, and to other nodes.
+    fn publish(&mut self, from: usize, out: &mut Outside) {
+        let max = self.common.plan.hints_max;
+        for hint in std::mem::take(&mut self.common.published) {
+            let on = self.common.registry.loops(hint.accounts());
+            for (_, to) in self.loops.iter_mut().enumerate().filter(|(no, _)| *no != from && on[*no]) {
+                to.hint(&hint, max, out);
+            }
+            out.publish(self.common.index, crate::world::NODES, &hint);
+        }
+    }
+}
+
+/// The loop whose socket gets what comes from an address, as a reuseport group of sockets has it.
+fn kernel_choice(from: SocketAddr, seed: u64) -> usize {
+    let text = from.to_string();
+    let mix = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
+    let hash = text.bytes().fold(seed ^ 0xcbf2_9ce4_8422_2325, mix);
+    (hash >> 32) as usize % LOOPS
+}
+
+/// Account -> how many connections on each loop, as the real node has it.
+#[derive(Debug, Default)]
+struct Registry(BTreeMap<AccountId, [u32; LOOPS]>);
+
+impl Registry {
+    fn add(&mut self, account: AccountId, no: usize) {
+        self.0.entry(account).or_default()[no] += 1;
+    }
+
+    fn remove(&mut self, account: AccountId, no: usize) {
+        if let Some(counts) = self.0.get_mut(&account) {
+            counts[no] = counts[no].saturating_sub(1);
+        }
+    }
+
+    fn loops(&self, accounts: &[AccountId]) -> [bool; LOOPS] {
+        let mut on = [false; LOOPS];
+        for counts in accounts.iter().filter_map(|account| self.0.get(account)) {
+            for (on, count) in on.iter_mut().zip(counts) {
+                *on |= *count > 0;
             }
         }
-    }
-
-    /// Gives the node one input and performs what follows from it.
-    pub(crate) fn input(&mut self, out: &mut Outside, nodes: usize, input: Input) {
-        let now = self.now(out);
-        if let Some(up) = &mut self.up {
-            up.node.handle_input(input, now);
-            self.perform(out, nodes);
-        }
-    }
-
-    fn perform(&mut self, out: &mut Outside, nodes: usize) {
-        let now = self.now(out);
-        let (index, process) = (self.index, self.process);
-        let Some(up) = &mut self.up else { return };
-        while let Some(output) = up.node.poll_output() {
-            match quic::perform(&mut up.endpoint, output) {
-                Left::Nothing => {}
-                Left::Input(input) => up.node.handle_input(input, now),
-                Left::Publish(hint) => out.publish(index, nodes, &hint),
-                Left::Effect(op, Effect::Store(store_op)) => {
-                    let store = up.store.clone();
-                    out.tasks.spawn(process, async move {
-                        let result = store.execute(store_op).await;
-                        let result = result.map(EffectOutput::Store).map_err(|error| store_error(&error));
-                        Outcome::Done { node: index, op, result }
-                    });
-                }
-                Left::Effect(op, Effect::Ephemeral(ephemeral_op)) => {
-                    let memory = Arc::clone(&out.memory);
-                    let output = at_once(memory.execute(ephemeral_op, now.wall));
-                    let output = output.expect("the in-process side never waits");
-                    let busy =
-                        EffectError { code: ErrorCode::Unavailable, retry_after: Duration::from_secs(1) };
-                    up.ready.push_back((op, output.map(EffectOutput::Ephemeral).map_err(|_| busy)));
-                }
-                Left::Effect(op, Effect::Sms(sms)) => {
-                    let code = sms.text.expose().rsplit(' ').next().unwrap_or_default().to_owned();
-                    out.texts.insert(sms.to.expose().to_owned(), code);
-                    up.ready.push_back((op, Ok(EffectOutput::Sms)));
-                }
-            }
-        }
+        on
     }
 }
 
-/// What a store's failure means to a client, as the real node has it.
-fn store_error(error: &StoreError) -> EffectError {
-    let (code, retry_after) = match error {
-        StoreError::Busy { retry_after, .. } => (ErrorCode::Busy, *retry_after),
-        StoreError::Unavailable(_) => (ErrorCode::Unavailable, Duration::from_secs(1)),
-        StoreError::Record(_) | StoreError::Limit(_) => (ErrorCode::Unavailable, Duration::from_secs(30)),
-    };
-    EffectError { code, retry_after }
-}
-
-/// The defaults, with rates that four talkative people do not reach; the limiter stays in the path.
-fn limits(access_token_s: u32) -> Limits {
-    let rates = Rates {
-        messages_per_minute: 10_000,
-        requests_per_minute: 10_000,
-        anonymous_per_minute: 100_000,
-        ..Rates::default()
-    };
-    Limits { rates, access_token_s, ..Limits::default() }
-}
-
-fn keys() -> Arc<Keys> {
-    let token_keys = vec![TokenKey { kid: "sim".into(), seed: Secret::new([1; 32]) }];
-    let material = KeyMaterial { token_keys, secret: Secret::new([2; 32]) };
-    Arc::new(Keys::new(&material).expect("any 32 bytes are an Ed25519 seed"))
+/// A queue that loses what it has no room for; true if it took it.
+fn offer<T>(queue: &mut VecDeque<T>, max: usize, item: T) -> bool {
+    let room = queue.len() < max;
+    if room {
+        queue.push_back(item);
+    }
+    room
 }

@@ -15,7 +15,9 @@ use store::testing::VirtualClock;
 use wire_link::Endpoint;
 use wire_link::testing::{Conditions, Datagram, Network};
 
-use crate::check::Checker;
+use crate::check::{Checker, Violation};
+use crate::counts::Counts;
+use crate::replay::{Flight, Thief};
 use crate::tamper::Tampered;
 use crate::tasks::Tasks;
 use crate::time::Time;
@@ -24,12 +26,26 @@ use crate::timeline::Timeline;
 /// A process' store.
 pub(crate) type SimStore = Store<Tampered, VirtualClock>;
 
+/// A process' store, and the one that breaks a promise about early data, if that is the test.
+#[derive(Clone)]
+pub(crate) struct Stores {
+    pub(crate) store: SimStore,
+    pub(crate) blind: Option<SimStore>,
+}
+
+impl Stores {
+    /// Where what is said early goes.
+    pub(crate) fn for_early(&self) -> SimStore {
+        self.blind.as_ref().unwrap_or(&self.store).clone()
+    }
+}
+
 /// How a task ended.
 pub(crate) enum Outcome {
-    /// An effect of a node.
-    Done { node: usize, op: OpId, result: Result<EffectOutput, EffectError> },
+    /// An effect of a node's loop.
+    Done { node: usize, no: usize, op: OpId, result: Result<EffectOutput, EffectError> },
     /// A process has opened its store.
-    Booted { process: usize, store: SimStore },
+    Booted { process: usize, stores: Stores },
     /// A sweeper has looked at one shard; `None` if the store did not answer.
     Swept { process: usize, store: SimStore, shard: u8, swept: Option<Swept> },
     /// A sweeper has cleared what it had looked at, or tried to.
@@ -46,39 +62,17 @@ pub(crate) struct Outside {
     /// Whose datagrams are dropped, and until when.
     pub(crate) cuts: BTreeMap<SocketAddr, Instant>,
     pub(crate) bus: Bus,
+    pub(crate) thief: Thief,
+    /// While somebody listens: a copy of what is sent.
+    tap: Option<Flight>,
+    /// The first promise that was broken where nothing can be returned.
+    pub(crate) broken: Option<Violation>,
     pub(crate) memory: Arc<Memory>,
     /// The last code that was sent to each number.
     pub(crate) texts: BTreeMap<String, String>,
     pub(crate) timeline: Timeline,
     pub(crate) checker: Checker,
     pub(crate) counts: Counts,
-}
-
-/// What a run has seen.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Messages that users sent.
-    pub sent: u64,
-    /// Messages that were acknowledged to them.
-    pub acked: u64,
-    /// Messages that devices stored, their own included.
-    pub stored: u64,
-    /// Connections that were accepted by `Connected`.
-    pub connected: u64,
-    /// Clients told that another connection replaced theirs.
-    pub replaced: u64,
-    /// Tokens renewed.
-    pub renewed: u64,
-    /// Client processes killed.
-    pub client_crashes: u64,
-    /// Node processes killed.
-    pub node_crashes: u64,
-    /// Hints lost between nodes.
-    pub hints_lost: u64,
-    /// Hints that the sweeper gave.
-    pub repairs: u64,
-    /// Store ops that failed for good and were answered with "again later".
-    pub store_errors: u64,
 }
 
 impl Outside {
@@ -92,6 +86,9 @@ impl Outside {
             weather,
             cuts: BTreeMap::new(),
             bus: Bus::default(),
+            thief: Thief::default(),
+            tap: None,
+            broken: None,
             memory: Arc::default(),
             texts: BTreeMap::new(),
             timeline: Timeline::default(),
@@ -105,6 +102,18 @@ impl Outside {
         self.timeline.say(self.time.since_start(), what);
     }
 
+    /// A promise was broken. The first counts.
+    pub(crate) fn fail(&mut self, violation: Violation) {
+        self.broken.get_or_insert(violation);
+    }
+
+    /// As [`flush`](Outside::flush), with a copy of what was sent.
+    pub(crate) fn flush_copied(&mut self, from: SocketAddr, endpoint: &mut Endpoint) -> Flight {
+        self.tap = Some(Vec::new());
+        self.flush(from, endpoint);
+        self.tap.take().unwrap_or_default()
+    }
+
     /// Sends all that an endpoint has; true if there was something.
     pub(crate) fn flush(&mut self, from: SocketAddr, endpoint: &mut Endpoint) -> bool {
         let now = self.time.instant();
@@ -112,12 +121,20 @@ impl Outside {
         let mut any = false;
         while let Some(transmit) = endpoint.poll_transmit(now, &mut buf) {
             any = true;
-            let to = transmit.destination;
-            let is_cut = self.is_cut(from) || self.is_cut(to);
-            self.network.conditions = Conditions { is_cut, ..self.weather };
-            self.network.send(now, Datagram { from, to, bytes: buf[..transmit.size].to_vec() });
+            let bytes = buf[..transmit.size].to_vec();
+            if let Some(tap) = &mut self.tap {
+                tap.push(bytes.clone());
+            }
+            self.send(Datagram { from, to: transmit.destination, bytes });
         }
         any
+    }
+
+    /// Sends one datagram.
+    pub(crate) fn send(&mut self, datagram: Datagram) {
+        let is_cut = self.is_cut(datagram.from) || self.is_cut(datagram.to);
+        self.network.conditions = Conditions { is_cut, ..self.weather };
+        self.network.send(self.time.instant(), datagram);
     }
 
     pub(crate) fn is_cut(&self, address: SocketAddr) -> bool {
@@ -173,12 +190,6 @@ impl Bus {
             self.posted += 1;
         }
         false
-    }
-
-    /// Hands over a hint that nothing happens to.
-    pub(crate) fn post_surely(&mut self, now: Instant, to: usize, hint: Hint) {
-        self.under_way.insert((now, self.posted), (to, hint));
-        self.posted += 1;
     }
 
     pub(crate) fn next_arrival(&self) -> Option<Instant> {

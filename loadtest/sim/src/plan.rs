@@ -3,16 +3,20 @@
 //! Which kinds of fault there are differs from seed to seed (swarm testing): a fault that is always there hides what
 //! only happens without it.
 
+mod phones;
+
 use std::time::Duration;
 
 use rand::Rng;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use store::sim::Faults;
-use wire_link::testing::Conditions;
+use wire_link::testing::{Conditions, EarlyPolicy};
 
 use crate::client::Death;
+use crate::node::LOOPS;
 use crate::outside::BusConditions;
+use crate::replay::Replay;
 use crate::world::{NODES, USERS};
 
 /// Something that happens at its time.
@@ -32,8 +36,26 @@ pub(crate) enum Action {
     Cut { user: usize, down: Duration },
     /// Nothing passes between a node and the world.
     CutNode { node: usize, down: Duration },
-    /// A node's process dies and is started after a while.
-    KillNode { node: usize, down: Duration, memory_too: bool },
+    /// A node's process dies and is started after a while; what it remembers of TLS sessions may survive.
+    KillNode { node: usize, down: Duration, memory_too: bool, sessions_kept: bool },
+    /// A node takes early data, or takes none.
+    Early { node: usize, policy: EarlyPolicy },
+    /// A node's loop is not run for a while.
+    Stall { node: usize, no: usize, down: Duration },
+    /// A user's address changes, and the phone knows or does not.
+    Move { user: usize, told: bool },
+    /// A user puts the app away, or takes it out.
+    Look { user: usize, foreground: bool },
+    /// A user's clock is wrong from now on: fast and slow.
+    Clock { user: usize, wrong: (Duration, Duration) },
+    /// A user opens a chat or closes it; if it is of two others, it has no business there.
+    Open { user: usize, of: [usize; 2], open: bool },
+    /// A user presses a key in a chat.
+    Press { user: usize, of: [usize; 2] },
+    /// Somebody copies a user's next first flight, and keeps the original from arriving for so long.
+    Capture { user: usize, cut: Duration },
+    /// A copied flight is sent again.
+    Replay(Replay),
     /// A node's process starts.
     Boot { process: usize },
     /// The network changes.
@@ -55,6 +77,12 @@ pub(crate) struct Plan {
     pub(crate) one_process: bool,
     /// Life of an access token, seconds.
     pub(crate) access_token_s: u32,
+    /// Nothing is bad but that addresses change.
+    pub(crate) only_moves: bool,
+    /// Hints that wait for a loop.
+    pub(crate) hints_max: usize,
+    /// Both nodes remember the same TLS sessions.
+    pub(crate) one_memory: bool,
     /// From the end of registration on.
     pub(crate) actions: Vec<(Duration, Action)>,
 }
@@ -72,15 +100,25 @@ impl Plan {
     pub(crate) fn new(seed: u64, storm: Duration) -> Plan {
         let rng = ChaCha8Rng::seed_from_u64(seed ^ 0x706c_616e);
         let mut planner = Planner { rng, storm, steady: false, actions: Vec::new() };
-        planner.steady = planner.rng.random_bool(0.2);
+        let only_moves = planner.rng.random_bool(0.15);
+        planner.steady = !only_moves && planner.rng.random_bool(0.2);
         let one_process = planner.rng.random_bool(if planner.steady { 0.8 } else { 0.4 });
         let access_token_s = if planner.rng.random_bool(0.5) { 75 } else { 3600 };
-        planner.people();
-        planner.weather();
-        planner.store();
-        planner.processes();
+        let hints_max = if planner.rng.random_bool(0.5) { planner.rng.random_range(1..6) } else { 16 * 1024 };
+        let one_memory = planner.rng.random_bool(0.4);
+        planner.people(only_moves);
+        planner.typing();
+        planner.addresses(only_moves);
+        if !only_moves {
+            planner.weather();
+            planner.store();
+            planner.processes();
+            planner.phones();
+            planner.early();
+        }
         planner.actions.sort_by_key(|&(at, _)| at);
-        Plan { one_process, access_token_s, actions: planner.actions }
+        let actions = planner.actions;
+        Plan { one_process, access_token_s, only_moves, hints_max, one_memory, actions }
     }
 }
 
@@ -126,7 +164,7 @@ impl Planner {
     }
 
     /// In many seeds people fall silent before the faults end: no later message then helps an earlier one.
-    fn people(&mut self) {
+    fn people(&mut self, only_moves: bool) {
         let talk =
             if self.steady || self.rng.random_bool(0.5) { self.rng.random_range(0.4..0.9) } else { 1.0 };
         let silence = self.storm.mul_f64(talk);
@@ -146,7 +184,7 @@ impl Planner {
             let part = self.rng.random_range(0.3..1.0);
             self.add(at, Action::Read { user, peer, part });
         }
-        if self.steady {
+        if self.steady || only_moves {
             return;
         }
         for at in self.moments(Duration::from_secs(6)) {
@@ -226,11 +264,18 @@ impl Planner {
                 self.add(at, Action::Kill { user, death, down });
             }
         }
+        if self.has() {
+            for at in self.moments(Duration::from_secs(2)) {
+                let (node, no) = (self.rng.random_range(0..NODES), self.rng.random_range(0..LOOPS));
+                let down = self.between(2, 800);
+                self.add(at, Action::Stall { node, no, down });
+            }
+        }
         if self.has_breaks() {
             for at in self.moments(Duration::from_secs(10)) {
                 let (node, down) = (self.rng.random_range(0..NODES), self.between(10, 5_000));
-                let memory_too = self.rng.random_bool(0.5);
-                self.add(at, Action::KillNode { node, down, memory_too });
+                let (memory_too, sessions_kept) = (self.rng.random_bool(0.5), self.rng.random_bool(0.5));
+                self.add(at, Action::KillNode { node, down, memory_too, sessions_kept });
             }
         }
     }

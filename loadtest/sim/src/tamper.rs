@@ -20,11 +20,18 @@ pub(crate) struct Tampered {
     pub(crate) sim: Sim<VirtualClock>,
     sabotage: Option<Sabotage>,
     appends: Arc<AtomicU64>,
+    /// Reads no idempotency record.
+    blind: bool,
 }
 
 impl Tampered {
     pub(crate) fn new(seed: u64, clock: VirtualClock, sabotage: Option<Sabotage>) -> Tampered {
-        Tampered { sim: Sim::new(seed, clock), sabotage, appends: Arc::default() }
+        Tampered { sim: Sim::new(seed, clock), sabotage, appends: Arc::default(), blind: false }
+    }
+
+    /// The same, for ops that do not look whether they were done before.
+    pub(crate) fn blind(&self) -> Tampered {
+        Tampered { blind: true, ..self.clone() }
     }
 }
 
@@ -34,7 +41,7 @@ impl Backend for Tampered {
     async fn begin(&self) -> Result<Self::Tx, TxError> {
         let tx = self.sim.begin().await?;
         let (sabotage, appends) = (self.sabotage, Arc::clone(&self.appends));
-        Ok(TamperedTx { tx, sabotage, appends, appended: false })
+        Ok(TamperedTx { tx, sabotage, appends, appended: false, blind: self.blind })
     }
 
     fn exclusive(&self) -> bool {
@@ -48,6 +55,7 @@ pub(crate) struct TamperedTx<T> {
     sabotage: Option<Sabotage>,
     appends: Arc<AtomicU64>,
     appended: bool,
+    blind: bool,
 }
 
 /// Whether a key is an idempotency record's: `l`, a log of seventeen bytes, `i`.
@@ -57,6 +65,9 @@ fn is_idempotency(key: &[u8]) -> bool {
 
 impl<T: Tx> Tx for TamperedTx<T> {
     async fn get(&self, key: &[u8]) -> Result<Option<Bytes>, TxError> {
+        if self.blind && is_idempotency(key) {
+            return Ok(None);
+        }
         self.tx.get(key).await
     }
 

@@ -40,6 +40,11 @@ impl Time {
         self.origin + self.clock.now()
     }
 
+    /// When every run begins.
+    pub(crate) fn epoch(&self) -> Instant {
+        self.origin
+    }
+
     /// As somebody's wall clock shows it that is ahead by `skew`.
     pub(crate) fn wall(&self, skew: Duration) -> WallTime {
         START + self.clock.now() + skew

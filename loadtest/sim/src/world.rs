@@ -6,23 +6,22 @@ mod processes;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use edge_proto::Input;
 use store::keys::direct_chat_id;
 use store::sim::Faults;
-use wire_link::testing::Conditions;
+use wire_link::testing::{Conditions, EarlyPolicy, PlainSessions};
 
 use crate::Sabotage;
 use crate::check::Window;
 use crate::check::{Checker, Violation};
 use crate::client::{SimClient, name};
 use crate::disk::Disk;
-use crate::node::SimNode;
+use crate::node::{NodePlan, SimNode};
 use crate::outside::{BusConditions, Outside};
 use crate::plan::{Action, Plan};
 use crate::tamper::Tampered;
 use crate::tasks::Turn;
 
-/// Nodes, each with one loop.
+/// Nodes, each with several loops.
 pub(crate) const NODES: usize = 2;
 
 /// What clients call the nodes.
@@ -57,10 +56,22 @@ pub(crate) struct World {
 impl World {
     pub(crate) fn new(seed: u64, plan: &Plan, sabotage: Option<Sabotage>) -> World {
         let out = Outside::new(seed, Checker::default());
-        let process = |node| if plan.one_process { 0 } else { node };
+        let sessions = PlainSessions::new(EarlyPolicy::Accept);
+        let node = |index| {
+            let own = || PlainSessions::new(EarlyPolicy::Accept);
+            let plan = NodePlan {
+                process: if plan.one_process { 0 } else { index },
+                access_token_s: plan.access_token_s,
+                hints_max: plan.hints_max,
+                sessions: if plan.one_memory { sessions.clone() } else { own() },
+                sabotage,
+            };
+            SimNode::new(seed, index, plan)
+        };
+        let client = |user| SimClient::new(seed, user, plan.only_moves, sabotage);
         World {
-            nodes: (0..NODES).map(|n| SimNode::new(seed, n, process(n), plan.access_token_s)).collect(),
-            clients: (0..USERS).map(|user| SimClient::new(seed, user, sabotage)).collect(),
+            nodes: (0..NODES).map(node).collect(),
+            clients: (0..USERS).map(client).collect(),
             backend: Tampered::new(seed ^ 0x7374_6f72, out.time.clock(), sabotage),
             out,
             faults: Faults::NONE,
@@ -78,7 +89,7 @@ impl World {
 
     /// Starts the nodes and registers everybody, without faults.
     pub(crate) fn open(&mut self) -> Result<(), Violation> {
-        let processes: BTreeSet<usize> = self.nodes.iter().map(|node| node.process).collect();
+        let processes: BTreeSet<usize> = self.nodes.iter().map(|node| node.common.plan.process).collect();
         for process in processes {
             self.boot(process);
         }
@@ -147,6 +158,7 @@ impl World {
     /// Everybody connects anew: then all ticks must be shown as they are.
     fn reconnect_all(&mut self, calm: Duration) -> Result<(), Violation> {
         for user in 0..USERS {
+            self.clients[user].only_moves = false;
             self.clients[user].go_offline(&mut self.out)?;
         }
         let soon = self.out.time.instant() + Duration::from_millis(100);
@@ -174,8 +186,10 @@ impl World {
         for process in 0..NODES {
             self.boot(process);
         }
+        self.nodes.iter_mut().for_each(SimNode::unstall);
         for user in 0..USERS {
             self.clients[user].dies = None;
+            self.clients[user].set_foreground(&mut self.out, true)?;
             self.clients[user].go_online(&mut self.out)?;
         }
         Ok(())
@@ -229,10 +243,13 @@ impl World {
                 }
             };
             for node in &mut self.nodes {
-                any |= node.turn(&mut self.out, NODES);
+                any |= node.turn(&mut self.out);
             }
             for client in &mut self.clients {
                 any |= client.turn(&mut self.out)?;
+            }
+            if let Some(violation) = self.out.broken.take() {
+                return Err(violation);
             }
             if !any {
                 return if self.out.checker.has_news() { self.look() } else { Ok(()) };
@@ -248,14 +265,14 @@ impl World {
                 continue;
             }
             if let Some(node) = self.nodes.iter_mut().find(|node| node.address == datagram.to) {
-                node.datagram(&self.out, datagram.from, &datagram.bytes);
+                node.datagram(&mut self.out, datagram.from, &datagram.bytes);
             } else if let Some(client) = self.clients.iter_mut().find(|client| client.address == datagram.to)
             {
                 client.datagram(&self.out, datagram.from, &datagram.bytes);
             }
         }
         for (to, hint) in self.out.bus.arrived(now) {
-            self.nodes[to].input(&mut self.out, NODES, Input::Hint(hint));
+            self.nodes[to].hint(&hint, &mut self.out);
         }
     }
 

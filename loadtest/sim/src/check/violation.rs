@@ -121,6 +121,40 @@ pub enum Violation {
         /// Stored and read, as the disk has them.
         disk: (Seq, Seq),
     },
+    /// G18: a connection that has not completed its handshake got more than early data may have, or a replayed one did
+    /// complete it.
+    #[error("G18: a connection is not proved, and {what}")]
+    ReplayBelieved {
+        /// What it got.
+        what: &'static str,
+    },
+    /// I10: a connection was lost though nothing happened but that addresses changed.
+    #[error("I10: {} lost its connection, and only addresses had changed: {reason}", name(*user))]
+    LostByMoving {
+        /// Whose.
+        user: usize,
+        /// What the client was told.
+        reason: String,
+    },
+    /// G24: an app in the background sent something though it had nothing to do.
+    #[error("G24: {} is in the background and {what}", name(*user))]
+    NotQuiet {
+        /// Whose.
+        user: usize,
+        /// What it did.
+        what: &'static str,
+    },
+    /// R34: "types" led to something else in the store than a look at who is a member.
+    #[error("R34: \"types\" went to the store")]
+    TypingStored,
+    /// R34: "types" reached somebody who is no member.
+    #[error("R34: {} is shown who types in {chat}, and should not be", name(*user))]
+    TypingLeaked {
+        /// Who was shown it.
+        user: usize,
+        /// In which chat.
+        chat: String,
+    },
     /// G21: an outbox with room did not take a message.
     #[error("G21: the outbox did not take a message")]
     NotTaken,

@@ -10,12 +10,14 @@ use rand::Rng;
 use store::keys::direct_chat_id;
 use wire::content::{Content, Text};
 use wire::{ChatId, Seq};
+use wire_link::testing::Datagram;
 
 use super::{USERS, World};
 use crate::Sabotage;
 use crate::check::Violation;
 use crate::client::name;
 use crate::plan::Action;
+use crate::replay::Replay;
 
 impl World {
     pub(super) fn at(&mut self, at: Instant, action: Action) {
@@ -33,6 +35,9 @@ impl World {
             if let Some((_, action)) = self.agenda.pop_first() {
                 self.act(action)?;
             }
+        }
+        for (after, replay) in std::mem::take(&mut self.out.thief.plans) {
+            self.later(after, Action::Replay(replay));
         }
         for user in 0..USERS {
             if std::mem::take(&mut self.clients[user].replaced) {
@@ -59,7 +64,9 @@ impl World {
             Action::CutNode { node, down } => {
                 self.cut(["node 1", "node 2"][node], self.nodes[node].address, down);
             }
-            Action::KillNode { node, down, memory_too } => self.kill_node(node, down, memory_too),
+            Action::KillNode { node, down, memory_too, sessions_kept } => {
+                self.kill_node(node, down, memory_too, sessions_kept);
+            }
             Action::Boot { process } => self.boot(process),
             Action::Weather(weather) => self.out.weather = weather,
             Action::Faults(faults) => self.set_faults(faults),
@@ -75,8 +82,62 @@ impl World {
                 self.out.bus.conditions = conditions;
             }
             Action::Bus(_) => {}
+            Action::Early { node, policy } => self.nodes[node].common.plan.sessions.set_policy(policy),
+            Action::Stall { node, no, down } => {
+                self.out.say(format_args!(
+                    "loop {no} of node {} stands still for {} ms",
+                    node + 1,
+                    down.as_millis()
+                ));
+                self.nodes[node].stall(no, self.out.time.instant() + down);
+            }
+            Action::Replay(replay) => self.replay(&replay),
+            phone => self.phone(phone)?,
         }
         Ok(())
+    }
+
+    /// Something happens to a phone, or its owner does something with it.
+    fn phone(&mut self, action: Action) -> Result<(), Violation> {
+        match action {
+            Action::Move { user, told } => self.clients[user].change_address(&mut self.out, told),
+            Action::Look { user, foreground } => {
+                self.clients[user].set_foreground(&mut self.out, foreground)?;
+            }
+            Action::Clock { user, wrong } => {
+                self.out.say(format_args!("{}'s clock is wrong: {wrong:?}", name(user)));
+                self.clients[user].wrong = wrong;
+            }
+            Action::Open { user, of, open } => {
+                let peer = of.iter().find(|&&other| other != user && of.contains(&user));
+                let peer = peer.map(|&peer| self.account(peer));
+                let chat = self.chat(of);
+                self.clients[user].look_at(&mut self.out, chat, peer, open)?;
+            }
+            Action::Press { user, of } => {
+                let is_snoop = !of.contains(&user) && self.clients[user].is_ready();
+                self.out.counts.snooped += u64::from(is_snoop);
+                let chat = self.chat(of);
+                self.clients[user].press(&mut self.out, chat)?;
+            }
+            Action::Capture { user, cut } => self.clients[user].captured = Some(cut),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn chat(&self, of: [usize; 2]) -> ChatId {
+        direct_chat_id(self.account(of[0]), self.account(of[1]))
+    }
+
+    /// Somebody sends what a client once said.
+    fn replay(&mut self, replay: &Replay) {
+        self.out.counts.replays += 1;
+        self.out.say(format_args!("a first flight is replayed to node {}", replay.node + 1));
+        let (from, to) = (self.out.thief.address(), self.nodes[replay.node].address);
+        for bytes in &replay.flight {
+            self.out.send(Datagram { from, to, bytes: bytes.clone() });
+        }
     }
 
     fn cut(&mut self, who: &str, address: SocketAddr, down: Duration) {
@@ -84,12 +145,12 @@ impl World {
         self.out.cuts.insert(address, self.out.time.instant() + down);
     }
 
-    fn kill_node(&mut self, node: usize, down: Duration, memory_too: bool) {
-        let process = self.nodes[node].process;
+    fn kill_node(&mut self, node: usize, down: Duration, memory_too: bool, sessions_kept: bool) {
+        let process = self.nodes[node].common.plan.process;
         if !self.alive[process] {
             return;
         }
-        self.kill_process(process);
+        self.kill_process(process, sessions_kept);
         if memory_too {
             self.out.memory = Arc::default();
         }

@@ -5,12 +5,14 @@ use std::time::Duration;
 use edge_proto::{Hint, Input};
 use store::keys::OUTBOX_SHARDS;
 use store::op::{Behind, ClearOutbox, Op, OpOutput, Sweep, Swept};
+use store::testing::VirtualClock;
 use store::{Clock, Store, StoreConfig};
 use wire::LogId;
 
-use super::{NODES, World};
+use super::World;
 use crate::Sabotage;
-use crate::outside::{Outcome, SimStore};
+use crate::outside::{Outcome, SimStore, Stores};
+use crate::tamper::Tampered;
 
 /// As in the real node's sweeper.
 const GRACE: Duration = Duration::from_secs(5);
@@ -19,35 +21,34 @@ const SWEEP_KEYS_MAX: usize = 256;
 
 impl World {
     pub(super) fn boot(&mut self, process: usize) {
-        if self.alive[process] || !self.nodes.iter().any(|node| node.process == process) {
+        if self.alive[process] || !self.nodes.iter().any(|node| node.common.plan.process == process) {
             return;
         }
         self.alive[process] = true;
         let (backend, clock) = (self.backend.clone(), self.out.time.clock());
         let config = StoreConfig { seed: self.seed ^ process as u64, ..StoreConfig::default() };
+        let is_blind = self.sabotage == Some(Sabotage::BlindEarly);
         self.out.tasks.spawn(process, async move {
-            loop {
-                match Store::open(backend.clone(), config.clone(), clock.clone()).await {
-                    Ok(store) => return Outcome::Booted { process, store },
-                    Err(_) => clock.sleep(Duration::from_millis(500)).await,
-                }
-            }
+            let store = opened(&backend, &config, &clock).await;
+            let blind = if is_blind { Some(opened(&backend.blind(), &config, &clock).await) } else { None };
+            Outcome::Booted { process, stores: Stores { store, blind } }
         });
     }
 
     pub(super) fn ended(&mut self, outcome: Outcome) {
         match outcome {
-            Outcome::Done { node, op, result } => {
+            Outcome::Done { node, no, op, result } => {
                 self.out.counts.store_errors += u64::from(result.is_err());
-                self.nodes[node].input(&mut self.out, NODES, Input::Done { op, result });
+                self.nodes[node].done(no, Input::Done { op, result });
             }
-            Outcome::Booted { process, store } => {
+            Outcome::Booted { process, stores } => {
                 self.out.say(format_args!("process {process} is up"));
-                for node in self.nodes.iter_mut().filter(|node| node.process == process) {
-                    node.start(&self.out, store.clone());
+                for node in self.nodes.iter_mut().filter(|node| node.common.plan.process == process) {
+                    node.start(&self.out, &stores);
+                    self.out.replay_all(node.common.index);
                 }
                 if self.sabotage != Some(Sabotage::NoHintsNoSweeper) {
-                    self.sweep(process, store, 0);
+                    self.sweep(process, stores.store, 0);
                 }
             }
             Outcome::Swept { process, store, shard, swept } => {
@@ -78,7 +79,14 @@ impl World {
             return self.sweep(process, store, next);
         };
         let next = if swept.has_more { shard } else { next };
-        swept.behind.into_iter().for_each(|behind| self.hint(behind));
+        let mut all_taken = true;
+        for behind in swept.behind {
+            all_taken &= self.hint(behind);
+        }
+        if !all_taken {
+            // A loop that takes no more is given time, not more hints.
+            return self.sweep(process, store, (shard + 1) % OUTBOX_SHARDS);
+        }
         self.out.tasks.spawn(process, async move {
             let cleared = store.execute(Op::ClearOutbox(ClearOutbox { keys: swept.keys })).await;
             // What is not cleared is looked at again.
@@ -87,22 +95,35 @@ impl World {
         });
     }
 
-    /// The sweeper's hints are for every loop, and are not lost.
-    fn hint(&mut self, behind: Behind) {
-        let LogId::Chat(chat) = behind.log else { return };
+    /// The sweeper's hints are for every node; false if a loop has no room for one.
+    fn hint(&mut self, behind: Behind) -> bool {
+        let LogId::Chat(chat) = behind.log else { return true };
         let (head, account, device) = (behind.head, behind.account, behind.device);
         self.out.counts.repairs += 1;
-        for node in 0..NODES {
-            let hint = Hint::Behind { chat, head, account, device };
-            self.out.bus.post_surely(self.out.time.instant(), node, hint);
+        let hint = Hint::Behind { chat, head, account, device };
+        let mut all_taken = true;
+        for node in &mut self.nodes {
+            all_taken &= node.hint(&hint, &mut self.out);
         }
+        all_taken
     }
 
-    pub(super) fn kill_process(&mut self, process: usize) {
+    pub(super) fn kill_process(&mut self, process: usize, sessions_kept: bool) {
         self.alive[process] = false;
         self.out.tasks.kill(process);
-        self.nodes.iter_mut().filter(|node| node.process == process).for_each(|node| node.up = None);
+        let its = self.nodes.iter_mut().filter(|node| node.common.plan.process == process);
+        its.for_each(|node| node.die(sessions_kept));
         self.out.counts.node_crashes += 1;
         self.out.say(format_args!("process {process} is killed"));
+    }
+}
+
+/// Opens the store, as often as it takes.
+async fn opened(backend: &Tampered, config: &StoreConfig, clock: &VirtualClock) -> SimStore {
+    loop {
+        match Store::open(backend.clone(), config.clone(), clock.clone()).await {
+            Ok(store) => return store,
+            Err(_) => clock.sleep(Duration::from_millis(500)).await,
+        }
     }
 }

@@ -1,0 +1,125 @@
+//! What a person sees on its phone, and its registration.
+
+use client_core::{Ask, Client, ClientEvent, Now};
+use wire::event::Event;
+use wire::request::{self, Request};
+use wire::{InstallId, RequestId, Secret};
+
+use super::{SimClient, name};
+use crate::check::Violation;
+use crate::outside::Outside;
+
+impl SimClient {
+    fn phone(&self) -> String {
+        format!("+4915100000{:02}", self.user)
+    }
+
+    pub(super) fn notice(&mut self, out: &mut Outside, event: ClientEvent) -> Result<(), Violation> {
+        let (user, who) = (self.user, name(self.user));
+        match event {
+            ClientEvent::Connected { took, early } => {
+                out.counts.connected += 1;
+                out.say(format_args!("{who} is connected after {} ms, early: {early}", took.as_millis()));
+                self.register(out)?;
+            }
+            ClientEvent::Disconnected { reason, retry_in } => {
+                out.counts.disconnected += 1;
+                let ms = retry_in.as_millis();
+                out.say(format_args!("{who} lost the connection ({reason}), again in {ms} ms"));
+                if self.only_moves {
+                    return Err(Violation::LostByMoving { user, reason });
+                }
+            }
+            ClientEvent::Sent(message) => {
+                out.counts.acked += 1;
+                out.checker.acked(user, &message);
+                let chat = out.checker.chat_name(message.chat).to_owned();
+                out.say(format_args!("{who} sees one tick in {chat} at {}", message.seq));
+            }
+            ClientEvent::Arrived(message) => {
+                let chat = out.checker.chat_name(message.chat).to_owned();
+                let sender = out.checker.account_name(message.sender);
+                out.say(format_args!("{who} gets {chat} {} from {sender}", message.seq));
+            }
+            ClientEvent::Delayed { refusal, .. } => {
+                out.say(format_args!("{who} is told to wait: {}", refusal.code.text()));
+            }
+            ClientEvent::Failed { refusal, .. } => {
+                return Err(Violation::Refused { user, code: refusal.code });
+            }
+            ClientEvent::LoginNeeded(_) => return Err(Violation::LoggedOut { user }),
+            ClientEvent::Replaced => {
+                out.counts.replaced += 1;
+                self.replaced = true;
+                out.say(format_args!("{who} was replaced by another connection of the same device"));
+            }
+            ClientEvent::Answer { events, .. } => self.answered(out, &events)?,
+            ClientEvent::Asleep => {
+                out.counts.asleep += 1;
+                out.say(format_args!("{who}'s app sleeps"));
+                if let Some(running) = &mut self.running {
+                    running.asleep = Some(out.time.instant());
+                }
+            }
+            ClientEvent::Typing { chat, member, typing } => {
+                out.checker.typing_seen(user, chat, member)?;
+                out.counts.typing_shown += u64::from(typing);
+                let member = out.checker.account_name(member);
+                out.say(format_args!("{who} sees that {member} types: {typing}"));
+            }
+            ClientEvent::Connecting
+            | ClientEvent::Synced
+            | ClientEvent::Cursor { .. }
+            | ClientEvent::DeviceAdded { .. } => {}
+        }
+        Ok(())
+    }
+
+    fn register(&mut self, out: &mut Outside) -> Result<(), Violation> {
+        let id = [self.user as u8 + 1; 16];
+        let register = request::Register {
+            phone: Secret::new(self.phone()),
+            name: name(self.user).into(),
+            install: InstallId::new(id),
+            request: RequestId::new(id),
+        };
+        match &mut self.running {
+            Some(running) if self.disk.login.is_none() && !running.asked => running.asked = true,
+            _ => return Ok(()),
+        }
+        self.with_later(out, |client, now| {
+            client.ask(Ask::Plain(Request::Register(register)), now);
+        });
+        Ok(())
+    }
+
+    fn answered(&mut self, out: &mut Outside, events: &[Event]) -> Result<(), Violation> {
+        match events {
+            &[Event::Registered { registration, .. }] => {
+                let otp =
+                    out.texts.get(&self.phone()).cloned().ok_or(Violation::NoCode { user: self.user })?;
+                let (otp, device_name) = (Secret::new(otp), "phone".to_owned());
+                self.with_later(out, |client, now| {
+                    client.ask(Ask::Verify { registration, otp, device_name }, now);
+                });
+                Ok(())
+            }
+            [Event::Verified(verified)] => {
+                out.checker.registered(self.user, verified.account, verified.device);
+                Ok(())
+            }
+            _ => {
+                out.say(format_args!("{events:?}"));
+                Err(Violation::NotRegistered { user: self.user })
+            }
+        }
+    }
+
+    /// As `with`, within a drain: its loop takes the outputs.
+    fn with_later(&mut self, out: &Outside, f: impl FnOnce(&mut Client, Now)) {
+        let now = self.now(out);
+        if let Some(running) = &mut self.running {
+            f(&mut running.client, now);
+        }
+    }
+}
