@@ -144,7 +144,7 @@ pub enum Violation {
         /// What it did.
         what: &'static str,
     },
-    /// R34: "types" led to something else in the store than a look at who is a member.
+    /// R34: "types" changed something in the store.
     #[error("R34: \"types\" went to the store")]
     TypingStored,
     /// R34: "types" reached somebody who is no member.

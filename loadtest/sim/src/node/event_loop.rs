@@ -206,7 +206,7 @@ impl SimLoop {
         while let Some(output) = self.node.poll_output() {
             self.unproved.judge(&output, out);
             if let (Some((_, true)), Output::Perform { effect: Effect::Store(op), .. }) = (of, &output)
-                && !matches!(op, Op::Members(_))
+                && writes(op)
             {
                 out.fail(crate::Violation::TypingStored);
             }
@@ -257,6 +257,19 @@ impl SimLoop {
             Outcome::Done { node, no, op, result }
         });
     }
+}
+
+/// Whether an op changes anything.
+fn writes(op: &Op) -> bool {
+    matches!(
+        op,
+        Op::Append(_)
+            | Op::MoveCursor(_)
+            | Op::AddDevice(_)
+            | Op::Refresh(_)
+            | Op::RevokeDevice(_)
+            | Op::ClearOutbox(_)
+    )
 }
 
 /// What a store's failure means to a client, as the real node has it.
