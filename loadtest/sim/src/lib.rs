@@ -79,6 +79,8 @@ pub struct Report {
     pub lasted: Duration,
     /// Datagrams sent, and of them lost.
     pub datagrams: (u64, u64),
+    /// Whether nothing happened in it but that people talked and addresses changed.
+    pub only_moves: bool,
     /// What happened how often.
     pub counts: Counts,
 }
@@ -127,6 +129,7 @@ pub fn run(seed: u64, options: &Options) -> Result<Report, Box<Failure>> {
                 digest: out.timeline.digest(),
                 lasted: out.time.since_start(),
                 datagrams: out.network.counts(),
+                only_moves: plan.only_moves,
                 counts: out.counts,
             })
         }

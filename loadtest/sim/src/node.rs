@@ -21,9 +21,10 @@ use crate::outside::{Outside, Stores};
 /// Loops of each node.
 pub(crate) const LOOPS: usize = 2;
 
-/// Datagrams that wait for a loop, in its socket and, apart from those, from other loops; more are lost.
-const DATAGRAMS_MAX: usize = 256;
-const HANDED_MAX: usize = 64;
+/// Datagrams that wait for a loop, in its socket and, apart from those, from other loops; more are lost. Much fewer than
+/// in a real node, so that they are.
+const DATAGRAMS_MAX: usize = 32;
+const HANDED_MAX: usize = 12;
 
 /// What a node is made from.
 #[derive(Debug, Clone)]

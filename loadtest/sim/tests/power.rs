@@ -39,6 +39,21 @@ fn r141_lost_hints_that_nobody_repairs_are_noticed() {
 }
 
 #[test]
+fn i10_loops_that_hand_over_nothing_are_noticed() {
+    noticed(Sabotage::NoSteering, |v| matches!(v, Violation::LostByMoving { .. }));
+}
+
+#[test]
+fn g18_a_node_that_believes_a_replayed_flight_is_noticed() {
+    noticed(Sabotage::BelieveReplays, |v| matches!(v, Violation::ReplayBelieved { .. }));
+}
+
+#[test]
+fn i3_g18_early_data_that_is_taken_without_looking_is_noticed() {
+    noticed(Sabotage::BlindEarly, |v| matches!(v, Violation::Doubled { .. }));
+}
+
+#[test]
 fn one_seed_is_one_run() {
     let options = Options { storm: Duration::from_secs(15), ..Options::default() };
     for seed in [3, 8] {

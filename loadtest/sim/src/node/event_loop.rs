@@ -1,6 +1,6 @@
 //! One loop of a node: a real endpoint and a real [`Node`], driven in virtual time.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -48,6 +48,8 @@ pub(super) struct SimLoop {
     /// What belongs to other loops.
     pub(super) to_hand_over: Vec<(usize, Handed)>,
     unproved: Unproved,
+    /// Effects that follow from what such a link said.
+    early_ops: BTreeMap<OpId, LinkId>,
 }
 
 impl SimLoop {
@@ -82,6 +84,7 @@ impl SimLoop {
             done: VecDeque::new(),
             to_hand_over: Vec::new(),
             unproved: Unproved::default(),
+            early_ops: BTreeMap::new(),
         }
     }
 
@@ -139,7 +142,8 @@ impl SimLoop {
             any = true;
         }
         while let Some(done) = self.done.pop_front() {
-            self.input(common, done, None, out);
+            let of = if let Input::Done { op, .. } = &done { self.early_ops.remove(op) } else { None };
+            self.input(common, done, of, out);
             any = true;
         }
         out.flush(address, &mut self.endpoint) || any
@@ -215,8 +219,9 @@ impl SimLoop {
                 Left::Input(input) => self.node.handle_input(input, now),
                 Left::Publish(hint) => common.published.push(hint),
                 Left::Effect(op, effect) => {
-                    let early = of.is_some_and(|(link, _)| self.unproved.contains(link));
-                    self.start(common, op, effect, early, out);
+                    let early = of.map(|(link, _)| link).filter(|&link| self.unproved.contains(link));
+                    self.early_ops.extend(early.map(|link| (op, link)));
+                    self.start(common, op, effect, early.is_some(), out);
                 }
             }
         }
