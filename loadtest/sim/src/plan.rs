@@ -168,7 +168,9 @@ impl Planner {
         let talk =
             if self.steady || self.rng.random_bool(0.5) { self.rng.random_range(0.4..0.9) } else { 1.0 };
         let silence = self.storm.mul_f64(talk);
-        for at in self.moments(Duration::from_millis(200)) {
+        // In some they say little, so that apps in the background fall asleep.
+        let pause = Duration::from_millis(if self.rng.random_bool(0.3) { 3_000 } else { 200 });
+        for at in self.moments(pause) {
             let (user, peer) = self.pair();
             if at > silence {
                 break;
@@ -176,7 +178,7 @@ impl Planner {
             let count = if self.rng.random_bool(0.1) { self.rng.random_range(2..12) } else { 1 };
             self.add(at, Action::Say { user, peer, count });
         }
-        for at in self.moments(Duration::from_millis(400)) {
+        for at in self.moments(2 * pause) {
             let (user, peer) = self.pair();
             if at > silence {
                 break;

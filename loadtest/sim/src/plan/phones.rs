@@ -57,7 +57,7 @@ impl Planner {
     pub(super) fn phones(&mut self) {
         if self.has_breaks() {
             for at in self.moments(Duration::from_secs(4)) {
-                let (user, down) = (self.user(), self.between(50, 15_000));
+                let (user, down) = (self.user(), self.between(50, 20_000));
                 self.add(at, Action::Look { user, foreground: false });
                 self.add(at + down, Action::Look { user, foreground: true });
             }
