@@ -286,3 +286,24 @@ impl Checker {
         None
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn r34_who_is_shown_typing_and_is_no_member_is_noticed() {
+        let mut checker = Checker::default();
+        let account = |user: usize| AccountId::new([user as u8 + 1; 16]);
+        for user in 0..3 {
+            checker.registered(user, account(user), DeviceId::new([user as u8 + 1; 16]));
+        }
+        let chat = ChatId::new([9; 16]);
+        checker.may_chat(chat, [0, 1]);
+        assert_eq!(checker.typing_seen(0, chat, account(1)), Ok(()));
+        for (user, member) in [(2, 0), (0, 2), (0, 0)] {
+            let seen = checker.typing_seen(user, chat, account(member));
+            assert!(matches!(seen, Err(Violation::TypingLeaked { .. })), "{user} sees {member}");
+        }
+    }
+}

@@ -186,7 +186,8 @@ impl SimClient {
             }
         }
         out.say(format_args!("{} looks: {foreground}", name(self.user)));
-        self.with(out, |client, now| client.set_foreground(foreground, now))
+        let told = foreground || self.sabotage == Some(Sabotage::NeverBackground);
+        self.with(out, |client, now| client.set_foreground(told, now))
     }
 
     // ---- what its owner does ----

@@ -66,6 +66,8 @@ pub enum Sabotage {
     BelieveReplays,
     /// What is appended early is appended without a look whether it was before.
     BlindEarly,
+    /// An app is not told that it is in the background.
+    NeverBackground,
 }
 
 /// A seed that was played to its end.

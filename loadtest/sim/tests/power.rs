@@ -4,9 +4,13 @@ use std::time::Duration;
 
 use loadtest_sim::{Options, Sabotage, Violation, run};
 
-/// The first violation that a sabotage leads to, within a few seeds.
+/// A sabotage leads to a violation within a few seeds.
 fn noticed(sabotage: Sabotage, is_it: impl Fn(&Violation) -> bool) {
-    let options = Options { calm: Duration::from_secs(40), sabotage: Some(sabotage), ..Options::default() };
+    noticed_in(Options::default().storm, sabotage, is_it);
+}
+
+fn noticed_in(storm: Duration, sabotage: Sabotage, is_it: impl Fn(&Violation) -> bool) {
+    let options = Options { storm, calm: Duration::from_secs(40), sabotage: Some(sabotage) };
     let mut seen = Vec::new();
     for seed in 1..=12 {
         match run(seed, &options) {
@@ -51,6 +55,14 @@ fn g18_a_node_that_believes_a_replayed_flight_is_noticed() {
 #[test]
 fn i3_g18_early_data_that_is_taken_without_looking_is_noticed() {
     noticed(Sabotage::BlindEarly, |v| matches!(v, Violation::Doubled { .. }));
+}
+
+#[test]
+fn g24_an_app_that_does_not_know_that_nobody_looks_is_noticed() {
+    // Long enough for heartbeats, whatever else cuts connections short.
+    noticed_in(Duration::from_secs(90), Sabotage::NeverBackground, |v| {
+        matches!(v, Violation::NotQuiet { .. })
+    });
 }
 
 #[test]

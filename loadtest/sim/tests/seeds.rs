@@ -27,8 +27,10 @@ fn play(seeds: impl Iterator<Item = u64>) -> Vec<Report> {
     played
 }
 
+type Count = fn(&Counts) -> u64;
+
 /// What the fixed seeds must have seen, so that nothing holds only because it never happened.
-const SEEN: [(&str, fn(&Counts) -> u64); 19] = [
+const SEEN: [(&str, Count); 19] = [
     ("early data accepted", |c| c.early_accepted),
     ("early data refused", |c| c.early_refused),
     ("appends before the handshake was complete", |c| c.early_appends),

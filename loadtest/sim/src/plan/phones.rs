@@ -40,12 +40,19 @@ impl Planner {
                 of[0] = other;
             }
             self.add(at, Action::Open { user, of, open: true });
-            if of.contains(&user) && self.rng.random_bool(0.7) {
-                self.add(at, Action::Open { user: peer, of, open: true });
+            let others: Vec<usize> = of.into_iter().filter(|&other| other != user).collect();
+            for &other in &others {
+                if self.rng.random_bool(0.7) {
+                    self.add(at, Action::Open { user: other, of, open: true });
+                }
             }
-            for _ in 0..self.rng.random_range(1..8) {
-                let after = self.between(1, 6_000);
-                self.add(at + after, Action::Press { user, of });
+            // Where somebody has no business, others are busy.
+            let pressing = if others.len() > 1 { &[user, others[0], others[1]][..] } else { &[user] };
+            for &user in pressing {
+                for _ in 0..self.rng.random_range(1..8) {
+                    let after = self.between(1, 6_000);
+                    self.add(at + after, Action::Press { user, of });
+                }
             }
             if !of.contains(&user) || self.rng.random_bool(0.5) {
                 let after = self.between(3_000, 9_000);
@@ -55,11 +62,17 @@ impl Planner {
     }
 
     pub(super) fn phones(&mut self) {
+        // One of them for long enough that a heartbeat would fall into it.
+        let away = self.user();
         if self.has_breaks() {
+            let at = self.between(0, 3_000);
+            self.add(at, Action::Look { user: away, foreground: false });
             for at in self.moments(Duration::from_secs(4)) {
                 let (user, down) = (self.user(), self.between(50, 20_000));
-                self.add(at, Action::Look { user, foreground: false });
-                self.add(at + down, Action::Look { user, foreground: true });
+                if user != away {
+                    self.add(at, Action::Look { user, foreground: false });
+                    self.add(at + down, Action::Look { user, foreground: true });
+                }
             }
         }
         if self.rng.random_bool(0.3) {
