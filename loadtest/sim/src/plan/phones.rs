@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rand::Rng;
 use wire::limits::EARLY_CLOCK_MAX;
-use wire_link::testing::EarlyPolicy;
+use wire_link::testing::{Conditions, EarlyPolicy};
 
 use super::{Action, Planner};
 use crate::world::{NODES, USERS};
@@ -14,6 +14,13 @@ impl Planner {
     pub(super) fn addresses(&mut self, only_moves: bool) {
         if !only_moves && !self.has() {
             return;
+        }
+        if only_moves && self.has() {
+            // A connection must survive that too.
+            let (delay, jitter) = (self.between(1, 120), self.between(0, 40));
+            let loss = self.rng.random_range(0.0..0.05);
+            let weather = Conditions { delay, jitter, loss, duplication: 0.02, is_cut: false };
+            self.add(Duration::ZERO, Action::Weather(weather));
         }
         for at in self.moments(Duration::from_secs(if only_moves { 1 } else { 3 })) {
             let ((user, peer), told) = (self.pair(), self.rng.random_bool(0.5));
