@@ -60,7 +60,7 @@ fn i3_g18_early_data_that_is_taken_without_looking_is_noticed() {
 #[test]
 fn g24_an_app_that_does_not_know_that_nobody_looks_is_noticed() {
     // Long enough for heartbeats, whatever else cuts connections short.
-    noticed_in(Duration::from_secs(90), Sabotage::NeverBackground, |v| {
+    noticed_in(Duration::from_secs(60), Sabotage::NeverBackground, |v| {
         matches!(v, Violation::NotQuiet { .. })
     });
 }
