@@ -106,6 +106,26 @@ pub struct Embedded {
     shared: Arc<Shared>,
 }
 
+/// What the writer of an embedded store has done since it was opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct WriteStats {
+    /// Groups written and synced to disk, each by one fsync.
+    pub groups: u64,
+    /// The transactions in them.
+    pub transactions: u64,
+    /// The time that writing and syncing them took, in all.
+    pub time: Duration,
+    /// Bytes of commits that wait for the writer now.
+    pub queued_bytes: usize,
+}
+
+#[derive(Debug, Default)]
+struct Writes {
+    groups: AtomicU64,
+    transactions: AtomicU64,
+    nanos: AtomicU64,
+}
+
 /// What transactions and the writer thread share.
 struct Shared {
     keys: Keyspace,
@@ -118,6 +138,7 @@ struct Shared {
     /// The IO error after which nothing is done any more.
     failed: OnceLock<Cause>,
     queued_bytes: AtomicUsize,
+    writes: Writes,
     queued_bytes_max: usize,
     fail_next_sync: AtomicBool,
     _lock: LockFile,
@@ -152,6 +173,7 @@ impl Embedded {
             watches: Watches::default(),
             failed: OnceLock::new(),
             queued_bytes: AtomicUsize::new(0),
+            writes: Writes::default(),
             queued_bytes_max: config.queue_bytes_max,
             fail_next_sync: AtomicBool::new(false),
             _lock: lock,
@@ -159,6 +181,17 @@ impl Embedded {
         let io = |source| EmbeddedError::Io { path: path.to_owned(), source };
         let writer = Writer::start(Arc::clone(&shared), config.queue_max).map_err(io)?;
         Ok(Embedded { writer: Arc::new(writer), shared })
+    }
+
+    /// What the writer has done.
+    pub fn write_stats(&self) -> WriteStats {
+        let writes = &self.shared.writes;
+        WriteStats {
+            groups: writes.groups.load(Ordering::Relaxed),
+            transactions: writes.transactions.load(Ordering::Relaxed),
+            time: Duration::from_nanos(writes.nanos.load(Ordering::Relaxed)),
+            queued_bytes: self.shared.queued_bytes.load(Ordering::Relaxed),
+        }
     }
 
     /// Makes the next group commit fail as if its fsync had.

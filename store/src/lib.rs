@@ -25,6 +25,7 @@ pub mod run;
 #[cfg(any(test, feature = "testing"))]
 pub mod sim;
 mod stage;
+mod stats;
 mod store;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
@@ -33,4 +34,5 @@ mod watch;
 
 pub use batch::BatchConfig;
 pub use run::{Budget, Clock, StoreError};
+pub use stats::StoreStats;
 pub use store::{OpenError, Store, StoreConfig};

@@ -12,6 +12,7 @@ use std::time::Duration;
 use futures_util::future::{Either, select};
 
 use crate::record::RecordError;
+use crate::stats::Counts;
 use crate::tx::{Backend, Tx, TxError};
 
 /// Monotonic time, and waiting for it. A node gives tokio's, a simulation its own.
@@ -124,12 +125,13 @@ pub struct Runner<B, C> {
     clock: C,
     budget: Budget,
     jitter: Arc<AtomicU64>,
+    counts: Arc<Counts>,
 }
 
 impl<B: Backend, C: Clock> Runner<B, C> {
     /// A runner; `seed` decides its jitter.
     pub fn new(backend: B, clock: C, budget: Budget, seed: u64) -> Self {
-        Runner { backend, clock, budget, jitter: Arc::new(AtomicU64::new(seed)) }
+        Runner { backend, clock, budget, jitter: Arc::new(AtomicU64::new(seed)), counts: Arc::default() }
     }
 
     /// The backend.
@@ -140,6 +142,10 @@ impl<B: Backend, C: Clock> Runner<B, C> {
     /// The clock.
     pub fn clock(&self) -> &C {
         &self.clock
+    }
+
+    pub(crate) fn counts(&self) -> &Counts {
+        &self.counts
     }
 
     /// Runs a body until it is committed or the budget is used up.
@@ -165,11 +171,15 @@ impl<B: Backend, C: Clock> Runner<B, C> {
         let mut backoff = self.budget.backoff_first;
         loop {
             let error = match self.once(body, attempt).await {
-                Ok(output) => return Ok(output),
+                Ok(output) => {
+                    self.counts.succeeded();
+                    return Ok(output);
+                }
                 Err(OpError::Record(error)) => return Err(error.into()),
                 Err(OpError::Tx(error)) if !error.is_retryable() => return Err(StoreError::Limit(error)),
                 Err(OpError::Tx(error)) => error,
             };
+            self.counts.failed(&error);
             attempt.number += 1;
             attempt.maybe_committed |= matches!(error, TxError::MaybeCommitted);
             if let TxError::Unavailable(_) = error {
@@ -179,6 +189,7 @@ impl<B: Backend, C: Clock> Runner<B, C> {
             if attempt.number >= self.budget.attempts_max {
                 return Err(self.exhausted(error));
             }
+            self.counts.retried();
             self.clock.sleep(self.jittered(backoff)).await;
             backoff = (backoff * 2).min(self.budget.backoff_max);
         }

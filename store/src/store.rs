@@ -14,6 +14,7 @@ use crate::op::{Op, OpOutput, Tail, Tailed};
 use crate::recent::{Recent, RecentConfig, RecentStats};
 use crate::record::{Number, Record, RecordError, SCHEMA_VERSION};
 use crate::run::{Attempt, Body, Budget, Clock, OpError, Runner, StoreError};
+use crate::stats::StoreStats;
 use crate::tx::{Backend, Tx};
 
 /// What an operator may choose, whatever the backend.
@@ -141,6 +142,11 @@ impl<B: Backend, C: Clock> Store<B, C> {
         self.inner.runner.backend()
     }
 
+    /// What the store has done so far.
+    pub fn stats(&self) -> StoreStats {
+        self.inner.runner.counts().read()
+    }
+
     /// How the cache of recent entries has done so far.
     pub fn recent_stats(&self) -> RecentStats {
         self.inner.recent.stats()
@@ -157,6 +163,7 @@ impl<B: Backend, C: Clock> Inner<B, C> {
     }
 
     async fn commit(&self, log: LogId, ops: Vec<Arc<LogOp>>) -> Result<Vec<LogOutput>, StoreError> {
+        self.runner.counts().batched(ops.len());
         let committing = self.recent.committing(log);
         let batched = self.runner.run(&Batch { log, incarnation: self.incarnation, ops }).await?;
         if batched.sure {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::time::Instant;
 
 use bytes::Bytes;
 use wire::proof::Exporter;
@@ -58,6 +59,8 @@ pub(crate) struct Conn {
     /// The handshake is complete, and the connection carried early data.
     pub(crate) had_early: bool,
     pub(crate) stage: Stage,
+    /// When it said `Hello`.
+    pub(crate) hello_at: Option<Instant>,
     pub(crate) session_stream: Option<StreamId>,
     /// Bounded by the streams that QUIC lets the client open.
     pub(crate) streams: BTreeMap<StreamId, Up>,
@@ -77,6 +80,7 @@ impl Conn {
             exporter: None,
             had_early: false,
             stage: Stage::Greeting,
+            hello_at: None,
             session_stream: None,
             streams: BTreeMap::new(),
             requests: 0,
@@ -151,6 +155,7 @@ impl Conn {
     }
 
     fn malformed(&mut self, cx: &mut Cx, stream: StreamId, error: &DecodeError) {
+        cx.counters.malformed += 1;
         tracing::debug!(link = self.link.0, stream = stream.0, %error, "malformed frame");
         self.abandon(cx, stream, error.close_code());
     }
@@ -188,6 +193,7 @@ impl Conn {
     }
 
     fn begin_call(&mut self, cx: &mut Cx, stream: StreamId, request: Request) {
+        cx.counters.requests += 1;
         if cx.is_busy() || self.requests >= cx.limits.requests_in_flight {
             return self.answer_refused(cx, stream, ErrorCode::Busy.refuse());
         }
@@ -240,6 +246,7 @@ impl Conn {
 
     /// Refuses what a stream asked for and ends it.
     pub(crate) fn answer_refused(&mut self, cx: &mut Cx, stream: StreamId, refusal: Refusal) {
+        cx.counters.refused.add(refusal.code);
         self.answer(cx, stream, std::iter::once(Event::Refused(refusal).encode()));
     }
 

@@ -12,6 +12,7 @@ use store::op::{CheckDevice, Message, Op};
 use wire::{AccountId, ChatId, Event};
 
 use crate::command::{Call, Caller};
+use crate::counters::{Counters, Timing, Timings};
 use crate::fanout::Hint;
 use crate::io::{Effect, LinkId, Now, OpId, Output, StreamId};
 use crate::limits::Limits;
@@ -35,6 +36,8 @@ pub(crate) struct Cx {
     pub(crate) accounts: BTreeMap<AccountId, Vec<LinkId>>,
     /// Hints this input caused, for sessions here; drained before the input is done.
     pub(crate) hints: VecDeque<Hint>,
+    pub(crate) counters: Counters,
+    pub(crate) timings: Timings,
     rng: ChaCha20Rng,
     out: VecDeque<Output>,
     pending: BTreeMap<OpId, Pending>,
@@ -92,6 +95,8 @@ impl Cx {
             moves: Moves::default(),
             accounts: BTreeMap::new(),
             hints: VecDeque::new(),
+            counters: Counters::default(),
+            timings: Timings::default(),
             rng: ChaCha20Rng::from_seed(config.seed),
             out: VecDeque::new(),
             pending: BTreeMap::new(),
@@ -146,8 +151,16 @@ impl Cx {
 
     /// Tells sessions here, and the other loops and nodes.
     pub(crate) fn publish(&mut self, hint: Hint) {
+        self.counters.hints_published += 1;
         self.out.push_back(Output::Publish(hint.clone()));
         self.hints.push_back(hint);
+    }
+
+    /// Notes how long something took.
+    pub(crate) fn timed(&mut self, timing: Timing) {
+        if !self.timings.push(timing) {
+            self.counters.timings_lost += 1;
+        }
     }
 
     pub(crate) fn after(&mut self, delay: Duration, timer: Timer) {

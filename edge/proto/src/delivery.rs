@@ -17,6 +17,7 @@ use wire::{AccountId, ChatId, CloseCode, DeviceId, Event, LogId, Seq, WallTime, 
 
 use crate::command::history::cursor;
 use crate::conn::{Conn, Stage, Up};
+use crate::counters::Timing;
 use crate::cx::{Cx, Pending};
 use crate::io::{EffectError, LinkId, Output, StreamId};
 use crate::session::Session;
@@ -36,6 +37,8 @@ pub(crate) struct ChatDelivery {
     last_at: WallTime,
     /// Entries up to here were sent.
     sent: Seq,
+    /// The oldest entry that a commit's hint named and that is not sent yet, and its time.
+    hinted: Option<(Seq, WallTime)>,
     /// Cursors to send: the newest of each member. Bounded by the chat's members.
     cursors: BTreeMap<AccountId, MemberCursor>,
     /// Who types, or has stopped: what the stream does not take at once is dropped. Bounded by the chat's members.
@@ -78,6 +81,7 @@ impl ChatDelivery {
             head,
             last_at: at,
             sent: Seq::ZERO,
+            hinted: None,
             cursors: BTreeMap::new(),
             typing: BTreeMap::new(),
             cursors_since: None,
@@ -97,6 +101,7 @@ impl ChatDelivery {
         self.last_at = self.last_at.max(state.last_at);
         // A client knows best what it has, but not more than there is.
         self.sent = stated.filter(|&seq| seq <= state.head).unwrap_or(state.delivered);
+        self.hinted = self.hinted.filter(|(seq, _)| *seq > self.sent);
         self.opening = false;
     }
 
@@ -168,7 +173,9 @@ impl Conn {
         let now = cx.now.instant;
         let Some(session) = self.hinted_session() else { return };
         let Some(delivery) = session.chats.get_mut(&chat) else {
-            session.chats.insert(chat, ChatDelivery::unknown(seq, at, now));
+            let mut delivery = ChatDelivery::unknown(seq, at, now);
+            delivery.hinted = frame.map(|_| (seq, at));
+            session.chats.insert(chat, delivery);
             return self.open_chat(cx, chat);
         };
         delivery.head = delivery.head.max(seq);
@@ -178,7 +185,12 @@ impl Conn {
             delivery.sent = seq;
             delivery.active_at = now;
             delivery.down = Down::Open { stream, full: true };
+            handed(cx, Some(at));
             return cx.send_frame(self.link, stream, frame.clone());
+        }
+        // The sweeper's hint comes without an entry and says nothing of a commit.
+        if frame.is_some() && seq > delivery.sent {
+            delivery.hinted.get_or_insert((seq, at));
         }
         self.pump(cx, chat);
     }
@@ -209,7 +221,11 @@ impl Conn {
         let is_open = self.streams.values().any(|up| matches!(up, Up::Chat(up) if up.chat() == chat));
         let now = cx.now;
         let Stage::Active(session) = &mut self.stage else { return };
-        if !is_open || session.device == except || cx.is_loaded() {
+        if !is_open || session.device == except {
+            return;
+        }
+        if cx.is_loaded() {
+            cx.counters.typing_dropped += 1;
             return;
         }
         let full = session.downs >= limits::CHAT_DOWN_STREAMS_MAX;
@@ -219,7 +235,10 @@ impl Conn {
         match delivery.down {
             Down::Open { full: false, .. } => {}
             Down::Closed | Down::Opening if !full => {}
-            _ => return,
+            _ => {
+                cx.counters.typing_dropped += 1;
+                return;
+            }
         }
         delivery.typing.insert(member, typing);
         if known { self.pump(cx, chat) } else { self.open_chat(cx, chat) }
@@ -363,6 +382,8 @@ impl Conn {
                 if entry.seq == delivery.sent.next() {
                     delivery.sent = entry.seq;
                     delivery.down = Down::Open { stream, full: true };
+                    let hinted = delivery.hinted.take_if(|(seq, _)| *seq <= entry.seq);
+                    handed(cx, hinted.filter(|(seq, _)| *seq == entry.seq).map(|(_, at)| at));
                     cx.send_frame(link, stream, entry.frame);
                 }
             }
@@ -474,6 +495,14 @@ impl Conn {
     }
 }
 
+/// Counts an entry on its way to a stream, and the time since its commit was begun, if it is known.
+fn handed(cx: &mut Cx, since: Option<WallTime>) {
+    cx.counters.deliveries += 1;
+    if let Some(at) = since {
+        cx.timed(Timing::Delivered(cx.now.wall.saturating_since(at)));
+    }
+}
+
 fn keep_newest(cursors: &mut BTreeMap<AccountId, MemberCursor>, moved: MemberCursor) {
     let kept = cursors.entry(moved.member).or_insert(moved);
     if (moved.delivered, moved.read) >= (kept.delivered, kept.read) {
@@ -487,6 +516,7 @@ fn send_owed(cx: &mut Cx, link: LinkId, stream: StreamId, chat: ChatId, delivery
         delivery.down = Down::Open { stream, full: true };
     }
     while let Some((member, typing)) = delivery.typing.pop_first() {
+        cx.counters.typing_sent += 1;
         cx.send(link, stream, &Event::Typing { member, typing });
     }
     while let Some((_, moved)) = delivery.cursors.pop_first() {

@@ -35,6 +35,7 @@ pub(crate) struct EarlyHello {
 /// faster; but a connection that had no early data has no use for such a proof.
 pub(crate) fn hello(cx: &mut Cx, conn: &mut Conn, hello: &Hello, version: u16) {
     if conn.exporter.is_some() && !conn.had_early {
+        cx.counters.early_refused += 1;
         return conn.refuse(cx, ErrorCode::EarlyRefused.refuse());
     }
     conn.stage = Stage::EarlyAdmitting(Box::new(EarlyHello { version, hello: hello.clone(), session: None }));
@@ -48,11 +49,15 @@ pub(crate) fn counted(cx: &mut Cx, conn: &mut Conn, counted: Result<(), Refusal>
     let link = conn.link;
     let Stage::EarlyAdmitting(early) = &mut conn.stage else { return };
     if counted.is_err() {
+        cx.counters.early_counted_out += 1;
         return conn.refuse(cx, ErrorCode::EarlyRefused.refuse());
     }
     let claims = match check(cx, &early.hello) {
         Ok(claims) => claims,
-        Err(code) => return conn.refuse(cx, code.refuse()),
+        Err(code) => {
+            cx.counters.early_refused += 1;
+            return conn.refuse(cx, code.refuse());
+        }
     };
     early.session = Some(Box::new(Session::new(&claims, early.version, &early.hello, cx.now.wall)));
     cx.check_device(claims.account, claims.device, Pending::EarlyDevice { link });
@@ -93,11 +98,16 @@ fn is_for(name: &str, host: &str) -> bool {
 pub(crate) fn admitted(cx: &mut Cx, conn: &mut Conn, device: Result<Result<(), DeviceError>, EffectError>) {
     let Stage::EarlyAdmitting(early) = &mut conn.stage else { return };
     let Some(session) = early.session.take() else { return };
-    match device {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => return conn.refuse(cx, session::device_refusal(error)),
-        Err(error) => return conn.refuse(cx, error.into()),
+    let refusal = match device {
+        Ok(Ok(())) => None,
+        Ok(Err(error)) => Some(session::device_refusal(error)),
+        Err(error) => Some(error.into()),
+    };
+    if let Some(refusal) = refusal {
+        cx.counters.early_refused += 1;
+        return conn.refuse(cx, refusal);
     }
+    cx.counters.early_accepted += 1;
     conn.stage = Stage::Early(session);
     conn.release(cx);
     if conn.exporter.is_some() {

@@ -13,6 +13,7 @@
 
 mod command;
 mod conn;
+mod counters;
 mod cx;
 mod delivery;
 mod early;
@@ -26,6 +27,7 @@ mod session;
 mod timers;
 mod token;
 
+pub use counters::{ByCode, Counters, Timing};
 pub use fanout::Hint;
 pub use io::{Effect, EffectError, EffectOutput, Input, LinkId, Now, OpId, Output, Sms, StreamId};
 pub use limits::{Limits, Rates};

@@ -11,6 +11,7 @@ use wire::{AccountId, CloseCode, ErrorCode, Event};
 
 use crate::command::{append, mismatch, taken};
 use crate::conn::{Conn, Stage, Up, step_call};
+use crate::counters::{Counters, Timing};
 use crate::cx::{Cx, Pending};
 use crate::fanout::Hint;
 use crate::io::{EffectError, EffectOutput, Input, LinkId, Now, Output, StreamId};
@@ -46,6 +47,8 @@ pub struct Node {
 pub struct Stats {
     /// Connections.
     pub connections: usize,
+    /// Accounts with a device session.
+    pub accounts: usize,
     /// Effects in work.
     pub effects: usize,
 }
@@ -84,7 +87,18 @@ impl Node {
 
     /// What it holds.
     pub fn stats(&self) -> Stats {
-        Stats { connections: self.conns.len(), effects: self.cx.effects() }
+        let (connections, accounts) = (self.conns.len(), self.cx.accounts.len());
+        Stats { connections, accounts, effects: self.cx.effects() }
+    }
+
+    /// What it has done.
+    pub fn counters(&self) -> &Counters {
+        &self.cx.counters
+    }
+
+    /// Takes what was timed since the last call; what is not taken is dropped past a bound.
+    pub fn take_timings(&mut self) -> impl Iterator<Item = Timing> {
+        self.cx.timings.take()
     }
 
     fn dispatch(&mut self, input: Input) {
@@ -103,7 +117,10 @@ impl Node {
                     self.done(pending, result);
                 }
             }
-            Input::Hint(hint) => self.apply(&hint),
+            Input::Hint(hint) => {
+                cx.counters.hints_received += 1;
+                self.apply(&hint);
+            }
             Input::Drain => self.drain(),
             Input::Opened { link, stream } => self.with(link, |conn, cx| conn.on_opened(cx, stream)),
             Input::Frame { link, stream, body } => {

@@ -16,6 +16,7 @@ use wire::request::{Credentials, Hello};
 use wire::{AccountId, ChatId, DeviceId, ErrorCode, Event, Refusal, Seq, WallTime};
 
 use crate::conn::{Conn, Stage};
+use crate::counters::Timing;
 use crate::cx::{Cx, Pending};
 use crate::delivery::ChatDelivery;
 use crate::early;
@@ -80,6 +81,7 @@ impl Session {
 
 /// Handles the first frame of a connection.
 pub(crate) fn hello(cx: &mut Cx, conn: &mut Conn, hello: &Hello) {
+    conn.hello_at = Some(cx.now.instant);
     if cx.draining {
         return conn.refuse(cx, ErrorCode::ShuttingDown.refuse());
     }
@@ -90,6 +92,7 @@ pub(crate) fn hello(cx: &mut Cx, conn: &mut Conn, hello: &Hello) {
     let Some(credentials) = &hello.credentials else {
         if conn.exporter.is_none() {
             // Nothing that an anonymous session may do may be done early.
+            cx.counters.early_refused += 1;
             return conn.refuse(cx, ErrorCode::EarlyRefused.refuse());
         }
         conn.stage = Stage::Admitting { version };
@@ -113,6 +116,7 @@ pub(crate) fn hello(cx: &mut Cx, conn: &mut Conn, hello: &Hello) {
 
 /// Registers a session for hints, here and as a route, before anything of it is read.
 pub(crate) fn begin(cx: &mut Cx, conn: &mut Conn, session: Box<Session>) {
+    cx.counters.sessions_begun += 1;
     cx.accounts.entry(session.account).or_default().push(conn.link);
     let route = session.route(cx.node, conn.link);
     conn.stage = Stage::Opening(session);
@@ -148,7 +152,8 @@ pub(crate) fn anonymous(cx: &mut Cx, conn: &mut Conn, limited: Option<Refusal>) 
         chats: 0,
         refresh: false,
     };
-    conn.say(cx, &Event::Connected(connected));
+    cx.counters.hellos_anonymous += 1;
+    conn.connected(cx, connected);
     conn.release(cx);
 }
 
@@ -201,7 +206,8 @@ pub(crate) fn opened(
     };
     cx.after(recheck, Timer::Recheck(conn.link));
     conn.stage = Stage::Active(session);
-    conn.say(cx, &Event::Connected(connected));
+    cx.counters.hellos += 1;
+    conn.connected(cx, connected);
     conn.release(cx);
     conn.call_deferred(cx);
     conn.begin_delivery(cx, state.chats);
@@ -251,6 +257,7 @@ pub(crate) fn ping(cx: &mut Cx, conn: &Conn, client_time: WallTime) {
 
 /// A session is over: nobody is hinted on it any more.
 pub(crate) fn ended(cx: &mut Cx, session: &Session, link: LinkId) {
+    cx.counters.sessions_ended += 1;
     if let Some(links) = cx.accounts.get_mut(&session.account) {
         links.retain(|&l| l != link);
         if links.is_empty() {
@@ -273,8 +280,17 @@ pub(crate) fn device_refusal(error: DeviceError) -> Refusal {
 pub(crate) const LAST_WORDS: Duration = Duration::from_secs(2);
 
 impl Conn {
+    /// Says that the session has begun.
+    fn connected(&mut self, cx: &mut Cx, connected: Connected) {
+        if let Some(at) = self.hello_at.take() {
+            cx.timed(Timing::Connected(cx.now.instant.saturating_duration_since(at)));
+        }
+        self.say(cx, &Event::Connected(connected));
+    }
+
     /// Refuses `Hello`, says why, and closes.
     pub(crate) fn refuse(&mut self, cx: &mut Cx, refusal: Refusal) {
+        cx.counters.refused.add(refusal.code);
         tracing::debug!(link = self.link.0, code = ?refusal.code, "hello refused");
         self.say(cx, &Event::Refused(refusal));
         self.close_after_last_words(cx);
@@ -282,6 +298,9 @@ impl Conn {
 
     /// Ends a live connection, says why, and closes.
     pub(crate) fn goodbye(&mut self, cx: &mut Cx, refusal: Refusal) {
+        if !matches!(self.stage, Stage::Closing) {
+            cx.counters.goodbyes.add(refusal.code);
+        }
         self.say(cx, &Event::Goodbye(refusal));
         self.close_after_last_words(cx);
     }

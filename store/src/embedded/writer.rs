@@ -15,6 +15,7 @@ use crate::buffer::Commit;
 use crate::keys;
 use crate::record::{Number, Record};
 use crate::stage::{Staged, stamp};
+use crate::stats;
 use crate::tx::{Cause, TxError, Versionstamp};
 
 /// Transactions in one group: each has its number in a versionstamp's last two bytes, and a group is one write.
@@ -111,7 +112,7 @@ fn commit(shared: &Shared, group: Vec<Request>) {
         written += usize::from(answer.is_ok());
         answers.push((request.answer, answer));
     }
-    let outcome = if written > 0 { write(shared, staged, version) } else { Ok(()) };
+    let outcome = if written > 0 { timed_write(shared, staged, version, written) } else { Ok(()) };
     for (sender, answer) in answers {
         let answer = match &outcome {
             Err(_) if answer.is_ok() => Err(TxError::MaybeCommitted),
@@ -142,6 +143,16 @@ impl Staging<'_> {
         resolver.record(self.version, (self.shared.now)(), written);
         Ok(Some(stamp))
     }
+}
+
+fn timed_write(shared: &Shared, staged: Staged, version: u64, transactions: usize) -> Result<(), ()> {
+    let begun = (shared.now)();
+    let outcome = write(shared, staged, version);
+    let nanos = (shared.now)().saturating_sub(begun).as_nanos();
+    stats::add(&shared.writes.groups, 1);
+    stats::add(&shared.writes.transactions, transactions as u64);
+    stats::add(&shared.writes.nanos, u64::try_from(nanos).unwrap_or(u64::MAX));
+    outcome
 }
 
 /// Writes and syncs a group, then lets readers see it.

@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Instant;
 
 use store::ephemeral::{Bucket, EphemeralOp, Take};
 use store::keys::direct_chat_id;
@@ -15,6 +16,7 @@ use wire::{AccountId, ChatId, CloseCode, ErrorCode, Event, LogId, Refusal, Seq, 
 use super::Identity;
 use super::typing::{Place, Typing};
 
+use crate::counters::Timing;
 use crate::cx::{Cx, Pending};
 use crate::fanout::Hint;
 use crate::io::{EffectError, LinkId, Output, StreamId};
@@ -34,6 +36,8 @@ pub(crate) struct ChatUp {
     typing: Typing,
     /// Messages that wait for the group before them; bounded by [`limits::APPENDS_IN_FLIGHT_MAX`] by pausing the stream.
     queue: VecDeque<Message>,
+    /// When each message arrived: those in work, then those in the queue.
+    arrived: VecDeque<Instant>,
     /// Messages in the group that is being counted or committed.
     in_work: usize,
     paused: bool,
@@ -55,6 +59,7 @@ impl ChatUp {
             peer,
             typing: Typing::default(),
             queue: VecDeque::new(),
+            arrived: VecDeque::new(),
             in_work: 0,
             paused: false,
             ended: false,
@@ -69,8 +74,10 @@ impl ChatUp {
         }
         let client_msg_id = append.client_msg_id;
         if let Some(code) = content_error(append.content.len()) {
+            cx.counters.refused.add(code);
             return cx.send(link, stream, &Event::AppendRefused { client_msg_id, refusal: code.refuse() });
         }
+        self.arrived.push_back(cx.now.instant);
         self.queue.push_back(Message { client_msg_id, kind: append.kind, content: append.content });
         if !self.paused && self.queue.len() + self.in_work >= limits::APPENDS_IN_FLIGHT_MAX {
             self.paused = true;
@@ -231,6 +238,7 @@ impl ChatUp {
             }
         };
         for (message, result) in messages.iter().zip(results) {
+            self.answered(cx, result);
             cx.send(link, stream, &append_answer(message, result));
         }
         if self.paused && self.queue.len() < limits::APPENDS_IN_FLIGHT_MAX / 2 {
@@ -241,10 +249,21 @@ impl ChatUp {
         self.close_if_answered(cx, link, stream)
     }
 
+    /// Counts the oldest message's answer.
+    fn answered(&mut self, cx: &mut Cx, result: &Result<Appended, AppendError>) {
+        match (self.arrived.pop_front(), result) {
+            (Some(at), Ok(_)) => cx.timed(Timing::Acked(cx.now.instant.saturating_duration_since(at))),
+            (_, Err(error)) => cx.counters.refused.add(append_code(*error)),
+            (None, Ok(_)) => {}
+        }
+    }
+
     /// Refuses the oldest message, for now, and with it everything after it: the stream ends.
     fn refuse_next(&mut self, cx: &mut Cx, link: LinkId, stream: StreamId, refusal: Refusal) {
         let Some(message) = self.queue.pop_front() else { return };
         self.queue.clear();
+        self.arrived.clear();
+        cx.counters.refused.add(refusal.code);
         self.ended = true;
         cx.send(link, stream, &Event::AppendRefused { client_msg_id: message.client_msg_id, refusal });
         cx.output(Output::Finish { link, stream });
@@ -298,13 +317,18 @@ pub(crate) fn fan_out(
     for result in results {
         match result {
             Ok(appended) if !appended.repeat => {
+                cx.counters.appends += 1;
                 if *accounts != *appended.members {
                     accounts = appended.members.as_slice().into();
                 }
                 let (seq, at, frame) = (appended.seq, appended.at, appended.frame.clone());
                 cx.publish(Hint::Entry { chat, seq, at, frame, accounts: accounts.clone() });
             }
-            Ok(_) | Err(_) => refund(cx, account, 1),
+            Ok(_) => {
+                cx.counters.repeats += 1;
+                refund(cx, account, 1);
+            }
+            Err(_) => refund(cx, account, 1),
         }
     }
 }
@@ -318,6 +342,7 @@ pub(crate) fn moved(
     let MoveCursor { log, device, .. } = gathered.op;
     let code = match result {
         Ok(Ok(moved)) => {
+            cx.counters.cursor_moves += u64::from(moved.moved);
             if let (LogId::Chat(chat), true) = (log, moved.moved) {
                 let accounts = moved.members.into();
                 cx.publish(Hint::Cursor { chat, cursor: moved.cursor, except: device, accounts });
@@ -333,5 +358,6 @@ pub(crate) fn moved(
             return;
         }
     };
+    cx.counters.refused.add(code);
     cx.send(gathered.link, gathered.stream, &Event::Refused(code.refuse()));
 }

@@ -39,6 +39,7 @@ impl Typing {
     pub(crate) fn said(&mut self, cx: &mut Cx, who: Identity, place: Place, typing: bool) {
         let now = cx.now.instant;
         if cx.is_loaded() || self.reading || self.next_at.is_some_and(|next| now < next) {
+            cx.counters.typing_dropped += 1;
             return;
         }
         self.next_at = Some(now + INTERVAL_MIN);
@@ -69,6 +70,7 @@ impl Typing {
 }
 
 fn tell(cx: &mut Cx, who: Identity, chat: ChatId, accounts: Arc<[AccountId]>, typing: bool) {
+    cx.counters.typing_published += 1;
     let (member, except): (AccountId, DeviceId) = (who.account, who.device);
     cx.publish(Hint::Typing { chat, member, typing, except, accounts });
 }
