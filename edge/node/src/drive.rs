@@ -17,6 +17,7 @@ use edge_proto::{Effect, EffectError, EffectOutput, Hint, Input, Node, OpId};
 use wire_udp::{Driver, Waker};
 
 use crate::clock::now;
+use crate::metrics::{LoopMetrics, LoopState};
 use crate::perform::Performer;
 
 /// Hints that wait for a loop; more are lost, and repaired by the sweeper.
@@ -59,6 +60,11 @@ impl LoopHandle {
         self.waker.wake();
     }
 
+    /// Wakes the loop, so that it sees what is wanted of it.
+    pub(crate) fn wake(&self) {
+        self.waker.wake();
+    }
+
     /// Asks the loop to end, whatever is left.
     pub fn end(&self) {
         self.stop.end.store(true, Ordering::Release);
@@ -77,6 +83,9 @@ pub struct Loop {
     hints: Receiver<Hint>,
     stop: Arc<Stop>,
     draining: bool,
+    metrics: LoopMetrics,
+    /// Hints for other loops that they did not take.
+    hints_lost: u64,
     /// Results that were there at once.
     ready: VecDeque<Done>,
 }
@@ -90,8 +99,23 @@ impl Loop {
         let stop = Arc::<Stop>::default();
         let handle = LoopHandle { loop_no, hints: hint_sender, waker: driver.waker(), stop: stop.clone() };
         let done = std::sync::mpsc::channel();
-        let (others, ready) = (Vec::new(), VecDeque::new());
-        (Loop { loop_no, driver, node, performer, others, done, hints, stop, draining: false, ready }, handle)
+        let metrics = performer.metrics.of_loop(loop_no);
+        let (others, ready, draining, hints_lost) = (Vec::new(), VecDeque::new(), false, 0);
+        let made = Loop {
+            loop_no,
+            driver,
+            node,
+            performer,
+            others,
+            done,
+            hints,
+            stop,
+            draining,
+            metrics,
+            hints_lost,
+            ready,
+        };
+        (made, handle)
     }
 
     /// Names the other loops of the process, for hints.
@@ -104,8 +128,24 @@ impl Loop {
     /// # Errors
     /// The socket cannot be waited on.
     pub fn run(mut self) -> std::io::Result<()> {
+        tracing::info!(loop_no = self.loop_no, "loop begins");
+        let result = self.turns();
+        let (state, stats) = (self.state(), self.node.stats());
+        self.metrics.end(state);
+        tracing::info!(
+            loop_no = self.loop_no,
+            connections = stats.connections,
+            effects = stats.effects,
+            ok = result.is_ok(),
+            "loop ends"
+        );
+        result
+    }
+
+    fn turns(&mut self) -> std::io::Result<()> {
         while !self.stop.end.load(Ordering::Acquire) {
             self.driver.wait(self.wait_until())?;
+            self.metrics.woke();
             // What is done may make more to do (a stream that is read again has frames already): all of it before the
             // next wait, which would not know.
             loop {
@@ -115,11 +155,26 @@ impl Loop {
                     break;
                 }
             }
+            self.measure();
             if self.draining && self.has_drained() {
                 break;
             }
         }
         self.driver.flush()
+    }
+
+    /// Hands on what was timed, and what was counted if somebody asks for it.
+    fn measure(&mut self) {
+        for timing in self.node.take_timings() {
+            self.metrics.timed(timing);
+        }
+        let (driver, node, hints_lost) = (&mut self.driver, &self.node, self.hints_lost);
+        self.metrics.publish_if_wanted(|| state(driver, node, hints_lost));
+        self.metrics.waits();
+    }
+
+    fn state(&mut self) -> LoopState {
+        state(&mut self.driver, &self.node, self.hints_lost)
     }
 
     fn wait_until(&self) -> Option<Instant> {
@@ -199,13 +254,28 @@ impl Loop {
         });
     }
 
-    fn publish(&self, hint: &Hint) {
+    fn publish(&mut self, hint: &Hint) {
         if self.others.is_empty() {
             return;
         }
         let on = self.performer.registry.loops(hint.accounts());
         for other in self.others.iter().filter(|other| on.contains(other.loop_no)) {
-            other.hint(hint.clone());
+            self.hints_lost += u64::from(!other.hint(hint.clone()));
         }
+    }
+}
+
+fn state(driver: &mut Driver, node: &Node, hints_lost: u64) -> LoopState {
+    let (udp, stats, node) = (driver.stats(), node.stats(), *node.counters());
+    let endpoint = driver.endpoint();
+    LoopState {
+        node,
+        link: endpoint.counters(),
+        udp,
+        links: endpoint.links(),
+        handshakes: endpoint.handshakes(),
+        accounts: stats.accounts,
+        effects: stats.effects,
+        hints_lost,
     }
 }

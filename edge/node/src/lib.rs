@@ -2,13 +2,14 @@
 //!
 //! [`start`] opens everything and returns a [`RunningNode`]; [`RunningNode::stop`] drains it. One loop is one thread with one QUIC
 //! endpoint and one `edge-proto` node ([`drive`]); effects run on tokio ([`perform`]); the [`registry`] says which loop
-//! an account is on.
+//! an account is on. The admin listener answers [`health`] and [`metrics`].
 
 pub mod clock;
 pub mod config;
 pub mod doctor;
 pub mod drive;
 pub mod health;
+pub mod metrics;
 pub mod perform;
 pub mod registry;
 pub mod secrets;

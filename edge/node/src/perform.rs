@@ -1,15 +1,17 @@
 //! Performs effects: store ops, the ephemeral side, text messages. Each is one task; its result goes back to its loop.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use edge_proto::{Effect, EffectError, EffectOutput, OpId};
 use store::StoreError;
 use store::ephemeral::{Ephemeral, EphemeralOp};
+use store::op::{Op, OpOutput};
 use tokio::runtime::Handle;
 use wire::ErrorCode;
 
 use crate::clock::{TokioClock, wall_now};
+use crate::metrics::{Metrics, Work};
 use crate::registry::Registry;
 use crate::sms::FileSms;
 
@@ -27,18 +29,31 @@ pub struct Performer {
     pub sms: FileSms,
     /// Which loops an account is on.
     pub registry: Arc<Registry>,
+    /// Where it is counted.
+    pub metrics: Metrics,
     /// Where tasks run.
     pub runtime: Handle,
 }
 
 impl Performer {
+    /// Performs one store op, timed and counted.
+    ///
+    /// # Errors
+    /// [`StoreError`]; it is not logged yet.
+    pub(crate) async fn store(&self, op: Op) -> Result<OpOutput, StoreError> {
+        let (place, began) = (Work::op(&op), Instant::now());
+        let result = self.store.execute(op).await;
+        self.metrics.work().op_done(place, began.elapsed(), result.as_ref().err());
+        result
+    }
+
     /// Performs one effect of a loop. How many run at a time is bounded by the node's `effects_in_flight`.
     ///
     /// # Errors
     /// [`EffectError`]: the world's fault, after it was logged.
     pub async fn perform(self, loop_no: u8, op: OpId, effect: Effect) -> Result<EffectOutput, EffectError> {
         match effect {
-            Effect::Store(store_op) => match self.store.execute(store_op).await {
+            Effect::Store(store_op) => match self.store(store_op).await {
                 Ok(output) => Ok(EffectOutput::Store(output)),
                 Err(error) => Err(store_error(op, &error)),
             },
@@ -57,7 +72,9 @@ impl Performer {
                 })
             }
             Effect::Sms(sms) => {
-                let sent = tokio::task::spawn_blocking(move || self.sms.send(&sms, wall_now())).await;
+                let file = self.sms.clone();
+                let sent = tokio::task::spawn_blocking(move || file.send(&sms, wall_now())).await;
+                self.metrics.work().sms(matches!(sent, Ok(Ok(()))));
                 match sent {
                     Ok(Ok(())) => {
                         tracing::info!(request = op.0, "text message sent");

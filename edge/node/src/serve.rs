@@ -22,6 +22,7 @@ use crate::clock::{TokioClock, now};
 use crate::config::Config;
 use crate::drive::{Loop, LoopHandle};
 use crate::health::{self, Health, Life};
+use crate::metrics::{Metrics, Sources};
 use crate::perform::{NodeStore, Performer};
 use crate::registry::Registry;
 use crate::secrets::{self, SecretsError};
@@ -83,6 +84,7 @@ pub struct RunningNode {
     /// What clients trust, if the node made its own certificates.
     pub ca: Option<PathBuf>,
     health: Health,
+    metrics: Metrics,
     store: NodeStore,
     loops: Vec<RunningLoop>,
     tasks: Vec<Task<()>>,
@@ -99,31 +101,36 @@ pub async fn start(config: &Config) -> Result<RunningNode, ServeError> {
     let secrets = secrets::load(&config.data_path("keys"))?;
     let tls = Tls::load(config)?;
     let store = open_store(config).await?;
+    let metrics = Metrics::new(config.data.clone());
     let performer = Performer {
         store: store.clone(),
         ephemeral: Arc::default(),
         sms: FileSms::new(config.sms_file()),
         registry: Arc::<Registry>::default(),
+        metrics: metrics.clone(),
         runtime: Handle::current(),
     };
     let health = Health::default();
     let bind = |proto, addr| move |source| ServeError::Bind { proto, addr, source };
-    let (admin, admin_task) =
-        health::bind(config.admin, health.clone()).await.map_err(bind("TCP", config.admin))?;
+    let (admin, admin_task) = health::bind(config.admin, health.clone(), metrics.clone())
+        .await
+        .map_err(bind("TCP", config.admin))?;
     let sessions = Arc::new(SessionStore::new(config.handshakes.sessions, config.handshakes.session_bytes));
     let seeds = (0..config.loop_count()).map(|_| random()).collect::<Result<Vec<_>, _>>()?;
-    let crypto = tls.crypto(sessions).map_err(bind("UDP", config.listen))?;
+    let crypto = tls.crypto(sessions.clone()).map_err(bind("UDP", config.listen))?;
     let drivers = sockets::bind(config, &secrets, &crypto, &seeds).map_err(bind("UDP", config.listen))?;
     let listen = drivers[0].local_addr().map_err(bind("UDP", config.listen))?;
     let loops = start_loops(config, Arc::new(secrets.keys), drivers, &performer)?;
-    let handles = loops.iter().map(|(handle, _)| handle.clone()).collect();
+    let handles: Vec<LoopHandle> = loops.iter().map(|(handle, _)| handle.clone()).collect();
+    metrics.attach(Sources { store: store.clone(), sessions, loops: handles.clone() });
     let mut tasks = vec![tokio::spawn(sweeper::run(performer, handles))];
     tasks.push(tokio::spawn(async move { drop(admin_task.await) }));
     tasks.push(tokio::spawn(tls.clone().reload()));
+    tasks.push(tokio::spawn(metrics.clone().upkeep()));
     health.set(Life::Serving);
     let stop_timeout = Duration::from_millis(config.stop_timeout_ms.into());
     let ca = tls.ca.clone();
-    Ok(RunningNode { listen, admin, ca, health, store, loops, tasks, stop_timeout })
+    Ok(RunningNode { listen, admin, ca, health, metrics, store, loops, tasks, stop_timeout })
 }
 
 type RunningLoop = (LoopHandle, JoinHandle<io::Result<()>>);
@@ -212,6 +219,7 @@ impl RunningNode {
             // It holds the store until it has really ended.
             let _ = task.await;
         }
+        self.metrics.detach();
         // The last clone that goes waits for the commits that were queued.
         drop(self.store);
     }

@@ -37,6 +37,7 @@ async fn sweep(performer: &Performer, loops: &[LoopHandle], shard: u8) -> bool {
     match look_and_clear(performer, loops, shard).await {
         Ok(more) => more,
         Err(error) => {
+            performer.metrics.work().sweeps_failed.increment(1);
             tracing::warn!(shard, %error, "sweep failed; the next round tries again");
             false
         }
@@ -46,7 +47,9 @@ async fn sweep(performer: &Performer, loops: &[LoopHandle], shard: u8) -> bool {
 /// The hints come first: keys that are cleared will not be looked at again.
 async fn look_and_clear(performer: &Performer, loops: &[LoopHandle], shard: u8) -> Result<bool, StoreError> {
     let op = Op::Sweep(Sweep { shard, due: wall_now() - GRACE, limit: KEYS_MAX });
-    let OpOutput::Sweep(swept) = performer.store.execute(op).await? else { return Ok(false) };
+    let OpOutput::Sweep(swept) = performer.store(op).await? else { return Ok(false) };
+    let work = performer.metrics.work();
+    work.behind.increment(swept.behind.len() as u64);
     let mut all_taken = true;
     for behind in swept.behind {
         all_taken &= hint(performer, loops, behind);
@@ -55,7 +58,9 @@ async fn look_and_clear(performer: &Performer, loops: &[LoopHandle], shard: u8) 
     if swept.keys.is_empty() || !all_taken {
         return Ok(false);
     }
-    performer.store.execute(Op::ClearOutbox(ClearOutbox { keys: swept.keys })).await?;
+    let keys = swept.keys.len() as u64;
+    performer.store(Op::ClearOutbox(ClearOutbox { keys: swept.keys })).await?;
+    work.swept.increment(keys);
     Ok(swept.has_more)
 }
 
@@ -66,7 +71,9 @@ fn hint(performer: &Performer, loops: &[LoopHandle], behind: Behind) -> bool {
     let on = performer.registry.loops([&account]);
     let mut all_taken = true;
     for handle in loops.iter().filter(|handle| on.contains(handle.loop_no())) {
-        all_taken &= handle.hint(Hint::Behind { chat, head, account, device });
+        let taken = handle.hint(Hint::Behind { chat, head, account, device });
+        performer.metrics.work().hints_untaken.increment(u64::from(!taken));
+        all_taken &= taken;
     }
     all_taken
 }

@@ -59,6 +59,11 @@ fn judge(fixed: u64, connections: usize, is_chosen: bool, memory: Option<Memory>
     }
 }
 
+/// How many bytes that is, for metrics.
+pub(crate) fn memory_bytes() -> Option<u64> {
+    memory().map(|memory| memory.bytes)
+}
+
 /// The machine's memory, or the smallest limit of the control groups that this process is in.
 fn memory() -> Option<Memory> {
     let info = std::fs::read_to_string("/proc/meminfo").ok()?;

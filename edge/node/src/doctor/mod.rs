@@ -17,6 +17,8 @@ use ::doctor::Finding;
 
 use crate::config::{Config, ConfigError, Flags};
 
+pub(crate) use memory::memory_bytes;
+
 /// Examines a set-up, as `godwit serve` would find it with the same flags, file and environment.
 pub fn examine(flags: &Flags) -> Vec<Finding> {
     let (mut findings, config) = match Config::load(flags) {

@@ -1,0 +1,332 @@
+//! What an operator measures (R157, R160): exact figures of a real node on real sockets, and a table that is complete.
+
+mod support;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+use support::*;
+use wire::event::Event;
+use wire::request::Request;
+use wire::{AccountId, ErrorCode, Seq};
+
+/// One request to the admin listener: status and body.
+fn http(admin: SocketAddr, method: &str, path: &str) -> (u16, String) {
+    let mut stream = TcpStream::connect(admin).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    write!(stream, "{method} {path} HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").expect("an HTTP answer");
+    let status = head.split(' ').nth(1).and_then(|code| code.parse().ok()).expect("a status");
+    let body =
+        if head.to_lowercase().contains("transfer-encoding: chunked") { dechunk(body) } else { body.into() };
+    (status, body)
+}
+
+fn dechunk(mut body: &str) -> String {
+    let mut whole = String::new();
+    while let Some((length, rest)) = body.split_once("\r\n") {
+        let length = usize::from_str_radix(length, 16).unwrap();
+        whole.push_str(&rest[..length]);
+        body = rest[length..].trim_start_matches("\r\n");
+    }
+    whole
+}
+
+/// One scrape: every sample by its name and labels, and the type of each metric.
+#[derive(Debug)]
+struct Scrape {
+    samples: BTreeMap<String, f64>,
+    types: BTreeMap<String, String>,
+}
+
+impl Scrape {
+    fn of(admin: SocketAddr) -> Scrape {
+        let (status, text) = http(admin, "GET", "/metrics");
+        assert_eq!(status, 200);
+        Scrape::parse(&text)
+    }
+
+    fn parse(text: &str) -> Scrape {
+        let (mut samples, mut types) = (BTreeMap::new(), BTreeMap::new());
+        for line in text.lines().filter(|line| !line.is_empty()) {
+            if let Some(rest) = line.strip_prefix("# TYPE ") {
+                let (name, kind) = rest.split_once(' ').expect("a type");
+                assert_eq!(types.insert(name.to_owned(), kind.to_owned()), None, "{name} has one type");
+            } else if !line.starts_with('#') {
+                let (name, value) = line.rsplit_once(' ').expect("a sample");
+                let value = value.parse().unwrap_or_else(|_| panic!("a number: {line}"));
+                assert_eq!(samples.insert(name.to_owned(), value), None, "{name} has one value");
+            }
+        }
+        Scrape { samples, types }
+    }
+
+    #[track_caller]
+    fn get(&self, sample: &str) -> f64 {
+        *self.samples.get(sample).unwrap_or_else(|| panic!("{sample} is exported"))
+    }
+
+    /// The sum over labels.
+    fn sum(&self, name: &str) -> f64 {
+        let of = |sample: &str| sample.split('{').next() == Some(name);
+        self.samples.iter().filter(|(sample, _)| of(sample)).map(|(_, value)| value).sum()
+    }
+}
+
+fn admin(node: &TestNode) -> SocketAddr {
+    node.node.as_ref().expect("it runs").admin
+}
+
+/// Scrapes until something holds, and gives the scrape in which it does.
+#[track_caller]
+fn scrape_until(node: &TestNode, what: &str, holds: impl Fn(&Scrape) -> bool) -> Scrape {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let scrape = Scrape::of(admin(node));
+        if holds(&scrape) {
+            return scrape;
+        }
+        assert!(Instant::now() < deadline, "waited too long for {what}: {:#?}", scrape.samples);
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Two people chat: `n` messages of Alice, each acknowledged and delivered to Bob, who reads them.
+fn chat(node: &TestNode, people: &[Person; 2], chat: wire::ChatId, n: u64) -> (Raw, Raw) {
+    let [alice, bob] = people;
+    let (mut a, mut b) = (node.online(alice), node.online(bob));
+    let up = a.chat_up(chat, Some(bob.account()));
+    for i in 1..=n {
+        a.append(up, i, "hello");
+        assert!(matches!(a.next(up), Event::AppendAck { seq: Seq(s), .. } if s == i));
+    }
+    b.until(|b| b.seqs(chat).len() as u64 == n);
+    let b_up = b.chat_up(chat, None);
+    b.say(b_up, &Request::MoveCursor { delivered: Seq(n), read: Seq(n) });
+    a.until(|a| a.cursor(chat, bob.account()) == (Seq(n), Seq(n)));
+    (a, b)
+}
+
+#[test]
+fn r157_the_counters_say_exactly_what_happened() {
+    let dir = tempfile::tempdir().unwrap();
+    let (node, people, chat_id) = alice_and_bob(config(dir.path()));
+    let before = Scrape::of(admin(&node));
+    assert_eq!((before.get("godwit_up"), before.get("godwit_appends_total")), (1.0, 0.0));
+    assert_eq!(before.get("godwit_hellos_total{kind=\"anonymous\"}"), 2.0, "each registered");
+    assert_eq!(before.get("godwit_sms_total{outcome=\"sent\"}"), 2.0);
+    let (mut a, _b) = chat(&node, &people, chat_id, 7);
+    let up = a.chat_up(chat_id, Some(people[1].account()));
+    a.append(up, 7, "hello");
+    assert!(matches!(a.next(up), Event::AppendAck { seq: Seq(7), .. }), "a repeat");
+    let after = Scrape::of(admin(&node));
+    assert_eq!(after.get("godwit_loops"), after.get("godwit_loops_published"), "all loops answered in time");
+    assert_eq!(after.get("godwit_appends_total"), 7.0);
+    assert_eq!(after.get("godwit_append_repeats_total"), 1.0);
+    assert_eq!(after.get("godwit_append_ack_seconds_count"), 8.0, "every ack is timed");
+    assert_eq!(after.get("godwit_hellos_total{kind=\"device\"}"), 2.0);
+    assert_eq!(after.get("godwit_sessions"), 2.0);
+    assert_eq!(after.get("godwit_hello_seconds_count"), 4.0);
+    assert_eq!(after.get("godwit_cursor_moves_total"), 1.0);
+    assert_eq!(after.get("godwit_store_op_seconds_count{op=\"append\"}"), 8.0);
+    // Both devices have every entry, Alice her own too.
+    let after = scrape_until(&node, "14 deliveries", |s| s.get("godwit_deliveries_total") >= 14.0);
+    assert_eq!(after.get("godwit_deliveries_total"), 14.0);
+    let timed = after.get("godwit_delivery_seconds_count");
+    assert!((1.0..=14.0).contains(&timed), "{timed}");
+    assert!(
+        after.sum("godwit_frames_received_total") > 8.0 && after.sum("godwit_received_bytes_total") > 1000.0
+    );
+    assert_eq!(after.sum("godwit_timings_lost_total"), 0.0);
+}
+
+#[test]
+fn r157_sessions_and_connections_go_down_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let (node, people, _) = alice_and_bob(config(dir.path()));
+    let mut alice = node.online(&people[0]);
+    let there = scrape_until(&node, "the others to be gone", |s| s.get("godwit_connections") == 1.0);
+    assert_eq!((there.get("godwit_sessions"), there.get("godwit_accounts")), (1.0, 1.0));
+    let link = alice.link;
+    alice.driver.endpoint().close(link, wire::CloseCode::Done, "");
+    alice.until(|raw| raw.closed.is_some());
+    let gone = scrape_until(&node, "nobody", |s| s.get("godwit_sessions") == 0.0);
+    assert_eq!(gone.get("godwit_accounts"), 0.0);
+    scrape_until(&node, "no connection", |s| s.get("godwit_connections") == 0.0);
+}
+
+#[test]
+fn r160_refusals_are_counted_by_their_code() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = config(dir.path());
+    config.limits.rates.messages_per_minute = 3;
+    let (node, people, chat_id) = alice_and_bob(config);
+    let refused = |code: ErrorCode| format!("godwit_refused_total{{code=\"{code:?}\"}}");
+    assert_eq!(Scrape::of(admin(&node)).sum("godwit_refused_total"), 0.0);
+    let forged = node.client(9).hello_with(Some(&people[0]), Some("forged".into()));
+    assert!(matches!(forged, Event::Refused(r) if r.code == ErrorCode::TokenInvalid), "{forged:?}");
+    let mut alice = node.online(&people[0]);
+    let stranger = alice.chat_up(chat_id, Some(AccountId::new([7; 16])));
+    assert!(matches!(alice.next(stranger), Event::Refused(r) if r.code == ErrorCode::ChatMismatch));
+    let up = alice.chat_up(chat_id, Some(people[1].account()));
+    alice.append(up, 100, "");
+    assert!(matches!(alice.next(up), Event::AppendRefused { .. }));
+    for n in 1..=3 {
+        alice.append(up, n, "within the rate");
+        assert!(matches!(alice.next(up), Event::AppendAck { .. }));
+    }
+    alice.append(up, 4, "over it");
+    let over = alice.next(up);
+    assert!(matches!(over, Event::AppendRefused { refusal, .. } if refusal.code == ErrorCode::RateLimited));
+    let scrape = Scrape::of(admin(&node));
+    for code in
+        [ErrorCode::TokenInvalid, ErrorCode::ChatMismatch, ErrorCode::ContentEmpty, ErrorCode::RateLimited]
+    {
+        assert_eq!(scrape.get(&refused(code)), 1.0, "{code:?}");
+    }
+    assert_eq!(scrape.sum("godwit_refused_total"), 4.0, "and nothing else");
+    assert_eq!(scrape.get("godwit_appends_total"), 3.0);
+}
+
+#[test]
+fn r160_the_cache_s_hits_are_counted() {
+    let dir = tempfile::tempdir().unwrap();
+    let (node, people, chat_id) = alice_and_bob(config(dir.path()));
+    let asked = |s: &Scrape| s.get("godwit_recent_hits_total") + s.get("godwit_recent_misses_total");
+    let before = Scrape::of(admin(&node));
+    assert_eq!((asked(&before), before.get("godwit_recent_bytes")), (0.0, 0.0));
+    chat(&node, &people, chat_id, 3);
+    let after = scrape_until(&node, "a hit", |s| s.get("godwit_recent_hits_total") >= 1.0);
+    assert!(after.get("godwit_recent_bytes") > 0.0);
+}
+
+#[test]
+fn r157_metrics_are_there_while_the_node_drains() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = config(dir.path());
+    // The loop has a client that it waits for.
+    (config.stop_timeout_ms, config.limits.drain_spread_ms) = (20_000, 4_000);
+    let (mut node, people, chat_id) = alice_and_bob(config);
+    let (mut a, mut b) = chat(&node, &people, chat_id, 2);
+    let running = node.node.take().expect("it runs");
+    let admin = running.admin;
+    assert_eq!(http(admin, "GET", "/health").0, 200);
+    let stopping = node.runtime.spawn(running.stop());
+    let mut drained = None;
+    let deadline = Instant::now() + PATIENCE;
+    while drained.is_none() {
+        assert!(Instant::now() < deadline);
+        let (status, _) = http(admin, "GET", "/health");
+        let scrape = Scrape::of(admin);
+        drained = (status == 503 && scrape.get("godwit_draining") == 1.0).then_some(scrape);
+    }
+    let scrape = drained.expect("just seen");
+    assert_eq!((scrape.get("godwit_up"), scrape.get("godwit_appends_total")), (0.0, 2.0));
+    a.until(|raw| raw.closed.is_some());
+    b.until(|raw| raw.closed.is_some());
+    node.runtime.block_on(stopping).unwrap();
+}
+
+#[test]
+fn r157_two_nodes_of_one_process_have_figures_of_their_own() {
+    let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let (busy, people, chat_id) = alice_and_bob(config(dirs[0].path()));
+    let idle = TestNode::start(config(dirs[1].path()));
+    let _online = chat(&busy, &people, chat_id, 2);
+    assert_eq!(Scrape::of(admin(&busy)).get("godwit_appends_total"), 2.0);
+    let idle = Scrape::of(admin(&idle));
+    for name in ["godwit_appends_total", "godwit_connections_opened_total", "godwit_store_batches_total"] {
+        assert_eq!(idle.get(name), 0.0, "{name}");
+    }
+    assert_eq!(idle.get("godwit_up"), 1.0);
+}
+
+#[test]
+fn r152_who_asks_for_something_else_gets_a_status() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = TestNode::start(config(dir.path()));
+    let admin = admin(&node);
+    for (method, path, status) in [
+        ("GET", "/metrics/", 404),
+        ("GET", "/", 404),
+        ("GET", "/metrics/../../etc/passwd", 404),
+        ("POST", "/metrics", 405),
+        ("DELETE", "/metrics", 405),
+        ("GET", "/metrics?name[]=godwit_up", 200),
+        ("GET", "/health", 200),
+    ] {
+        assert_eq!(http(admin, method, path).0, status, "{method} {path}");
+    }
+    // A scraper that goes away in the middle costs nobody anything, and many at once are served.
+    for _ in 0..20 {
+        let mut stream = TcpStream::connect(admin).unwrap();
+        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: node\r\n\r\n").unwrap();
+    }
+    let scrapers: Vec<_> = (0..8).map(|_| std::thread::spawn(move || Scrape::of(admin))).collect();
+    for scraper in scrapers {
+        assert_eq!(scraper.join().unwrap().get("godwit_up"), 1.0);
+    }
+}
+
+/// The table of `docs/METRICS.md`: name, type, labels.
+fn documented() -> BTreeSet<(String, String, String)> {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/METRICS.md");
+    let text = std::fs::read_to_string(path).expect("docs/METRICS.md is there");
+    let mut rows = BTreeSet::new();
+    for line in text.lines().filter(|line| line.starts_with("| `")) {
+        let cells: Vec<&str> =
+            line.trim_matches('|').split('|').map(|cell| cell.trim().trim_matches('`')).collect();
+        let [name, kind, _unit, labels, what, _worry] = cells[..] else { panic!("six columns: {line}") };
+        assert!(!what.is_empty(), "{line}");
+        let new = rows.insert((name.to_owned(), kind.to_owned(), labels.to_owned()));
+        assert!(new, "{name} is there once");
+    }
+    rows
+}
+
+fn exported(scrape: &Scrape) -> BTreeSet<(String, String, String)> {
+    let of = |name: &str, kind: &str| {
+        let samples = if kind == "histogram" { format!("{name}_count") } else { name.to_owned() };
+        let labels = scrape.samples.keys().find_map(|sample| {
+            sample.strip_prefix(&samples).filter(|rest| rest.is_empty() || rest.starts_with('{'))
+        });
+        let labels = labels.unwrap_or_else(|| panic!("{name} has a sample")).trim_start_matches('{');
+        let label = labels.split('=').next().unwrap_or_default();
+        (name.to_owned(), kind.to_owned(), label.to_owned())
+    };
+    scrape.types.iter().map(|(name, kind)| of(name, kind)).collect()
+}
+
+#[test]
+fn r157_r160_r161_the_documentation_names_every_metric_and_nothing_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = TestNode::start(config(dir.path()));
+    let (documented, fresh) = (documented(), exported(&Scrape::of(admin(&node))));
+    assert!(fresh.len() > 50, "{}", fresh.len());
+    let undocumented: Vec<_> = fresh.difference(&documented).collect();
+    let missing: Vec<_> = documented.difference(&fresh).collect();
+    assert!(
+        undocumented.is_empty() && missing.is_empty(),
+        "undocumented {undocumented:#?}, not exported {missing:#?}"
+    );
+    drop(node);
+    // After traffic it is the same: nothing appears only in use, with labels that peers made.
+    let dir = tempfile::tempdir().unwrap();
+    let (node, people, chat_id) = alice_and_bob(config(dir.path()));
+    let start = Scrape::of(admin(&node));
+    let _online = chat(&node, &people, chat_id, 3);
+    let end = Scrape::of(admin(&node));
+    assert_eq!(start.samples.keys().collect::<Vec<_>>(), end.samples.keys().collect::<Vec<_>>());
+    assert_eq!(exported(&end), documented);
+    for (name, kind, _) in &documented {
+        assert_eq!(
+            kind == "counter",
+            name.ends_with("_total"),
+            "{name}: a counter, and only that, ends in _total"
+        );
+    }
+}
