@@ -128,17 +128,15 @@ impl Loop {
     /// # Errors
     /// The socket cannot be waited on.
     pub fn run(mut self) -> std::io::Result<()> {
-        tracing::info!(loop_no = self.loop_no, "loop begins");
+        // Requests and links have numbers of their loop's own: with it they are unique in the log.
+        let _span = tracing::info_span!("loop", loop_no = self.loop_no).entered();
+        let listen = self.driver.local_addr()?;
+        tracing::info!(%listen, "loop begins");
         let result = self.turns();
         let (state, stats) = (self.state(), self.node.stats());
         self.metrics.end(state);
-        tracing::info!(
-            loop_no = self.loop_no,
-            connections = stats.connections,
-            effects = stats.effects,
-            ok = result.is_ok(),
-            "loop ends"
-        );
+        let (connections, effects) = (stats.connections, stats.effects);
+        tracing::info!(%listen, connections, effects, drained = self.has_drained(), "loop ends");
         result
     }
 
@@ -192,6 +190,7 @@ impl Loop {
         let mut any = false;
         if !self.draining && self.stop.drain.load(Ordering::Acquire) {
             self.draining = true;
+            tracing::info!(connections = self.node.stats().connections, "loop drains");
             self.driver.endpoint().set_accepting(false);
             self.input(Input::Drain);
         }

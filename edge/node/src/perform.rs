@@ -55,7 +55,7 @@ impl Performer {
         match effect {
             Effect::Store(store_op) => match self.store(store_op).await {
                 Ok(output) => Ok(EffectOutput::Store(output)),
-                Err(error) => Err(store_error(op, &error)),
+                Err(error) => Err(store_error(loop_no, op, &error)),
             },
             Effect::Ephemeral(ephemeral_op) => {
                 let (put, dropped) = route_change(&ephemeral_op);
@@ -67,7 +67,7 @@ impl Performer {
                     self.registry.remove(account, loop_no);
                 }
                 output.map(EffectOutput::Ephemeral).map_err(|error| {
-                    tracing::warn!(request = op.0, %error, "ephemeral side failed");
+                    tracing::warn!(loop_no, request = op.0, %error, "ephemeral side failed");
                     EffectError { code: ErrorCode::Unavailable, retry_after: Duration::from_secs(1) }
                 })
             }
@@ -77,14 +77,17 @@ impl Performer {
                 self.metrics.work().sms(matches!(sent, Ok(Ok(()))));
                 match sent {
                     Ok(Ok(())) => {
-                        tracing::info!(request = op.0, "text message sent");
+                        tracing::info!(loop_no, request = op.0, "text message sent");
                         Ok(EffectOutput::Sms)
                     }
                     Ok(Err(error)) => {
-                        tracing::error!(request = op.0, %error, "text message not sent");
+                        tracing::error!(loop_no, request = op.0, %error, "text message not sent");
                         Err(sms_failed())
                     }
-                    Err(_) => Err(sms_failed()),
+                    Err(error) => {
+                        tracing::error!(loop_no, request = op.0, %error, "text message's task ended");
+                        Err(sms_failed())
+                    }
                 }
             }
         }
@@ -104,24 +107,25 @@ fn sms_failed() -> EffectError {
 }
 
 /// What a store error means to a client; the whole chain goes to the log, once.
-fn store_error(op: OpId, error: &StoreError) -> EffectError {
+fn store_error(loop_no: u8, op: OpId, error: &StoreError) -> EffectError {
     let chain = chain(error);
     match error {
         StoreError::Busy { retry_after, .. } => {
-            tracing::warn!(request = op.0, error = chain, "store busy");
+            tracing::warn!(loop_no, request = op.0, error = chain, "store busy");
             EffectError { code: ErrorCode::Busy, retry_after: *retry_after }
         }
         StoreError::Unavailable(_) => {
-            tracing::error!(request = op.0, error = chain, "store unavailable");
+            tracing::error!(loop_no, request = op.0, error = chain, "store unavailable");
             EffectError { code: ErrorCode::Unavailable, retry_after: Duration::from_secs(1) }
         }
         StoreError::Record(_) | StoreError::Limit(_) => {
-            tracing::error!(request = op.0, error = chain, "store refused");
+            tracing::error!(loop_no, request = op.0, error = chain, "store refused");
             EffectError { code: ErrorCode::Unavailable, retry_after: Duration::from_secs(30) }
         }
     }
 }
 
-fn chain(error: &dyn std::error::Error) -> String {
+/// An error and its causes, in a line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     std::iter::successors(Some(error), |e| e.source()).map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

@@ -201,11 +201,14 @@ impl RunningNode {
     /// Tells clients to move, lets commits finish, and ends, within the configured time.
     pub async fn stop(self) {
         self.health.set(Life::Draining);
+        let (began, loops) = (Instant::now(), self.loops.len());
+        tracing::info!(loops, within_ms = self.stop_timeout.as_millis() as u64, "draining begins");
         self.loops.iter().for_each(|(handle, _)| handle.drain());
-        let deadline = Instant::now() + self.stop_timeout;
+        let deadline = began + self.stop_timeout;
         while Instant::now() < deadline && !self.loops.iter().all(|(_, thread)| thread.is_finished()) {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
+        let cut_short = self.loops.iter().filter(|(_, thread)| !thread.is_finished()).count();
         for (handle, thread) in self.loops {
             handle.end();
             match tokio::task::spawn_blocking(move || thread.join()).await {
@@ -214,6 +217,8 @@ impl RunningNode {
                 Ok(Err(_)) | Err(_) => tracing::error!("the loop panicked"),
             }
         }
+        let took_ms = began.elapsed().as_millis() as u64;
+        tracing::info!(loops, cut_short, took_ms, "draining ends");
         for task in self.tasks {
             task.abort();
             // It holds the store until it has really ended.

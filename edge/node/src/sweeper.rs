@@ -11,7 +11,7 @@ use wire::LogId;
 
 use crate::clock::wall_now;
 use crate::drive::LoopHandle;
-use crate::perform::Performer;
+use crate::perform::{Performer, chain};
 
 /// An entry that is not delivered by then is looked at (C29).
 pub(crate) const GRACE: Duration = Duration::from_secs(5);
@@ -38,7 +38,7 @@ async fn sweep(performer: &Performer, loops: &[LoopHandle], shard: u8) -> bool {
         Ok(more) => more,
         Err(error) => {
             performer.metrics.work().sweeps_failed.increment(1);
-            tracing::warn!(shard, %error, "sweep failed; the next round tries again");
+            tracing::warn!(shard, error = chain(&error), "sweep failed; the next round tries again");
             false
         }
     }
