@@ -130,13 +130,13 @@ impl Loop {
     pub fn run(mut self) -> std::io::Result<()> {
         // Requests and links have numbers of their loop's own: with it they are unique in the log.
         let _span = tracing::info_span!("loop", loop_no = self.loop_no).entered();
-        let listen = self.driver.local_addr()?;
-        tracing::info!(%listen, "loop begins");
+        let listen = self.driver.local_addr().ok();
+        tracing::info!(?listen, "loop begins");
         let result = self.turns();
         let (state, stats) = (self.state(), self.node.stats());
         self.metrics.end(state);
         let (connections, effects) = (stats.connections, stats.effects);
-        tracing::info!(%listen, connections, effects, drained = self.has_drained(), "loop ends");
+        tracing::info!(?listen, connections, effects, drained = self.has_drained(), "loop ends");
         result
     }
 
@@ -161,11 +161,8 @@ impl Loop {
         self.driver.flush()
     }
 
-    /// Hands on what was timed, and what was counted if somebody asks for it.
+    /// Hands on what was counted, if somebody asks for it.
     fn measure(&mut self) {
-        for timing in self.node.take_timings() {
-            self.metrics.timed(timing);
-        }
         let (driver, node, hints_lost) = (&mut self.driver, &self.node, self.hints_lost);
         self.metrics.publish_if_wanted(|| state(driver, node, hints_lost));
         self.metrics.waits();
@@ -217,6 +214,9 @@ impl Loop {
     fn input(&mut self, input: Input) {
         self.node.handle_input(input, now());
         self.perform_outputs();
+        for timing in self.node.take_timings() {
+            self.metrics.timed(timing);
+        }
     }
 
     fn perform_outputs(&mut self) -> bool {

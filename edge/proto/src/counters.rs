@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use wire::ErrorCode;
 
-/// Timings that wait to be taken; more are dropped. One turn of a loop makes a few of them.
+/// Timings that wait to be taken; more are dropped. One input makes a few of them, a
+/// message to a large group some hundreds.
 const TIMINGS_MAX: usize = 1024;
 
 /// How often each code was said.
