@@ -1,8 +1,8 @@
 //! What an operator measures (R157, R159 to R161): `docs/METRICS.md` is its table.
 //!
 //! Loops count in plain numbers of their own and add what these grew by when a scrape asks; latencies go straight into
-//! histograms, which take them without a lock. Store, sessions and process are read at the scrape. A scrape never waits
-//! for a loop longer than [`LOOP_PATIENCE`], and a loop never for a scrape. No label has a value that a peer chooses.
+//! histograms, which take them without a lock. Store, sessions and process are read at the scrape. A scrape waits for a
+//! loop a quarter of a second at most, and a loop never for a scrape. No label has a value that a peer chooses.
 //!
 //! The recorder is the node's own and not the process's: several nodes may run in one process.
 
