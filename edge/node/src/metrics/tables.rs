@@ -61,7 +61,6 @@ pub(super) const LOOP_COUNTERS: &[Row<LoopState>] = rows! { LoopState:
     "godwit_newcomers_refused_total" ["reason" = "full"], |s| s.link.refused - s.link.refused_by_address, "Newcomers turned away.";
     "godwit_retry_sent_total", |s| s.link.retried, "Newcomers who were asked to prove their address first.";
     "godwit_migrations_total", |s| s.link.moved, "Connections whose peer's address changed.";
-    "godwit_probes_total", |s| s.link.probes, "Probes of paths asked for by the node.";
     "godwit_oversized_total", |s| s.link.oversized, "Connections closed for a frame over the cap.";
     "godwit_frames_received_total", |s| s.link.frames_in, "Frames received.";
     "godwit_frames_sent_total", |s| s.link.frames_out, "Frames sent.";
