@@ -178,8 +178,11 @@ impl Conn {
             session.chats.insert(chat, delivery);
             return self.open_chat(cx, chat);
         };
-        delivery.head = delivery.head.max(seq);
-        delivery.last_at = delivery.last_at.max(at);
+        if seq > delivery.head {
+            // A repeat, which the sweeper's hints often are, makes an old chat no newer than others.
+            delivery.head = seq;
+            delivery.last_at = delivery.last_at.max(at);
+        }
         let next = !delivery.opening && !delivery.tailing && seq == delivery.sent.next();
         if let (Down::Open { stream, full: false }, Some(frame), true) = (delivery.down, frame, next) {
             delivery.sent = seq;

@@ -4,7 +4,7 @@ mod harness;
 
 use std::time::Duration;
 
-use edge_proto::{EffectError, Input, Limits};
+use edge_proto::{EffectError, Hint, Input, Limits, LinkId, StreamId};
 use harness::*;
 use store::keys::direct_chat_id;
 use wire::event::Event;
@@ -249,9 +249,8 @@ fn a_stalled_chat_delays_no_other_and_holds_one_burst() {
     assert_eq!(seqs(&world.entries(b.link, chat)), (1..=90).collect::<Vec<_>>(), "and nothing was lost");
 }
 
-#[test]
-fn g15_at_most_64_streams_owe_and_the_rest_follow() {
-    let mut world = World::with(Limits { rates: generous(), ..Limits::default() });
+/// Bob, and 70 chats in which he has missed a message, oldest first.
+fn away(world: &mut World) -> (Device, Vec<ChatId>) {
     let bob = world.register("+4915100000002", "Bob", 2);
     let mut chats = Vec::new();
     for n in 0..70u8 {
@@ -263,13 +262,47 @@ fn g15_at_most_64_streams_owe_and_the_rest_follow() {
         world.pass(Duration::from_millis(5));
         chats.push(chat);
     }
-    let b = world.hello(&bob);
-    assert!(chats.iter().all(|&chat| seqs(&world.entries(b.link, chat)) == [1]));
-    let first_heard = world.heard.iter().find_map(|((link, _), events)| match events[0] {
-        Event::ChatDown { chat, .. } if *link == b.link => Some(chat),
+    (bob, chats)
+}
+
+/// The down streams that a link heard, in the order of their opening.
+fn downs(world: &World, link: LinkId) -> Vec<(StreamId, ChatId)> {
+    let of_link = world.heard.iter().filter(|((l, _), _)| *l == link);
+    let down = of_link.map(|((_, stream), events)| match events[0] {
+        Event::ChatDown { chat, .. } => Some((*stream, chat)),
         _ => None,
     });
-    assert_eq!(first_heard, chats.last().copied(), "newest activity first");
+    down.flatten().collect()
+}
+
+#[test]
+fn g15_at_most_64_streams_owe_and_the_rest_follow() {
+    let mut world = World::with(Limits { rates: generous(), ..Limits::default() });
+    let (bob, chats) = away(&mut world);
+    let b = world.hello(&bob);
+    assert!(chats.iter().all(|&chat| seqs(&world.entries(b.link, chat)) == [1]));
+    assert_eq!(downs(&world, b.link).first().map(|down| down.1), chats.last().copied(), "newest first");
+}
+
+#[test]
+fn g15_the_sweeper_s_hint_lets_no_old_chat_jump_the_queue() {
+    let mut world = World::with(Limits { rates: generous(), ..Limits::default() });
+    let (bob, chats) = away(&mut world);
+    // Nothing that is sent to him gets through at first, so as many streams are open as may be.
+    let link = LinkId(world.connect().0 + 1);
+    world.stalled.extend((0..10_000).map(|n| (link, StreamId(n))));
+    let b = world.hello(&bob);
+    assert_eq!(b.link, link);
+    let open = downs(&world, link);
+    assert_eq!(open.len(), limits::CHAT_DOWN_STREAMS_MAX);
+    let (account, device) = (bob.account(), bob.verified.device);
+    world.input(Input::Hint(Hint::Behind { chat: chats[0], head: Seq(1), account, device }));
+    world.stalled.clear();
+    for (stream, _) in open {
+        world.input(Input::Drained { link, stream });
+    }
+    let order: Vec<ChatId> = downs(&world, link).into_iter().map(|(_, chat)| chat).collect();
+    assert_eq!(order, chats.into_iter().rev().collect::<Vec<_>>(), "newest first, each once");
 }
 
 fn generous() -> edge_proto::Rates {
