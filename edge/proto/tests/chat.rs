@@ -11,20 +11,6 @@ use wire::event::Event;
 use wire::request::{self, Request};
 use wire::{ChatId, ClientMsgId, ErrorCode, Retry, Seq, WallTime, limits};
 
-/// Alice and Bob, and the chat that will be theirs.
-struct Pair {
-    alice: Device,
-    bob: Device,
-    chat: ChatId,
-}
-
-fn pair(world: &mut World) -> Pair {
-    let (alice, bob) =
-        (world.register("+4915100000001", "Alice", 1), world.register("+4915100000002", "Bob", 2));
-    let chat = direct_chat_id(alice.account(), bob.account());
-    Pair { alice, bob, chat }
-}
-
 fn seqs(entries: &[(Seq, bytes::Bytes)]) -> Vec<u64> {
     entries.iter().map(|(seq, _)| seq.0).collect()
 }

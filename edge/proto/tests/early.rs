@@ -6,23 +6,9 @@ use std::time::Duration;
 
 use edge_proto::{Input, Limits, LinkId, StreamId};
 use harness::*;
-use store::keys::direct_chat_id;
 use wire::event::Event;
 use wire::request::{self, Request};
-use wire::{ChatId, ErrorCode, Refusal, Seq, WallTime, limits};
-
-struct Pair {
-    alice: Device,
-    bob: Device,
-    chat: ChatId,
-}
-
-fn pair(world: &mut World) -> Pair {
-    let (alice, bob) =
-        (world.register("+4915100000001", "Alice", 1), world.register("+4915100000002", "Bob", 2));
-    let chat = direct_chat_id(alice.account(), bob.account());
-    Pair { alice, bob, chat }
-}
+use wire::{ErrorCode, Refusal, Seq, WallTime, limits};
 
 /// Says `Hello` on a new connection, as early data.
 fn early_hello(world: &mut World, device: &Device, name: &str, at: WallTime) -> Live {

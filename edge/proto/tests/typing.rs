@@ -5,23 +5,9 @@ mod harness;
 use std::time::Duration;
 
 use harness::*;
-use store::keys::direct_chat_id;
+use wire::AccountId;
 use wire::event::Event;
 use wire::request::Request;
-use wire::{AccountId, ChatId};
-
-struct Pair {
-    alice: Device,
-    bob: Device,
-    chat: ChatId,
-}
-
-fn pair(world: &mut World) -> Pair {
-    let (alice, bob) =
-        (world.register("+4915100000001", "Alice", 1), world.register("+4915100000002", "Bob", 2));
-    let chat = direct_chat_id(alice.account(), bob.account());
-    Pair { alice, bob, chat }
-}
 
 fn typed(world: &World, live: Live) -> Vec<(AccountId, bool)> {
     let all = world.heard.iter().filter(|((link, _), _)| *link == live.link);

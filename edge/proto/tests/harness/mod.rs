@@ -14,6 +14,7 @@ use edge_proto::{
 };
 use store::ephemeral::Ephemeral;
 use store::ephemeral::memory::Memory;
+use store::keys::direct_chat_id;
 use wire::event::{Event, Kind, Tokens, Verified};
 use wire::proof::{self, Purpose};
 use wire::request::{self, Request};
@@ -425,4 +426,18 @@ pub fn append(n: u8, text: &'static str) -> Request {
         content: Bytes::from_static(text.as_bytes()),
         kind: Kind::Text,
     })
+}
+
+/// Alice and Bob, and the chat that will be theirs.
+pub struct Pair {
+    pub alice: Device,
+    pub bob: Device,
+    pub chat: ChatId,
+}
+
+pub fn pair(world: &mut World) -> Pair {
+    let (alice, bob) =
+        (world.register("+4915100000001", "Alice", 1), world.register("+4915100000002", "Bob", 2));
+    let chat = direct_chat_id(alice.account(), bob.account());
+    Pair { alice, bob, chat }
 }

@@ -1,0 +1,218 @@
+//! Events into frames.
+
+use super::{Chat, Cursor, Device, Event, Receipt, Tokens};
+use crate::WallTime;
+use crate::encode::{Builder, Member};
+use crate::error::{Refusal, Retry};
+use crate::generated::wire as fb;
+
+pub(super) fn event(b: &mut Builder, event: &Event) -> Member {
+    match event {
+        Event::Connected(_)
+        | Event::Synced { .. }
+        | Event::Pong { .. }
+        | Event::Goodbye(_)
+        | Event::DeviceAdded { .. } => encode_session(b, event),
+        Event::AppendAck { client_msg_id, seq, at } => {
+            let id = fb::Id(*client_msg_id.as_bytes());
+            let args = fb::AppendAckArgs { client_msg_id: Some(&id), seq: seq.0, at: at.0 };
+            (fb::Body::AppendAck, fb::AppendAck::create(b, &args).as_union_value())
+        }
+        Event::AppendRefused { client_msg_id, refusal } => {
+            let id = fb::Id(*client_msg_id.as_bytes());
+            let refused = Some(encode_refusal(b, refusal));
+            let t =
+                fb::AppendRefused::create(b, &fb::AppendRefusedArgs { client_msg_id: Some(&id), refused });
+            (fb::Body::AppendRefused, t.as_union_value())
+        }
+        Event::ChatDown { chat, from_seq, peer } => {
+            let (chat, peer) = (fb::Id(*chat.as_bytes()), peer.map(|id| fb::Id(*id.as_bytes())));
+            let args = fb::ChatDownArgs { chat: Some(&chat), from_seq: from_seq.0, peer: peer.as_ref() };
+            (fb::Body::ChatDown, fb::ChatDown::create(b, &args).as_union_value())
+        }
+        Event::CursorMoved(cursor) => (fb::Body::CursorMoved, encode_cursor(b, cursor).as_union_value()),
+        Event::Refused(refusal) => (fb::Body::Refused, encode_refusal(b, refusal).as_union_value()),
+        Event::Typing { member, typing } => {
+            let member = fb::Id(*member.as_bytes());
+            let args = fb::TypingIndicatorArgs { member: Some(&member), typing: *typing };
+            (fb::Body::TypingIndicator, fb::TypingIndicator::create(b, &args).as_union_value())
+        }
+        answer => encode_answer(b, answer),
+    }
+}
+
+fn encode_session(b: &mut Builder, event: &Event) -> Member {
+    match event {
+        Event::Connected(c) => {
+            let account = c.identity.map(|(id, _)| fb::Id(*id.as_bytes()));
+            let device = c.identity.map(|(_, id)| fb::Id(*id.as_bytes()));
+            let args = fb::ConnectedArgs {
+                version: c.version,
+                account: account.as_ref(),
+                device: device.as_ref(),
+                server_time: c.server_time.0,
+                token_expires: c.token_expires.0,
+                chats: c.chats,
+                refresh: c.refresh,
+            };
+            (fb::Body::Connected, fb::Connected::create(b, &args).as_union_value())
+        }
+        Event::Pong { client_time, server_time } => {
+            let args = fb::PongArgs { client_time: client_time.0, server_time: server_time.0 };
+            (fb::Body::Pong, fb::Pong::create(b, &args).as_union_value())
+        }
+        Event::Goodbye(refusal) => {
+            let text = Some(b.create_string(refusal.code.text()));
+            let retry_after_ms = retry_after_ms(refusal);
+            let args = fb::GoodbyeArgs { code: refusal.code.number(), retry_after_ms, text };
+            (fb::Body::Goodbye, fb::Goodbye::create(b, &args).as_union_value())
+        }
+        Event::DeviceAdded { device, name, at } => {
+            let (device, name) = (fb::Id(*device.as_bytes()), Some(b.create_string(name)));
+            let args = fb::DeviceAddedArgs { device: Some(&device), name, at: at.0 };
+            (fb::Body::DeviceAdded, fb::DeviceAdded::create(b, &args).as_union_value())
+        }
+        Event::Synced { through } => {
+            let t = fb::Synced::create(b, &fb::SyncedArgs { through: through.0 });
+            (fb::Body::Synced, t.as_union_value())
+        }
+        _ => unreachable!("encode_event sends only session events here"),
+    }
+}
+
+fn encode_answer(b: &mut Builder, event: &Event) -> Member {
+    match event {
+        Event::Registered { registration, expires_in } => {
+            let registration = fb::Id(*registration.as_bytes());
+            let expires_in_s = expires_in.as_secs().try_into().unwrap_or(u32::MAX);
+            let args = fb::RegisteredArgs { registration: Some(&registration), otp_sent: true, expires_in_s };
+            (fb::Body::Registered, fb::Registered::create(b, &args).as_union_value())
+        }
+        Event::Verified(v) => {
+            let (account, device) = (fb::Id(*v.account.as_bytes()), fb::Id(*v.device.as_bytes()));
+            let args = fb::VerifiedArgs {
+                account: Some(&account),
+                device: Some(&device),
+                name: Some(b.create_string(&v.name)),
+                phone: Some(b.create_string(v.phone.expose())),
+                tokens: Some(encode_tokens(b, &v.tokens)),
+            };
+            (fb::Body::Verified, fb::Verified::create(b, &args).as_union_value())
+        }
+        Event::Refreshed(tokens) => {
+            let tokens = Some(encode_tokens(b, tokens));
+            (fb::Body::Refreshed, fb::Refreshed::create(b, &fb::RefreshedArgs { tokens }).as_union_value())
+        }
+        Event::Found { account, name, chat } => {
+            let (account, chat) = (fb::Id(*account.as_bytes()), fb::Id(*chat.as_bytes()));
+            let name = Some(b.create_string(name));
+            let t = fb::Found::create(b, &fb::FoundArgs { account: Some(&account), name, chat: Some(&chat) });
+            (fb::Body::Found, t.as_union_value())
+        }
+        Event::Page(page) => {
+            let members: Vec<_> = page.members.iter().map(|c| encode_cursor(b, c)).collect();
+            let members = Some(b.create_vector(&members));
+            let (has_more, next_cursor) = (page.has_more, page.next_cursor.0);
+            let t = fb::Page::create(b, &fb::PageArgs { count: page.count, has_more, next_cursor, members });
+            (fb::Body::Page, t.as_union_value())
+        }
+        list => encode_list(b, list),
+    }
+}
+
+fn encode_list(b: &mut Builder, event: &Event) -> Member {
+    match event {
+        Event::Chats { chats, has_more } => {
+            let chats: Vec<_> = chats.iter().map(|c| encode_chat(b, c)).collect();
+            let chats = Some(b.create_vector(&chats));
+            let t = fb::Chats::create(b, &fb::ChatsArgs { chats, has_more: *has_more });
+            (fb::Body::Chats, t.as_union_value())
+        }
+        Event::Devices(devices) => {
+            let devices: Vec<_> = devices.iter().map(|d| encode_device(b, d)).collect();
+            let devices = Some(b.create_vector(&devices));
+            (fb::Body::Devices, fb::Devices::create(b, &fb::DevicesArgs { devices }).as_union_value())
+        }
+        Event::Receipts(receipts) => {
+            let receipts: Vec<_> = receipts.iter().map(|r| encode_receipt(b, r)).collect();
+            let receipts = Some(b.create_vector(&receipts));
+            (fb::Body::Receipts, fb::Receipts::create(b, &fb::ReceiptsArgs { receipts }).as_union_value())
+        }
+        _ => (fb::Body::Done, fb::Done::create(b, &fb::DoneArgs {}).as_union_value()),
+    }
+}
+
+type Offset<T> = flatbuffers::WIPOffset<T>;
+
+fn encode_refusal(b: &mut Builder, refusal: &Refusal) -> Offset<fb::Refused<'static>> {
+    let retry = match refusal.retry {
+        Retry::Never => 0,
+        Retry::After(_) => 1,
+        Retry::Reauthenticate => 2,
+    };
+    let text = Some(b.create_string(refusal.code.text()));
+    let retry_after_ms = retry_after_ms(refusal);
+    fb::Refused::create(b, &fb::RefusedArgs { code: refusal.code.number(), retry, retry_after_ms, text })
+}
+
+fn retry_after_ms(refusal: &Refusal) -> u32 {
+    match refusal.retry {
+        Retry::After(d) => d.as_millis().try_into().unwrap_or(u32::MAX),
+        Retry::Never | Retry::Reauthenticate => 0,
+    }
+}
+
+fn encode_cursor(b: &mut Builder, c: &Cursor) -> Offset<fb::CursorMoved<'static>> {
+    let member = fb::Id(*c.member.as_bytes());
+    let withheld: Vec<_> =
+        c.withheld.iter().map(|(first, last)| fb::SeqRange::new(first.0, last.0)).collect();
+    let withheld = (!withheld.is_empty()).then(|| b.create_vector(&withheld));
+    let args = fb::CursorMovedArgs {
+        member: Some(&member),
+        delivered: c.delivered.0,
+        delivered_at: c.delivered_at.0,
+        read: c.read.0,
+        read_at: c.read_at.0,
+        withheld,
+    };
+    fb::CursorMoved::create(b, &args)
+}
+
+fn encode_tokens(b: &mut Builder, tokens: &Tokens) -> Offset<fb::Tokens<'static>> {
+    let args = fb::TokensArgs {
+        access: Some(b.create_string(tokens.access.expose())),
+        access_expires: tokens.access_expires.0,
+        refresh: Some(b.create_vector(tokens.refresh.expose())),
+        refresh_expires: tokens.refresh_expires.0,
+    };
+    fb::Tokens::create(b, &args)
+}
+
+fn encode_chat(b: &mut Builder, c: &Chat) -> Offset<fb::Chat<'static>> {
+    let chat = fb::Id(*c.chat.as_bytes());
+    let peer = c.peer.as_ref().map(|(id, _)| fb::Id(*id.as_bytes()));
+    let peer_name = c.peer.as_ref().map(|(_, name)| b.create_string(name));
+    let args = fb::ChatArgs {
+        chat: Some(&chat),
+        peer: peer.as_ref(),
+        peer_name,
+        head: c.head.0,
+        read: c.read.0,
+        last_at: c.last_at.0,
+    };
+    fb::Chat::create(b, &args)
+}
+
+fn encode_device(b: &mut Builder, d: &Device) -> Offset<fb::Device<'static>> {
+    let device = fb::Id(*d.device.as_bytes());
+    let name = Some(b.create_string(&d.name));
+    let args = fb::DeviceArgs { device: Some(&device), name, added_at: d.added_at.0, current: d.current };
+    fb::Device::create(b, &args)
+}
+
+fn encode_receipt(b: &mut Builder, r: &Receipt) -> Offset<fb::Receipt<'static>> {
+    let member = fb::Id(*r.member.as_bytes());
+    let time = |t: Option<WallTime>| t.map_or(0, WallTime::as_millis);
+    let (delivered_at, read_at) = (time(r.delivered_at), time(r.read_at));
+    fb::Receipt::create(b, &fb::ReceiptArgs { member: Some(&member), delivered_at, read_at })
+}
