@@ -130,13 +130,12 @@ impl Loop {
     pub fn run(mut self) -> std::io::Result<()> {
         // Requests and links have numbers of their loop's own: with it they are unique in the log.
         let _span = tracing::info_span!("loop", loop_no = self.loop_no).entered();
-        let listen = self.driver.local_addr().ok().map(tracing::field::display);
-        tracing::info!(listen, "loop begins");
+        tracing::info!("loop begins");
         let result = self.turns();
         let (state, stats) = (self.state(), self.node.stats());
         self.metrics.end(state);
         let (connections, effects) = (stats.connections, stats.effects);
-        tracing::info!(listen, connections, effects, drained = self.has_drained(), "loop ends");
+        tracing::info!(connections, effects, drained = self.has_drained(), "loop ends");
         result
     }
 
