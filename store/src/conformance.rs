@@ -103,6 +103,7 @@ cases! {
         r24_sessions_are_refused_with_a_reason,
         a_session_begins_with_its_chats,
         chats_are_paged,
+        r30_the_latest_time_that_somebody_was_seen_stays,
         c1_refresh_rotates_and_repeats,
         c1_reuse_ends_the_family,
         refresh_refuses_what_it_must,

@@ -58,6 +58,8 @@ pub enum EphemeralOp {
     DropRoute(Route),
     /// Extends a route's life and presence (R28).
     TouchRoute(Route),
+    /// Asks whether any device of an account has a route.
+    IsOnline(AccountId),
 }
 
 /// The answer, variant for variant.
@@ -84,6 +86,8 @@ pub enum EphemeralOutput {
     DropRoute,
     /// See [`EphemeralOp::TouchRoute`].
     TouchRoute,
+    /// Whether one has.
+    IsOnline(bool),
 }
 
 /// Refused by a bucket.

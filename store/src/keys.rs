@@ -11,6 +11,7 @@
 //! 0 c                                   embedded backend only: the last commit version
 //!
 //! a account                             Account: phone, name, when created, whether suspended
+//! a account s                           when its last connection ended: milliseconds, little-endian, atomic max
 //! a account c chat                      one chat of the account: whose peer
 //! a account d device                    Device: key, name, when added, token family
 //! d device                              which account a device key belongs to
@@ -150,6 +151,11 @@ pub fn account_chat(account: AccountId, chat: ChatId) -> Bytes {
 /// What the keys of an account's chats begin with.
 pub fn account_chats(account: AccountId) -> Bytes {
     Key::new(b'a').bytes(account.as_bytes()).letter(b'c').done()
+}
+
+/// When an account's last connection ended.
+pub fn last_seen(account: AccountId) -> Bytes {
+    Key::new(b'a').bytes(account.as_bytes()).letter(b's').done()
 }
 
 /// One device of an account.

@@ -12,6 +12,7 @@ mod cursor;
 mod device;
 mod find_account;
 mod history;
+mod last_seen;
 mod members;
 mod read;
 mod receipts;
@@ -28,6 +29,7 @@ pub use cursor::{CursorError, CursorMoved, MemberCursor, MemberCursors, MoveCurs
 pub use device::{CheckDevice, DeviceError, DeviceInfo, Devices};
 pub use find_account::{AccountInfo, FindAccount};
 pub use history::{History, HistoryPage, Page};
+pub use last_seen::SawLast;
 pub use members::Members;
 pub use receipts::{Receipt, Receipts, ReceiptsError};
 pub use refresh::{Refresh, RefreshError, Refreshed};
@@ -73,6 +75,8 @@ pub enum Op {
     RevokeDevice(RevokeDevice),
     /// The account of a phone number.
     FindAccount(FindAccount),
+    /// Keeps when an account's last connection ended.
+    SawLast(SawLast),
     /// Outbox keys past their grace time.
     Sweep(Sweep),
     /// Clears outbox keys that were looked at.
@@ -114,6 +118,8 @@ pub enum OpOutput {
     RevokeDevice(Result<(), DeviceError>),
     /// See [`Op::FindAccount`].
     FindAccount(Option<AccountInfo>),
+    /// See [`Op::SawLast`].
+    SawLast,
     /// See [`Op::Sweep`].
     Sweep(Swept),
     /// See [`Op::ClearOutbox`].

@@ -124,6 +124,10 @@ impl<B: Backend, C: Clock> Store<B, C> {
             Op::Devices(op) => OpOutput::Devices(inner.runner.run(&op).await?),
             Op::RevokeDevice(op) => OpOutput::RevokeDevice(inner.runner.run(&op).await?),
             Op::FindAccount(op) => OpOutput::FindAccount(inner.runner.run(&op).await?),
+            Op::SawLast(op) => {
+                inner.runner.run(&op).await?;
+                OpOutput::SawLast
+            }
             Op::Sweep(op) => OpOutput::Sweep(inner.runner.run(&op).await?),
             Op::ClearOutbox(op) => OpOutput::ClearOutbox(inner.runner.run(&op).await?),
         })

@@ -59,6 +59,8 @@ pub(crate) enum Pending {
     EarlyDevice { link: LinkId },
     /// A chat's members were read, for typing.
     Members { link: LinkId, stream: StreamId, typing: bool },
+    /// It was asked whether somebody is connected anywhere.
+    Online { account: AccountId, at: wire::WallTime },
     /// A route was registered.
     Route { link: LinkId },
     /// A session's state was read.

@@ -22,6 +22,7 @@ mod io;
 mod limits;
 mod moves;
 mod node;
+mod presence;
 pub mod quic;
 mod session;
 mod timers;

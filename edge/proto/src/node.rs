@@ -18,7 +18,7 @@ use crate::io::{EffectError, EffectOutput, Input, LinkId, Now, Output, StreamId}
 use crate::limits::Limits;
 use crate::timers::Timer;
 use crate::token::Keys;
-use crate::{early, session};
+use crate::{early, presence, session};
 
 /// What a node is made from.
 pub struct NodeConfig {
@@ -168,6 +168,7 @@ impl Node {
                 }
             }),
             Timer::Stale(link) => self.with(link, |conn, cx| session::stale(cx, conn)),
+            Timer::Offline(account, at) => presence::look(&mut self.cx, account, at),
             Timer::Recheck(link) => self.with(link, |conn, cx| session::recheck(cx, conn)),
             Timer::Chat(link, chat) => self.with(link, |conn, cx| conn.chat_timer(cx, chat)),
             Timer::Goodbye(link) => {
@@ -216,6 +217,13 @@ impl Node {
                     up.members_read(cx, typing, members);
                 }
             }
+            Pending::Online { account, at } => match result {
+                Ok(EffectOutput::Ephemeral(EphemeralOutput::IsOnline(online))) => {
+                    presence::looked(&mut self.cx, account, at, online);
+                }
+                Ok(other) => mismatch("IsOnline", &other),
+                Err(error) => tracing::warn!(%error, "nobody knows who is online"),
+            },
             Pending::Route { link } => self.routed(link, result),
             Pending::Expired { link } => {
                 let device = result.map(checked);

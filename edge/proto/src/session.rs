@@ -19,11 +19,11 @@ use crate::conn::{Conn, Stage};
 use crate::counters::Timing;
 use crate::cx::{Cx, Pending};
 use crate::delivery::ChatDelivery;
-use crate::early;
 use crate::io::{EffectError, LinkId, Output, StreamId};
 use crate::limits::Rates;
 use crate::timers::Timer;
 use crate::token::{self, Claims};
+use crate::{early, presence};
 
 /// Clocks of nodes may differ by this much: receipts are re-sent that far back.
 const RECEIPTS_MARGIN: Duration = Duration::from_secs(120);
@@ -262,6 +262,7 @@ pub(crate) fn ended(cx: &mut Cx, session: &Session, link: LinkId) {
         links.retain(|&l| l != link);
         if links.is_empty() {
             cx.accounts.remove(&session.account);
+            presence::left(cx, session.account);
         }
     }
     let route = session.route(cx.node, link);

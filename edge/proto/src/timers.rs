@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Instant;
 
-use wire::{ChatId, LogId};
+use wire::{AccountId, ChatId, LogId, WallTime};
 
 use crate::io::LinkId;
 
@@ -20,6 +20,8 @@ pub(crate) enum Timer {
     Chat(LinkId, ChatId),
     /// Gathered cursor moves of a log are due.
     Moves(LogId),
+    /// Somebody whose last connection here ended at a time may be offline.
+    Offline(AccountId, WallTime),
     /// A client is told to move.
     Goodbye(LinkId),
     /// A connection that was told why has had its time to hear it.

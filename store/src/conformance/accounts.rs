@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use wire::{PersonName, RequestId, Seq, WallTime};
+use wire::{AccountId, PersonName, RequestId, Seq, WallTime};
 
 use super::Env;
 use super::world::{Person, T0, World, answer, at, family, hash};
@@ -231,6 +231,32 @@ pub(super) async fn refresh_refuses_what_it_must<E: Env>(env: &E) {
     let refused = answer!(world, Refresh, refresh(&a, 1, 1, 1, 11, late)).unwrap_err();
     assert_eq!(refused, RefreshError::Expired, "a repeat is no use after the token's own end");
     answer!(world, Refresh, refresh(&a, 1, 11, 2, 12, late)).unwrap();
+}
+
+pub(super) async fn r30_the_latest_time_that_somebody_was_seen_stays<E: Env>(env: &E) {
+    let world = World::open(env).await;
+    let (a, b) = (world.person(1).await, world.person(2).await);
+    for time in [at(5), at(9), at(7)] {
+        let OpOutput::SawLast =
+            world.store.execute(Op::SawLast(SawLast { account: a.account, at: time })).await.unwrap()
+        else {
+            panic!("another answer")
+        };
+    }
+    assert_eq!(world.store.run(&Seen(a.account)).await.unwrap(), Some(at(9)));
+    assert_eq!(world.store.run(&Seen(b.account)).await.unwrap(), None);
+}
+
+/// When somebody was last seen.
+struct Seen(AccountId);
+
+impl Body for Seen {
+    type Output = Option<WallTime>;
+
+    async fn run<T: Tx>(&self, tx: &mut T, _: Attempt) -> Result<Self::Output, OpError> {
+        let value = tx.get(&keys::last_seen(self.0)).await?;
+        Ok(value.map(|value| WallTime(crate::tx::little_endian(&value))))
+    }
 }
 
 /// What the store holds under a prefix.

@@ -116,6 +116,11 @@ impl Inner {
                 }
                 EphemeralOutput::TouchRoute
             }
+            EphemeralOp::IsOnline(account) => {
+                self.routes.expire(now, |_, _| {});
+                let from = (account, DeviceId::new([0; 16]));
+                EphemeralOutput::IsOnline(self.routes.next(&from).is_some_and(|((of, _), _)| *of == account))
+            }
         })
     }
 

@@ -175,6 +175,13 @@ async fn put_route<E: Ephemeral>(e: &E, route: Route, now: WallTime) -> Option<R
     }
 }
 
+async fn is_online<E: Ephemeral>(e: &E, account: AccountId, now: WallTime) -> bool {
+    match execute(e, EphemeralOp::IsOnline(account), now).await {
+        EphemeralOutput::IsOnline(online) => online,
+        other => panic!("{other:?}"),
+    }
+}
+
 /// R26, R28: a route lives five minutes from its last touch, and only its own connection removes it.
 pub async fn r26_r28_routes_end_with_their_connection<E: Ephemeral>(e: &E) {
     let route = |connection| Route {
@@ -183,7 +190,10 @@ pub async fn r26_r28_routes_end_with_their_connection<E: Ephemeral>(e: &E) {
         node: 1,
         connection,
     };
+    let account = route(1).account;
+    assert!(!is_online(e, account, T0).await);
     assert_eq!(put_route(e, route(1), T0).await, None);
+    assert!(is_online(e, account, T0).await && !is_online(e, AccountId::new([0; 16]), T0).await);
     assert_eq!(put_route(e, route(2), T0).await, Some(route(1)));
     execute(e, EphemeralOp::DropRoute(route(1)), T0).await;
     execute(e, EphemeralOp::TouchRoute(route(1)), after(200_000)).await;
@@ -194,8 +204,10 @@ pub async fn r26_r28_routes_end_with_their_connection<E: Ephemeral>(e: &E) {
     );
     execute(e, EphemeralOp::TouchRoute(route(3)), after(500_000)).await;
     assert_eq!(put_route(e, route(4), after(799_999)).await, Some(route(3)), "a touch is five more minutes");
+    assert!(is_online(e, account, after(1_099_998)).await && !is_online(e, account, after(1_100_000)).await);
     assert_eq!(put_route(e, route(5), after(1_100_000)).await, None, "it has ended");
     execute(e, EphemeralOp::DropRoute(route(5)), after(1_100_000)).await;
+    assert!(!is_online(e, account, after(1_100_000)).await);
     execute(e, EphemeralOp::TouchRoute(route(5)), after(1_100_001)).await;
     assert_eq!(
         put_route(e, route(6), after(1_100_002)).await,

@@ -9,7 +9,7 @@ use store::op::Op;
 use super::register::Register;
 
 /// Store ops, in the order of [`place`].
-const OPS: [&str; 18] = [
+const OPS: [&str; 19] = [
     "append",
     "move_cursor",
     "tail",
@@ -28,6 +28,7 @@ const OPS: [&str; 18] = [
     "find_account",
     "sweep",
     "clear_outbox",
+    "saw_last",
 ];
 
 /// See the [module](self).
@@ -126,5 +127,6 @@ fn place(op: &Op) -> usize {
         Op::FindAccount(_) => 15,
         Op::Sweep(_) => 16,
         Op::ClearOutbox(_) => 17,
+        Op::SawLast(_) => 18,
     }
 }

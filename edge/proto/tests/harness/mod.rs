@@ -42,6 +42,8 @@ pub struct World {
     pub reset: BTreeSet<(LinkId, StreamId)>,
     pub finished: BTreeSet<(LinkId, StreamId)>,
     pub paused: BTreeSet<(LinkId, StreamId)>,
+    /// When whom the store was told to have seen last.
+    pub seen: Vec<(AccountId, WallTime)>,
     /// Frames that wait for their stream to be resumed.
     unread: Vec<(LinkId, StreamId, Bytes)>,
     /// Streams whose reader does not read.
@@ -108,6 +110,7 @@ impl World {
             reset: BTreeSet::new(),
             finished: BTreeSet::new(),
             paused: BTreeSet::new(),
+            seen: Vec::new(),
             unread: Vec::new(),
             stalled: BTreeSet::new(),
             outage: None,
@@ -190,7 +193,12 @@ impl World {
     fn perform(&mut self, op: OpId, effect: Effect) {
         let result = match effect {
             Effect::Store(_) if self.outage.is_some() => Err(self.outage.expect("just looked")),
-            Effect::Store(op) => Ok(EffectOutput::Store(backend::execute(&self.store, op))),
+            Effect::Store(op) => {
+                if let store::op::Op::SawLast(saw) = &op {
+                    self.seen.push((saw.account, saw.at));
+                }
+                Ok(EffectOutput::Store(backend::execute(&self.store, op)))
+            }
             Effect::Ephemeral(op) => {
                 let output = backend::block_on(self.ephemeral.execute(op, self.now.wall));
                 Ok(EffectOutput::Ephemeral(output.expect("the in-process side does not fail")))
@@ -241,6 +249,15 @@ impl World {
     pub fn complete(&mut self, link: LinkId) {
         let (remote, exporter) = (Ipv4Addr::LOCALHOST.into(), World::exporter(link));
         self.input(Input::Connected { link, remote, exporter, early: true });
+    }
+
+    /// A device of an account is connected to another node.
+    pub fn elsewhere(&mut self, account: AccountId, device: u8) {
+        let device = wire::DeviceId::new([device; 16]);
+        let route = store::ephemeral::Route { account, device, node: 99, connection: 1 };
+        let put = store::ephemeral::EphemeralOp::PutRoute(route);
+        backend::block_on(self.ephemeral.execute(put, self.now.wall))
+            .expect("the in-process side does not fail");
     }
 
     pub fn connect(&mut self) -> LinkId {

@@ -23,6 +23,11 @@ impl<K: Ord + Clone, V> Expiring<K, V> {
         self.entries.get(key).map(|(_, value)| value)
     }
 
+    /// The first entry at or after a key.
+    pub(super) fn next(&self, key: &K) -> Option<(&K, &V)> {
+        self.entries.range(key..).next().map(|(key, (_, value))| (key, value))
+    }
+
     pub(super) fn get_mut(&mut self, key: &K) -> Option<&mut V> {
         self.entries.get_mut(key).map(|(_, value)| value)
     }
