@@ -275,3 +275,28 @@ fn r34_an_open_chat_keeps_its_stream_and_gets_one_with_each_connection() {
     assert_ne!(world.stream(Role::ChatUp), first);
     assert!(matches!(world.take(Role::ChatUp)[..], [Request::ChatUp { .. }]));
 }
+
+/// A connection that began with an expired token, which is being renewed on it.
+fn renewing() -> World {
+    let mut world = World::new(kept(Duration::ZERO));
+    world.input(Input::Early);
+    world.input(Input::Connected { exporter: [4; 32], early: Some(true) });
+    world.connected(true);
+    assert!(matches!(world.take(Role::Request)[..], [Request::Refresh(_)]));
+    world
+}
+
+#[test]
+fn c1_a_token_that_was_not_renewed_in_time_ends_the_connection_and_not_the_login() {
+    let mut world = renewing();
+    // The answer is lost, and the server's patience ends.
+    world.input(Input::Ended { stream: world.stream(Role::Request) });
+    let goodbye = Event::Goodbye(ErrorCode::TokenExpired.refuse());
+    world.event(world.stream(Role::Session), &goodbye);
+    world.pass(Duration::ZERO);
+    assert!(!world.kept.iter().any(|write| matches!(write, Write::LoggedOut)), "{:?}", world.kept);
+    assert!(world.told.iter().all(|event| !matches!(event, ClientEvent::LoginNeeded(_))), "{:?}", world.told);
+    assert_eq!(world.connects, 2);
+    assert!(world.accept(false).credentials.is_none(), "it is renewed without a session");
+    assert!(matches!(world.take(Role::Request)[..], [Request::Refresh(_)]));
+}

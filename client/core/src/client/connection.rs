@@ -162,6 +162,8 @@ impl Client {
                 self.close();
                 self.on_lost(refusal.code.text().into(), after, now);
             }
+            // The device is still one: it renews its token and comes back.
+            (ErrorCode::TokenExpired, _) => self.on_hello_refused(refusal, now),
             (ErrorCode::TokenRevoked, _) if self.answer_logout(now) => {}
             _ => self.login_needed(refusal),
         }
