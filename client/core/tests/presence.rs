@@ -300,3 +300,17 @@ fn c1_a_token_that_was_not_renewed_in_time_ends_the_connection_and_not_the_login
     assert!(world.accept(false).credentials.is_none(), "it is renewed without a session");
     assert!(matches!(world.take(Role::Request)[..], [Request::Refresh(_)]));
 }
+
+#[test]
+fn c1_a_server_too_busy_to_renew_a_token_keeps_the_connection_and_is_asked_again() {
+    let mut world = renewing();
+    let request = world.stream(Role::Request);
+    let refusal = ErrorCode::Busy.after(Duration::from_secs(10));
+    world.event(request, &Event::Refused(refusal));
+    world.input(Input::Ended { stream: request });
+    world.keep_alive(Duration::from_secs(9));
+    assert!(world.take(Role::Request).is_empty(), "not before the server said");
+    world.keep_alive(Duration::from_secs(2));
+    assert!(matches!(world.take(Role::Request)[..], [Request::Refresh(_)]));
+    assert_eq!((world.connects, world.closes), (1, 0), "on the same connection");
+}

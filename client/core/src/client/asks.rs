@@ -2,13 +2,16 @@
 
 use std::time::Duration;
 
-use wire::Role;
 use wire::event::Event;
 use wire::proof::Exporter;
 use wire::request::Request;
+use wire::{Refusal, Retry, Role};
 
 use super::{Client, Phase, RENEW_BEFORE, Stream};
 use crate::io::{Ask, AskId, ClientEvent, Login, Now, Output, StreamTag, Write};
+
+/// A renewal that the server had no time for is asked for again after this, or later if the server says so.
+const RENEW_AGAIN_MIN: Duration = Duration::from_secs(5);
 
 impl Client {
     pub(super) fn send_ask(&mut self, id: AskId, now: Now) {
@@ -89,6 +92,11 @@ impl Client {
                 } else {
                     self.reconnect_at_once(now);
                 }
+            }
+            (Event::Refused(Refusal { retry: Retry::After(after), .. }), login) if self.is_identified() => {
+                // The connection is good without it: a server that is busy is not made busier by another one.
+                self.login = login;
+                self.renew_at = Some(now.instant + after.max(RENEW_AGAIN_MIN));
             }
             (Event::Refused(refusal), login) => {
                 self.login = login;
