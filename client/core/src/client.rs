@@ -296,6 +296,7 @@ impl Client {
         if state.mark_read(seq, now.instant) {
             let read = state.read;
             self.persist(Write::Read { chat, read });
+            self.wake(now);
             self.tell_due(now);
         }
     }

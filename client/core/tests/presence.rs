@@ -314,3 +314,18 @@ fn c1_a_server_too_busy_to_renew_a_token_keeps_the_connection_and_is_asked_again
     assert!(matches!(world.take(Role::Request)[..], [Request::Refresh(_)]));
     assert_eq!((world.connects, world.closes), (1, 0), "on the same connection");
 }
+
+#[test]
+fn g24_a_read_receipt_wakes_a_client_that_sleeps() {
+    let mut world = World::new(Snapshot { chats: vec![known_chat(3, 3)], ..kept(HOUR) });
+    world.accept(true);
+    world.client.set_foreground(false, world.now);
+    world.pass(Duration::from_secs(60));
+    assert!(matches!(world.told.last(), Some(ClientEvent::Asleep)), "{:?}", world.told);
+    world.client.mark_read(CHAT, Seq(3), world.now);
+    world.drain();
+    assert_eq!(world.connects, 2, "read from a notification");
+    world.accept(true);
+    let moved = world.take(Role::ChatUp);
+    assert!(moved.iter().any(|r| matches!(r, Request::MoveCursor { read: Seq(3), .. })), "{moved:?}");
+}
