@@ -272,6 +272,7 @@ impl Conn {
             Some(Up::Session) => cx.output(Output::Close { link, code }),
             Some(Up::Request) => {
                 self.requests -= 1;
+                self.deferred.retain(|&(deferred, _)| deferred != stream);
                 cx.output(Output::Reset { link, stream, code });
             }
             Some(_) => cx.output(Output::Reset { link, stream, code }),
@@ -347,6 +348,59 @@ pub(crate) fn step_call(
             if let Some(conn) = conn {
                 conn.answer_refused(cx, stream, refusal);
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+    use std::sync::Arc;
+    use std::time::Instant;
+
+    use wire::request::Hello;
+    use wire::{AccountId, DeviceId, Secret, WallTime};
+
+    use super::*;
+    use crate::io::Now;
+    use crate::token::Claims;
+    use crate::{KeyMaterial, Keys, Limits, NodeConfig, TokenKey};
+
+    #[expect(clippy::disallowed_methods, reason = "a test begins at some time")]
+    fn cx() -> Cx {
+        let token_keys = vec![TokenKey { kid: "test".into(), seed: Secret::new([1; 32]) }];
+        let keys = Keys::new(&KeyMaterial { token_keys, secret: Secret::new([2; 32]) }).unwrap();
+        let config = NodeConfig {
+            limits: Limits::default(),
+            keys: Arc::new(keys),
+            node: 1,
+            app_name: "Godwit".into(),
+            names: Vec::new(),
+            seed: [3; 32],
+        };
+        Cx::new(config, Now { instant: Instant::now(), wall: WallTime(1) })
+    }
+
+    #[test]
+    fn g18_a_request_that_waits_for_the_handshake_and_is_cancelled_leaves_nothing() {
+        let mut cx = cx();
+        let mut conn = Conn::new(LinkId(1), Ipv4Addr::LOCALHOST.into());
+        let (account, device) = (AccountId::new([1; 16]), DeviceId::new([2; 16]));
+        let claims = Claims { account, device, device_key: [0; 32], expires: WallTime(2) };
+        let hello = Hello {
+            version: 1,
+            credentials: None,
+            cursors: Vec::new(),
+            receipts_since: WallTime(0),
+            client: String::new(),
+        };
+        conn.stage = Stage::Early(Box::new(Session::new(&claims, 1, &hello, WallTime(1))));
+        for stream in (0..1000).map(StreamId) {
+            conn.on_opened(&mut cx, stream);
+            conn.on_frame(&mut cx, stream, &wire::frame::body_of(&Request::Logout.encode()));
+            assert_eq!((conn.deferred.len(), conn.requests), (1, 1));
+            conn.on_reset(&mut cx, stream);
+            assert_eq!((conn.deferred.len(), conn.requests), (0, 0));
         }
     }
 }
