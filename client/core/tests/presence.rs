@@ -329,3 +329,18 @@ fn g24_a_read_receipt_wakes_a_client_that_sleeps() {
     let moved = world.take(Role::ChatUp);
     assert!(moved.iter().any(|r| matches!(r, Request::MoveCursor { read: Seq(3), .. })), "{moved:?}");
 }
+
+#[test]
+fn r34_an_orderly_end_opens_no_stream_again_for_an_open_chat() {
+    let mut world = World::ready();
+    world.client.open_chat(CHAT, Some(PEER), world.now);
+    world.drain();
+    let up = world.stream(Role::ChatUp);
+    world.client.wind_down();
+    world.drain();
+    world.client.handle_timeout(world.now);
+    world.drain();
+    assert_eq!(world.stream(Role::ChatUp), up, "no other");
+    world.input(Input::Ended { stream: up });
+    assert!(world.client.is_wound_down());
+}

@@ -260,10 +260,13 @@ impl Client {
     }
 
     /// Says on every chat's stream that nothing more comes, for an orderly end: the server answers that it has all of it
-    /// by finishing too, and then [`Client::is_wound_down`]. Streams with unanswered messages are left alone.
+    /// by finishing too, and then [`Client::is_wound_down`]. Streams with unanswered messages are left alone; no chat is
+    /// open on a screen any more.
     pub fn wind_down(&mut self) {
         let mut ended = Vec::new();
+        self.open_chats.clear();
         for (&chat, state) in &mut self.chats {
+            state.open = None;
             if self.outbox.under_way(chat) == 0 {
                 ended.extend(state.up.take());
             }
