@@ -47,6 +47,9 @@ const BACKGROUND_LINGER: Duration = Duration::from_secs(5);
 /// Heartbeats fall on multiples of this, so that a device that keeps several connections wakes its radio once.
 const HEARTBEAT_GRID: Duration = Duration::from_secs(5);
 
+/// Early data that the server did not take is not tried again for this long: clocks and names do not mend themselves.
+const EARLY_PAUSE: Duration = Duration::from_secs(600);
+
 /// Chats that may be open on a screen at a time; the one opened first makes room.
 const OPEN_CHATS_MAX: usize = 8;
 
@@ -98,8 +101,10 @@ pub struct Client {
     renewed_at: Option<Instant>,
     /// When the access token is to be renewed on the connection.
     renew_at: Option<Instant>,
-    /// Early data was refused for a reason that stays: the clock, or the name.
-    early_refused: bool,
+    /// Until then no early data is tried: the server did not take it, for the clock, the name, or a rate.
+    early_after: Option<Instant>,
+    /// The server's time, and ours when it said so.
+    server_time: Option<(WallTime, WallTime)>,
     backoff: Backoff,
     foreground: bool,
     /// In the background: since when nothing is left to do.
@@ -119,8 +124,8 @@ pub struct Client {
 enum Phase {
     /// Not to connect.
     Stopped,
-    /// To connect at a time.
-    Waiting { at: Instant },
+    /// To connect at a time; the server may have asked for time, which nothing shortens.
+    Waiting { at: Instant, not_before: Instant },
     /// In the background, with nothing to do.
     Asleep,
     /// The handshake is under way.
@@ -181,7 +186,8 @@ impl Client {
             renew: false,
             renewed_at: None,
             renew_at: None,
-            early_refused: false,
+            early_after: None,
+            server_time: None,
             backoff: Backoff::default(),
             foreground: true,
             idle_since: None,
@@ -205,7 +211,7 @@ impl Client {
     /// Connects, and keeps connecting.
     pub fn start(&mut self, now: Now) {
         if matches!(self.phase, Phase::Stopped) {
-            self.phase = Phase::Waiting { at: now.instant };
+            self.phase = Phase::Waiting { at: now.instant, not_before: now.instant };
             self.handle_timeout(now);
         }
     }
@@ -344,7 +350,7 @@ impl Client {
     pub fn handle_timeout(&mut self, now: Now) {
         match self.phase {
             Phase::Stopped | Phase::Asleep => {}
-            Phase::Waiting { at } if at <= now.instant => self.connect(now),
+            Phase::Waiting { at, .. } if at <= now.instant => self.connect(now),
             Phase::Connecting { since } | Phase::Early { since } | Phase::Greeting { since, .. }
                 if since + CONNECT_TIMEOUT <= now.instant =>
             {
@@ -368,7 +374,7 @@ impl Client {
     pub fn poll_timeout(&self) -> Option<Instant> {
         match self.phase {
             Phase::Stopped | Phase::Asleep => None,
-            Phase::Waiting { at } => Some(at),
+            Phase::Waiting { at, .. } => Some(at),
             Phase::Connecting { since } | Phase::Early { since } | Phase::Greeting { since, .. } => {
                 Some(since + CONNECT_TIMEOUT)
             }
@@ -401,6 +407,11 @@ impl Client {
     fn may_send(&self) -> bool {
         self.is_identified()
             || matches!(self.phase, Phase::Early { .. } | Phase::Greeting { identified: true, .. })
+    }
+
+    /// The server's time, as far as it is known: this device's clock may be wrong.
+    fn server_now(&self, now: Now) -> WallTime {
+        self.server_time.map_or(now.wall, |(server, ours)| server + now.wall.saturating_since(ours))
     }
 
     fn silence_ends(&self) -> Option<Instant> {

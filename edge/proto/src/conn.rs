@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use wire::proof::Exporter;
@@ -14,6 +14,9 @@ use crate::cx::{Cx, Pending};
 use crate::early::{self, EarlyHello};
 use crate::io::{LinkId, Output, StreamId};
 use crate::session::{self, Session};
+
+/// A connection says at most this often who types where; more is dropped. Leaving one chat and typing in the next is two.
+const TYPING_INTERVAL_MIN: Duration = Duration::from_millis(100);
 
 /// How far a connection has come.
 #[derive(Debug)]
@@ -68,6 +71,8 @@ pub(crate) struct Conn {
     requests: usize,
     /// Streams opened before `Hello` was accepted: nothing is read from them until then.
     held: Vec<StreamId>,
+    /// When the connection may say again that its person types.
+    typing_at: Option<Instant>,
     /// Requests that came as early data and may not be answered as such. They count as in work.
     deferred: Vec<(StreamId, Request)>,
 }
@@ -85,6 +90,7 @@ impl Conn {
             streams: BTreeMap::new(),
             requests: 0,
             held: Vec::new(),
+            typing_at: None,
             deferred: Vec::new(),
         }
     }
@@ -141,6 +147,10 @@ impl Conn {
 
     /// A frame arrived.
     pub(crate) fn on_frame(&mut self, cx: &mut Cx, stream: StreamId, body: &Bytes) {
+        if matches!(self.stage, Stage::Closing) {
+            // It was told that this is the end: what it says after that, it says again on its next connection.
+            return;
+        }
         let Some(up) = self.streams.get_mut(&stream) else { return };
         let request = match Request::decode(body) {
             Ok(request) => request,
@@ -237,8 +247,16 @@ impl Conn {
         match request {
             Request::Append(append) => up.append(cx, link, stream, append),
             Request::MoveCursor { delivered, read } => up.move_cursor(cx, link, stream, delivered, read),
-            Request::Typing { typing } if self.exporter.is_some() => up.typing(cx, link, stream, typing),
-            Request::Typing { .. } => {}
+            Request::Typing { typing } => {
+                // However many streams say it: each costs a read of the chat's members.
+                let now = cx.now.instant;
+                if self.exporter.is_some() && self.typing_at.is_none_or(|next| next <= now) {
+                    self.typing_at = Some(now + TYPING_INTERVAL_MIN);
+                    up.typing(cx, link, stream, typing);
+                } else {
+                    cx.counters.typing_dropped += 1;
+                }
+            }
             Request::Unknown => {}
             _ => self.abandon(cx, stream, CloseCode::Unexpected),
         }

@@ -69,6 +69,11 @@ fn r34_a_flood_of_typing_and_a_reader_who_stalls_cost_nothing() {
         world.say(a.link, up, &Request::Typing { typing: n % 2 == 0 });
     }
     assert_eq!(typed(&world, b).len(), 1, "at most one each half second");
+    for _ in 0..100 {
+        let another = world.chat_up(a, chat, None);
+        world.say(a.link, another, &Request::Typing { typing: true });
+    }
+    assert_eq!(typed(&world, b).len(), 1, "on however many streams");
     let down = world.down_stream(b.link, chat).expect("a stream for the chat");
     world.stalled.insert((b.link, down));
     world.say(a.link, up, &append(2, "fills the stream"));

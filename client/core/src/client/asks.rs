@@ -83,7 +83,7 @@ impl Client {
             (Event::Refreshed(tokens), Some(login)) => {
                 let renewed = login.renewed(tokens, self.request_id());
                 self.login = Some(renewed.clone());
-                let left = renewed.access_expires.saturating_since(now.wall);
+                let left = renewed.access_expires.saturating_since(self.server_now(now));
                 self.persist(Write::Login(renewed));
                 self.renew = false;
                 self.renewed_at = Some(now.instant);
@@ -113,6 +113,6 @@ impl Client {
     pub(super) fn reconnect_at_once(&mut self, now: Now) {
         self.close();
         self.disconnected();
-        self.phase = Phase::Waiting { at: now.instant };
+        self.phase = Phase::Waiting { at: now.instant, not_before: now.instant };
     }
 }

@@ -7,14 +7,15 @@ use wire::proof::Exporter;
 use wire::request::{self, Credentials, Request};
 use wire::{ChatId, ErrorCode, Refusal, Retry, Role, Seq, limits};
 
-use super::{Client, HEARTBEAT_GRID, Phase, Probe, RENEW_BEFORE, Stream};
+use super::{Client, EARLY_PAUSE, HEARTBEAT_GRID, Phase, Probe, RENEW_BEFORE, Stream};
 use crate::chat::Chat;
 use crate::io::{Ask, AskId, ClientEvent, Now, Output, Write};
 
 impl Client {
     pub(super) fn connect(&mut self, now: Now) {
         self.phase = Phase::Connecting { since: now.instant };
-        let early = self.login.is_some() && !self.renew && !self.early_refused;
+        let may = self.early_after.is_none_or(|at| at <= now.instant);
+        let early = self.login.is_some() && !self.renew && may;
         self.out.push_back(Output::Connect { early });
         self.notify(ClientEvent::Connecting);
     }
@@ -22,7 +23,7 @@ impl Client {
     /// Says `Hello` and what waits in the first flight. A token that has only expired is good enough for it.
     pub(super) fn greet_early(&mut self, now: Now) {
         let Phase::Connecting { since } = self.phase else { return };
-        if self.renew || self.early_refused {
+        if self.renew {
             return;
         }
         let Some(login) = &self.login else { return };
@@ -45,6 +46,11 @@ impl Client {
             }
             _ => {}
         }
+    }
+
+    /// Whether `Hello` was said as early data on this connection.
+    fn is_early(&self) -> bool {
+        matches!(self.phase, Phase::Early { .. } | Phase::Greeting { early: true, .. })
     }
 
     fn greet(&mut self, since: Instant, exporter: Exporter, now: Now) {
@@ -90,6 +96,7 @@ impl Client {
         let identified = connected.identity.is_some();
         self.phase = Phase::Ready { exporter, identified };
         self.ping_at = next_heartbeat(now);
+        self.server_time = Some((connected.server_time, now.wall));
         let left = connected.token_expires.saturating_since(connected.server_time);
         self.renew_at = identified.then(|| now.instant + left.saturating_sub(RENEW_BEFORE));
         if connected.refresh {
@@ -119,9 +126,9 @@ impl Client {
 
     pub(super) fn on_hello_refused(&mut self, refusal: Refusal, now: Now) {
         match refusal.retry {
-            _ if refusal.code == ErrorCode::EarlyRefused => {
+            _ if refusal.code == ErrorCode::EarlyRefused && self.is_early() => {
                 // The clock, or the name: neither mends itself. A full handshake needs neither.
-                self.early_refused = true;
+                self.early_after = Some(now.instant + EARLY_PAUSE);
                 self.reconnect_at_once(now);
             }
             Retry::Reauthenticate if refusal.code == ErrorCode::TokenExpired => {
@@ -191,7 +198,7 @@ impl Client {
             return self.sleep();
         }
         let retry_in = self.backoff.next(&mut self.rng, at_least);
-        self.phase = Phase::Waiting { at: now.instant + retry_in };
+        self.phase = Phase::Waiting { at: now.instant + retry_in, not_before: now.instant + at_least };
         self.notify(ClientEvent::Disconnected { reason, retry_in });
     }
 

@@ -18,9 +18,7 @@ impl Client {
             self.idle_since = None;
             self.ping_at = self.ping_at.max(now.instant);
             self.wake(now);
-            if let Phase::Waiting { at } = &mut self.phase {
-                *at = now.instant.min(*at);
-            }
+            self.hurry(now);
         }
         self.note_idle(now);
         self.handle_timeout(now);
@@ -29,9 +27,10 @@ impl Client {
     /// Time has passed that this process did not see, or the network has changed: the connection may be dead without a
     /// word. It is probed at once, and a connection that was waited for is tried at once.
     pub fn suspect(&mut self, now: Now) {
-        match &mut self.phase {
-            Phase::Waiting { at } => *at = now.instant.min(*at),
-            Phase::Ready { .. } => {
+        match self.phase {
+            Phase::Waiting { .. } => self.hurry(now),
+            // A probe that is under way is not asked anew: a dead path would never be left.
+            Phase::Ready { .. } if self.probe != Probe::Sent => {
                 self.silent_since = now.instant.checked_sub(PROBE_AFTER).or(Some(now.instant));
                 self.probe = Probe::Unsent;
             }
@@ -83,10 +82,17 @@ impl Client {
         }
     }
 
+    /// Waits no longer than the server asked for.
+    fn hurry(&mut self, now: Now) {
+        if let Phase::Waiting { at, not_before } = &mut self.phase {
+            *at = now.instant.max(*not_before).min(*at);
+        }
+    }
+
     /// Comes back from sleep, if there is a reason to.
     pub(super) fn wake(&mut self, now: Now) {
         if matches!(self.phase, Phase::Asleep) {
-            self.phase = Phase::Waiting { at: now.instant };
+            self.phase = Phase::Waiting { at: now.instant, not_before: now.instant };
             self.backoff.reset();
             self.handle_timeout(now);
         }
