@@ -20,7 +20,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 ///
 ///   godwit register --profile alice --server 127.0.0.1:4433 --ca godwit-data/certs/ca.pem --phone +4915100000001 --name Alice
 ///   godwit send --profile alice --to +4915100000002 'Hello Bob'
-///   godwit tail --profile alice
+///   godwit chat --profile alice
 ///
 /// Exit codes: 0 done; 1 refused or failed for good; 2 wrong usage; 3 the server cannot be reached, or what was waited
 /// for did not come in time; 4 log in first.

@@ -211,9 +211,14 @@ impl SimClient {
         if full { Err(Violation::NotTaken) } else { Ok(()) }
     }
 
-    /// Reads up to a place.
+    /// Reads up to a place: if that is news, an app that sleeps has a reason to wake.
     pub(crate) fn read(&mut self, out: &mut Outside, chat: ChatId, seq: Seq) -> Result<(), Violation> {
-        self.with(out, |client, now| client.mark_read(chat, seq, now))
+        let asleep = self.running.as_mut().and_then(|running| running.asleep.take());
+        self.with(out, |client, now| client.mark_read(chat, seq, now))?;
+        if let Some(running) = self.running.as_mut().filter(|running| running.client.is_settled()) {
+            running.asleep = asleep;
+        }
+        Ok(())
     }
 
     /// Has a chat on the screen, or no longer.

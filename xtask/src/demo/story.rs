@@ -274,7 +274,7 @@ impl Story {
         if keep {
             paint.note("The node runs until Ctrl-C here. In other terminals, be Alice and Bob:");
             let (alice, bob) = (self.alice.profile(), self.bob.profile());
-            paint.command(&format!("{godwit} tail --read --profile {}", alice.display()));
+            paint.command(&format!("{godwit} chat --profile {}", alice.display()));
             paint.command(&format!(
                 "{godwit} send --profile {} --to {} Hello",
                 bob.display(),
@@ -294,7 +294,7 @@ impl Story {
         paint.command(&format!(
             "{godwit} send --profile me --to +447700900004 Hello    # another profile's number"
         ));
-        paint.command(&format!("{godwit} tail --profile me --read"));
+        paint.command(&format!("{godwit} chat --profile me"));
     }
 
     fn print_register(&self, paint: &Paint, program: &Path, profile: &str) {
