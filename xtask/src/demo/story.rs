@@ -310,8 +310,13 @@ fn print_figures(paint: &mut Paint, mut latencies_us: Vec<u64>, reconnected_ms: 
     latencies_us.sort_unstable();
     let at = |percent| percentile(&latencies_us, percent).map_or("none".to_owned(), milliseconds);
     let count = latencies_us.len();
-    paint.note(&format!("delivery of {count} messages: p50 {}, p99 {}; each was synced to", at(50), at(99)));
-    paint.note("the node's disk before its tick and to Bob's before he saw it");
+    paint.note(&format!(
+        "delivery of {count} messages: p50 {}, p95 {}, p99 {}; each was synced",
+        at(50),
+        at(95),
+        at(99)
+    ));
+    paint.note("to the node's disk before its tick and to Bob's before he saw it");
     paint.note(&format!(
         "resume, a full handshake up to `Connected`: {reconnected_ms:.1} ms for Alice, the first to reach"
     ));
