@@ -37,7 +37,7 @@ fn flood(node: &TestNode, from: [u8; 4], ports: usize) -> Vec<Option<Answered>> 
 }
 
 #[test]
-fn k1_a_flood_of_newcomers_must_prove_its_addresses_and_an_honest_one_gets_in() {
+fn c20_a_flood_of_newcomers_must_prove_its_addresses_and_an_honest_one_gets_in() {
     let dir = tempfile::tempdir().unwrap();
     let mut config = edge_node::Config { loops: 2, ..generous(dir.path()) };
     config.handshakes.retry_past = 16;
@@ -54,7 +54,7 @@ fn k1_a_flood_of_newcomers_must_prove_its_addresses_and_an_honest_one_gets_in() 
 }
 
 #[test]
-fn r115_one_address_must_prove_itself_past_its_burst_and_is_refused_past_the_next() {
+fn c20_one_address_must_prove_itself_past_its_burst_and_is_refused_past_the_next() {
     let dir = tempfile::tempdir().unwrap();
     let mut config = edge_node::Config { loops: 1, ..generous(dir.path()) };
     config.handshakes.per_address_burst = 4;
@@ -154,7 +154,7 @@ fn r152_ten_thousand_datagrams_of_noise_change_nothing_for_a_living_connection()
 }
 
 #[test]
-fn r115_handshakes_that_lead_nowhere_end_by_themselves() {
+fn c20_handshakes_that_lead_nowhere_end_by_themselves() {
     let dir = tempfile::tempdir().unwrap();
     let mut config = edge_node::Config { loops: 1, ..generous(dir.path()) };
     config.handshakes.per_address_max = 4;

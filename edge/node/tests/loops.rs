@@ -118,7 +118,7 @@ fn k1_r43_people_on_different_loops_chat_and_see_receipts() {
 }
 
 #[test]
-fn r30_a_session_on_one_loop_replaces_the_same_device_s_on_the_other() {
+fn r26_a_session_on_one_loop_replaces_the_same_device_s_on_the_other() {
     let dir = tempfile::tempdir().unwrap();
     let (node, people, _) = alice_and_bob(two_loops(dir.path()));
     let mut before = online_from(&node, &people[0], port_on(&node, 0), node.addr);

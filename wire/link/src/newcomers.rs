@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn k1_a_burst_then_the_rate() {
+    fn c20_a_burst_then_the_rate() {
         let (mut newcomers, now) = (Newcomers::new(LIMITS), now());
         assert_eq!(ten(&mut newcomers, now, "10.0.0.1", false), 3);
         assert_eq!(ten(&mut newcomers, now + Duration::from_secs(2), "10.0.0.1", false), 2);
@@ -173,14 +173,14 @@ mod tests {
     }
 
     #[test]
-    fn k1_who_forges_an_address_uses_up_nothing_of_its_owners() {
+    fn c20_who_forges_an_address_uses_up_nothing_of_its_owners() {
         let (mut newcomers, now) = (Newcomers::new(LIMITS), now());
         assert_eq!(ten(&mut newcomers, now, "10.0.0.1", false), 3);
         assert_eq!(ten(&mut newcomers, now, "10.0.0.1", true), 3);
     }
 
     #[test]
-    fn k1_handshakes_under_way_are_bounded_and_leave() {
+    fn c20_handshakes_under_way_are_bounded_and_leave() {
         let limits = NewcomerLimits { burst: 100, in_handshake_max: 2, ..LIMITS };
         let (mut newcomers, now) = (Newcomers::new(limits), now());
         let from = address("10.0.0.1");
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn k1_the_table_forgets_who_was_quiet_for_longest() {
+    fn c20_the_table_forgets_who_was_quiet_for_longest() {
         let (mut newcomers, now) = (Newcomers::new(LIMITS), now());
         let at = |ms| now + Duration::from_millis(ms);
         let left = newcomers.enter(now, address("10.0.0.9"), false).unwrap();
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn k1_a_flood_of_forged_addresses_does_not_make_a_proved_one_forgotten() {
+    fn c20_a_flood_of_forged_addresses_does_not_make_a_proved_one_forgotten() {
         let (mut newcomers, now) = (Newcomers::new(LIMITS), now());
         assert_eq!(ten(&mut newcomers, now, "10.0.0.1", true), 3);
         for n in 0..100 {

@@ -200,7 +200,7 @@ fn k1_early_streams_have_the_bounds_of_others() {
 }
 
 #[test]
-fn r50_early_data_survives_loss_and_a_retry() {
+fn c37_early_data_survives_loss_and_a_retry() {
     for seed in 0..20 {
         let mut bench = Bench::plain(seed);
         bench.introduce();
@@ -218,7 +218,7 @@ fn r50_early_data_survives_loss_and_a_retry() {
 }
 
 #[test]
-fn k1_a_real_session_costs_what_is_said() {
+fn c37_a_real_session_costs_what_is_said() {
     const PHONES: usize = 20;
     let sessions = Arc::new(SessionStore::default());
     let mut bench = Bench::tls(1, sessions.clone());

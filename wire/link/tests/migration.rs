@@ -178,7 +178,7 @@ fn newcomers(now: Instant) -> [Pair; 2] {
 }
 
 #[test]
-fn i10_a_newcomer_that_never_answers_gets_three_times_its_bytes_at_most() {
+fn k1_a_newcomer_that_never_answers_gets_three_times_its_bytes_at_most() {
     for mut pair in newcomers(common::start()) {
         pair.connect();
         let first = sent_by_client(&mut pair);

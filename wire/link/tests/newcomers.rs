@@ -44,7 +44,7 @@ fn flood(pair: &mut Pair, from: SocketAddr, newcomers: u64) {
 }
 
 #[test]
-fn k1_an_address_over_its_rate_proves_itself_first_and_is_refused_then() {
+fn c20_an_address_over_its_rate_proves_itself_first_and_is_refused_then() {
     let limits = NewcomerLimits { per_minute: 6, burst: 3, ..NewcomerLimits::default() };
     let mut pair = limited(limits);
     let admitted = (0..10).filter(|_| attempt(&mut pair)).count();
@@ -62,7 +62,7 @@ fn k1_an_address_over_its_rate_proves_itself_first_and_is_refused_then() {
 }
 
 #[test]
-fn k1_a_flood_from_a_forged_address_does_not_lock_its_owner_out() {
+fn c20_a_flood_from_a_forged_address_does_not_lock_its_owner_out() {
     let limits = NewcomerLimits { per_minute: 60, burst: 20, ..NewcomerLimits::default() };
     let mut pair = limited(limits);
     let victim = pair.client_address;
@@ -75,7 +75,7 @@ fn k1_a_flood_from_a_forged_address_does_not_lock_its_owner_out() {
 }
 
 #[test]
-fn k1_handshakes_under_way_are_bounded_per_address_and_counted_out() {
+fn c20_handshakes_under_way_are_bounded_per_address_and_counted_out() {
     let limits = NewcomerLimits { in_handshake_max: 5, ..NewcomerLimits::default() };
     let mut pair = limited(limits);
     let victim = pair.client_address;

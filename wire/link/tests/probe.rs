@@ -22,7 +22,7 @@ fn taken_from_server(pair: &mut Pair) -> Vec<Vec<u8>> {
 }
 
 #[test]
-fn r29_a_probe_is_answered_within_a_round_trip_even_if_the_server_is_slow() {
+fn i10_a_probe_is_answered_within_a_round_trip_even_if_the_server_is_slow() {
     let mut pair = Pair::new(1, common::start());
     let (client, _) = pair.connected();
     pair.run(Duration::from_secs(5));
@@ -43,7 +43,7 @@ fn r29_a_probe_is_answered_within_a_round_trip_even_if_the_server_is_slow() {
 }
 
 #[test]
-fn r29_a_dead_path_gives_no_sign_and_one_that_comes_back_does() {
+fn i10_a_dead_path_gives_no_sign_and_one_that_comes_back_does() {
     let mut pair = Pair::new(1, common::start());
     let (client, _) = pair.connected();
     pair.run(Duration::from_secs(1));

@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn c15_a_text_is_bounded_and_what_does_not_fit_is_said() {
+    fn r116_a_text_is_bounded_and_what_does_not_fit_is_said() {
         let mut editor = Editor::default();
         assert_eq!(editor.insert(&FAMILY.repeat(5000)), Err(TooLong));
         let full = editor.text().len();

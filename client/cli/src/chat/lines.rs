@@ -292,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn c15_so_many_messages_are_in_memory_at_most() {
+    fn so_many_messages_are_in_memory_at_most() {
         let max = LINES_MAX as u64;
         let mut lines = Lines::new(CHAT, (max..2 * max).map(sent).collect(), Vec::new());
         let gone = lines.put_older((max - 100..max).map(sent).collect());

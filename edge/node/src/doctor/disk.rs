@@ -186,7 +186,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn r51_slow_fsync_is_said_with_its_figure() {
+    fn slow_fsync_is_said_with_its_figure() {
         for (median, worst, level) in [
             (4, 9, Level::Ok),
             (20, 200, Level::Ok),

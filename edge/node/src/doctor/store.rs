@@ -79,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn r51_whose_store_it_is_is_seen_from_outside() {
+    fn whose_store_it_is_is_seen_from_outside() {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let store = dir.path().join("store");
         assert!(matches!(look_at(&store), Found::Absent));

@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn k1_the_oldest_make_room_by_number_and_by_bytes() {
+    fn c37_the_oldest_make_room_by_number_and_by_bytes() {
         let one = 32 + 100 + OVERHEAD_BYTES;
         for (entries_max, bytes_max) in [(3, usize::MAX), (usize::MAX, 3 * one + 10)] {
             let store = SessionStore::new(entries_max, bytes_max);
