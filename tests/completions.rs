@@ -1,6 +1,6 @@
 //! `godwit completions`: the scripts are ones that shells accept, and bash completes with its own.
 
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::process::{Command, Output, Stdio};
 
 fn script(shell: &str) -> String {
@@ -12,15 +12,24 @@ fn script(shell: &str) -> String {
     String::from_utf8(output.stdout).expect("UTF-8")
 }
 
-/// Runs a shell with a script as its standard input; `None` if the shell is not installed.
+/// Runs a shell with a script as its standard input; `None`, said where the test's reader sees it, if the shell is not
+/// installed.
 fn run(shell: &str, args: &[&str], script: &str) -> Option<Output> {
-    let mut child = Command::new(shell)
+    let spawned = Command::new(shell)
         .args(args)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
-        .spawn()
-        .ok()?;
+        .spawn();
+    let mut child = match spawned {
+        Ok(child) => child,
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            // Past the test harness, which would keep it to itself.
+            writeln!(std::io::stderr(), "NOT TESTED: {shell} is not installed here").expect("standard error");
+            return None;
+        }
+        Err(error) => panic!("{shell}: {error}"),
+    };
     let mut stdin = child.stdin.take().expect("piped");
     stdin.write_all(script.as_bytes()).expect("it reads");
     drop(stdin);
@@ -59,7 +68,10 @@ fn other_shells_accept_theirs_where_they_are_installed() {
     for shell in ["zsh", "fish", "elvish", "powershell"] {
         let script = script(shell);
         assert!(script.contains("doctor") && script.contains("godwit"), "{shell}");
-        if let ("zsh" | "fish", Some(checked)) = (shell, run(shell, &["-n"], &script)) {
+        // The other two have no way to check a script without running it.
+        if matches!(shell, "zsh" | "fish")
+            && let Some(checked) = run(shell, &["-n"], &script)
+        {
             assert!(checked.status.success(), "{shell}: {}", String::from_utf8_lossy(&checked.stderr));
         }
     }
