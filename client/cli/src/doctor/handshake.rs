@@ -17,7 +17,6 @@ use rustls::{DigitallySignedStruct, RootCertStore, SignatureScheme};
 use wire::event::Event as WireEvent;
 use wire::request::{Hello, Request};
 use wire::{CloseCode, Refusal, Role, WallTime};
-use wire_link::crypto::rustls::QuicClientConfig;
 use wire_link::{ClientConfig, CloseReason, Config, Endpoint, Event, LinkId, Secrets, StreamId};
 use wire_udp::Driver;
 
@@ -111,15 +110,9 @@ fn bind(
     witness: Arc<Witness>,
     patience: Duration,
 ) -> Result<Driver, Box<dyn std::error::Error + Send + Sync>> {
-    let mut tls = rustls::ClientConfig::builder_with_provider(wire_link::tls::provider())
-        .with_protocol_versions(&[&rustls::version::TLS13])?
-        .dangerous()
-        .with_custom_certificate_verifier(witness)
-        .with_no_client_auth();
-    tls.alpn_protocols = vec![wire::ALPN.to_vec()];
     let secrets = Secrets { seed: random()?, reset_key: random()?, token_key: random()?, cid_key: random()? };
     let config = Config { handshake_timeout: patience, ..Config::client(secrets) };
-    let client = ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls)?));
+    let client = ClientConfig::new(wire_link::tls::client_with(witness)?);
     let local: SocketAddr = match address {
         SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
         SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),

@@ -97,12 +97,18 @@ pub fn server(
 /// # Errors
 /// [`TlsError::NoRoots`] if `trust` has no authority; [`TlsError`] otherwise.
 pub fn client(trust: Trust) -> Result<ClientCrypto, TlsError> {
-    let provider = provider();
-    let inner = WebPkiServerVerifier::builder_with_provider(trust.roots, provider.clone())
+    let inner = WebPkiServerVerifier::builder_with_provider(trust.roots, provider())
         .build()
         .map_err(TlsError::NoRoots)?;
-    let verifier = Arc::new(Verifier { inner, pinned: trust.pinned });
-    let mut config = rustls::ClientConfig::builder_with_provider(provider)
+    client_with(Arc::new(Verifier { inner, pinned: trust.pinned }))
+}
+
+/// The same with another judge of certificates: for tools that look at a server whom nobody would trust.
+///
+/// # Errors
+/// [`TlsError`].
+pub fn client_with(verifier: Arc<dyn ServerCertVerifier>) -> Result<ClientCrypto, TlsError> {
+    let mut config = rustls::ClientConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .dangerous()
         .with_custom_certificate_verifier(verifier)
