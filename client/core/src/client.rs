@@ -2,7 +2,8 @@
 //!
 //! Life: wait, connect, greet (`Hello`), then be ready until the connection is gone; again after a back-off. With a server
 //! that is remembered, `Hello` and what waits in the outbox leave in the first flight. A token that ends soon is renewed
-//! on the connection; one that has expired, on an anonymous connection in between, and nobody notices. In the background
+//! on the connection, and so is one that has expired if early data was taken; else it is renewed on an anonymous connection
+//! in between, and nobody notices. In the background
 //! the connection is let go when nothing is left to do.
 
 mod asks;

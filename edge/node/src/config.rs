@@ -125,7 +125,7 @@ pub struct Flags {
     #[arg(long, value_name = "ADDR:PORT")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub listen: Option<SocketAddr>,
-    /// Loopback HTTP address for health checks [default: 127.0.0.1:4480].
+    /// Loopback HTTP address for health checks and metrics [default: 127.0.0.1:4480].
     #[arg(long, value_name = "ADDR:PORT")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub admin: Option<SocketAddr>,

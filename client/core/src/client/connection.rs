@@ -127,7 +127,7 @@ impl Client {
     pub(super) fn on_hello_refused(&mut self, refusal: Refusal, now: Now) {
         match refusal.retry {
             _ if refusal.code == ErrorCode::EarlyRefused && self.is_early() => {
-                // The clock, or the name: neither mends itself. A full handshake needs neither.
+                // The clock, the name or a rate: none of them mends itself at once, and a full handshake needs none.
                 self.early_after = Some(now.instant + EARLY_PAUSE);
                 self.reconnect_at_once(now);
             }

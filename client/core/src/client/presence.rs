@@ -9,7 +9,8 @@ use crate::io::{ClientEvent, Now, Output};
 impl Client {
     /// Says whether the app is in the foreground; it is at the start. In the background no heartbeat is sent, and the
     /// connection is closed when nothing is left to do: a phone's radio then sleeps, a push or the next message wakes it,
-    /// and early data makes the return cheap (G24). In the foreground a lost connection is tried again at once.
+    /// and early data makes the return cheap (G24). In the foreground a lost connection is tried again at
+    /// once, unless the server asked for time.
     pub fn set_foreground(&mut self, foreground: bool, now: Now) {
         if std::mem::replace(&mut self.foreground, foreground) == foreground {
             return;
