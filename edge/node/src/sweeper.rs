@@ -1,77 +1,55 @@
-//! Repairs lost hints: outbox keys past their grace time name devices that are behind. Those that are connected are
-//! hinted again; the others will be for push, which comes with its own issue. The cost is per message, not per session.
-
-use std::time::Duration;
+//! Performs what the [`Sweeper`] decides: on this process' store, and for the sessions of its loops.
 
 use edge_proto::Hint;
-use store::StoreError;
-use store::keys::OUTBOX_SHARDS;
-use store::op::{Behind, ClearOutbox, Op, OpOutput, Sweep};
-use wire::LogId;
+use edge_proto::sweeper::{Step, Sweeper};
+use store::op::{Op, OpOutput};
 
 use crate::clock::wall_now;
 use crate::drive::LoopHandle;
 use crate::perform::{Performer, chain};
 
-/// An entry that is not delivered by then is looked at (C29).
-pub(crate) const GRACE: Duration = Duration::from_secs(5);
-
-/// All shards are looked at once in this time, one after another, so that no moment is a burst.
-const ROUND: Duration = Duration::from_secs(1);
-
-/// Keys of one transaction.
-const KEYS_MAX: usize = 256;
-
 /// Sweeps for ever.
 pub(crate) async fn run(performer: Performer, loops: Vec<LoopHandle>) {
-    let mut tick = tokio::time::interval(ROUND / u32::from(OUTBOX_SHARDS));
-    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    for shard in (0..OUTBOX_SHARDS).cycle() {
-        tick.tick().await;
-        while sweep(&performer, &loops, shard).await {}
-    }
-}
-
-/// Sweeps one shard once; `true` if there is more to be done at once.
-async fn sweep(performer: &Performer, loops: &[LoopHandle], shard: u8) -> bool {
-    match look_and_clear(performer, loops, shard).await {
-        Ok(more) => more,
-        Err(error) => {
-            performer.metrics.work().sweeps_failed.increment(1);
-            tracing::warn!(shard, error = chain(&error), "sweep failed; the next round tries again");
-            false
+    let mut sweeper = Sweeper::default();
+    loop {
+        match sweeper.next(wall_now()) {
+            Step::Wait(pause) => tokio::time::sleep(pause).await,
+            Step::Store(op) => sweeper.stored(store(&performer, op).await),
+            Step::Hint(hints) => {
+                performer.metrics.work().behind.increment(hints.len() as u64);
+                let mut all_taken = true;
+                for hint in &hints {
+                    all_taken &= give(&performer, &loops, hint);
+                }
+                sweeper.hinted(all_taken);
+            }
         }
     }
 }
 
-/// The hints come first: keys that are cleared will not be looked at again.
-async fn look_and_clear(performer: &Performer, loops: &[LoopHandle], shard: u8) -> Result<bool, StoreError> {
-    let op = Op::Sweep(Sweep { shard, due: wall_now() - GRACE, limit: KEYS_MAX });
-    let OpOutput::Sweep(swept) = performer.store(op).await? else { return Ok(false) };
+/// `None` if the store did not answer, which is logged.
+async fn store(performer: &Performer, op: Op) -> Option<OpOutput> {
     let work = performer.metrics.work();
-    work.behind.increment(swept.behind.len() as u64);
-    let mut all_taken = true;
-    for behind in swept.behind {
-        all_taken &= hint(performer, loops, behind);
+    match performer.store(op).await {
+        Ok(OpOutput::ClearOutbox(keys)) => {
+            work.swept.increment(keys as u64);
+            Some(OpOutput::ClearOutbox(keys))
+        }
+        Ok(output) => Some(output),
+        Err(error) => {
+            work.sweeps_failed.increment(1);
+            tracing::warn!(error = chain(&error), "sweep failed; the next round tries again");
+            None
+        }
     }
-    // A loop that takes no more is given time, not more hints.
-    if swept.keys.is_empty() || !all_taken {
-        return Ok(false);
-    }
-    let keys = swept.keys.len() as u64;
-    performer.store(Op::ClearOutbox(ClearOutbox { keys: swept.keys })).await?;
-    work.swept.increment(keys);
-    Ok(swept.has_more)
 }
 
 /// Tells every loop that the account is on; `false` if one of them does not take it.
-fn hint(performer: &Performer, loops: &[LoopHandle], behind: Behind) -> bool {
-    let LogId::Chat(chat) = behind.log else { return true };
-    let (head, account, device) = (behind.head, behind.account, behind.device);
-    let on = performer.registry.loops([&account]);
+fn give(performer: &Performer, loops: &[LoopHandle], hint: &Hint) -> bool {
+    let on = performer.registry.loops(hint.accounts());
     let mut all_taken = true;
     for handle in loops.iter().filter(|handle| on.contains(handle.loop_no())) {
-        let taken = handle.hint(Hint::Behind { chat, head, account, device });
+        let taken = handle.hint(hint.clone());
         performer.metrics.work().hints_untaken.increment(u64::from(!taken));
         all_taken &= taken;
     }

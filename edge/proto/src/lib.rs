@@ -25,6 +25,7 @@ mod node;
 mod presence;
 pub mod quic;
 mod session;
+pub mod sweeper;
 mod timers;
 mod token;
 
