@@ -20,7 +20,7 @@ use crate::clock::now;
 use crate::metrics::{LoopMetrics, LoopState};
 use crate::perform::Performer;
 
-/// Hints that wait for a loop; more are lost, and repaired by the sweeper.
+/// Hints that wait for a loop; more are lost, and its sessions then look for themselves what is new.
 const HINTS_MAX: usize = 16 * 1024;
 
 /// A way to reach a loop from elsewhere.
@@ -37,6 +37,8 @@ pub struct LoopHandle {
 struct Stop {
     drain: AtomicBool,
     end: AtomicBool,
+    /// Hints for it were lost.
+    hints_lost: AtomicBool,
 }
 
 impl LoopHandle {
@@ -45,8 +47,18 @@ impl LoopHandle {
         self.loop_no
     }
 
-    /// Tells the loop something; `false` if that is lost, because the loop is behind or over.
+    /// Tells the loop something. `false` if that is lost, because the loop is behind or over: then its sessions will look
+    /// for themselves what is new.
     pub fn hint(&self, hint: Hint) -> bool {
+        let taken = self.offer(hint);
+        if !taken {
+            self.stop.hints_lost.store(true, Ordering::Release);
+        }
+        taken
+    }
+
+    /// Tells the loop something that will be said again if it is not taken; `false` if it is not.
+    pub(crate) fn offer(&self, hint: Hint) -> bool {
         let taken = self.hints.try_send(hint).is_ok();
         if taken {
             self.waker.wake();
@@ -197,6 +209,10 @@ impl Loop {
             if let Some(input) = quic::input_of(link, event) {
                 self.input(input);
             }
+        }
+        if self.stop.hints_lost.swap(false, Ordering::AcqRel) {
+            any = true;
+            self.input(Input::HintsLost);
         }
         for _ in 0..HINTS_MAX {
             let Ok(hint) = self.hints.try_recv() else { break };

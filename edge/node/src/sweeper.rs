@@ -49,7 +49,7 @@ fn give(performer: &Performer, loops: &[LoopHandle], hint: &Hint) -> bool {
     let on = performer.registry.loops(hint.accounts());
     let mut all_taken = true;
     for handle in loops.iter().filter(|handle| on.contains(handle.loop_no())) {
-        let taken = handle.hint(hint.clone());
+        let taken = handle.offer(hint.clone());
         performer.metrics.work().hints_untaken.increment(u64::from(!taken));
         all_taken &= taken;
     }

@@ -86,6 +86,8 @@ pub struct Counters {
     pub hints_published: u64,
     /// Hints of others for this node, the sweeper included.
     pub hints_received: u64,
+    /// Sessions' heads read again since hints were lost.
+    pub heads_read: u64,
     /// Timings that were dropped, because nobody took those before them.
     pub timings_lost: u64,
 }

@@ -65,6 +65,8 @@ pub(crate) enum Pending {
     Route { link: LinkId },
     /// A session's state was read.
     Session { link: LinkId },
+    /// The heads of a session's chats were read again.
+    Heads { link: LinkId },
     /// A session's device was checked again.
     Recheck { link: LinkId },
     /// Messages were counted.

@@ -109,6 +109,24 @@ impl ChatDelivery {
         self.opening = false;
     }
 
+    /// A chat that the session did not know or has let go of, as the store has it.
+    pub(crate) fn at(state: &ChatState, cursors_since: Option<WallTime>, now: Instant) -> ChatDelivery {
+        let mut delivery = ChatDelivery::unknown(state.head, state.last_at, now);
+        delivery.learn(state, None);
+        delivery.cursors_since = cursors_since;
+        delivery
+    }
+
+    /// What hints should have said.
+    pub(crate) fn catch_up(&mut self, state: &ChatState, cursors_since: Option<WallTime>) {
+        self.head = self.head.max(state.head);
+        self.last_at = self.last_at.max(state.last_at);
+        self.cursors_since = match (self.cursors_since, cursors_since) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        };
+    }
+
     fn has_entries(&self) -> bool {
         self.head > self.sent
     }
@@ -280,7 +298,7 @@ impl Conn {
     }
 
     /// Does the next thing for a chat: reads what is owed, or opens a stream, or sends, or lets go.
-    fn pump(&mut self, cx: &mut Cx, chat: ChatId) {
+    pub(crate) fn pump(&mut self, cx: &mut Cx, chat: ChatId) {
         let now = cx.now.instant;
         let Some((session, link)) = self.chat_mut(chat) else { return };
         let account = session.account;

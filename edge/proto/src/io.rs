@@ -126,6 +126,9 @@ pub enum Input {
     },
     /// Something happened on another loop or node, or the sweeper found someone behind.
     Hint(Hint),
+    /// Hints for this node were lost, and nobody knows which: its sessions look at the heads of their chats again, within
+    /// a few seconds. Entries would be found by the sweeper; ticks and ended devices by nobody else.
+    HintsLost,
     /// Stop accepting, tell clients to move.
     Drain,
 }

@@ -18,6 +18,7 @@ mod cx;
 mod delivery;
 mod early;
 mod fanout;
+mod heads;
 mod io;
 mod limits;
 mod moves;

@@ -14,6 +14,7 @@ use crate::conn::{Conn, Stage, Up, step_call};
 use crate::counters::{Counters, Timing};
 use crate::cx::{Cx, Pending};
 use crate::fanout::Hint;
+use crate::heads::SPREAD;
 use crate::io::{EffectError, EffectOutput, Input, LinkId, Now, Output, StreamId};
 use crate::limits::Limits;
 use crate::timers::Timer;
@@ -121,6 +122,7 @@ impl Node {
                 cx.counters.hints_received += 1;
                 self.apply(&hint);
             }
+            Input::HintsLost => self.hints_lost(),
             Input::Drain => self.drain(),
             Input::Opened { link, stream } => self.with(link, |conn, cx| conn.on_opened(cx, stream)),
             Input::Frame { link, stream, body } => {
@@ -170,6 +172,7 @@ impl Node {
             Timer::Stale(link) => self.with(link, |conn, cx| session::stale(cx, conn)),
             Timer::Offline(account, at) => presence::look(&mut self.cx, account, at),
             Timer::Recheck(link) => self.with(link, |conn, cx| session::recheck(cx, conn)),
+            Timer::Heads(link) => self.with(link, Conn::read_heads),
             Timer::Chat(link, chat) => self.with(link, |conn, cx| conn.chat_timer(cx, chat)),
             Timer::Goodbye(link) => {
                 self.with(link, |conn, cx| conn.goodbye(cx, ErrorCode::ShuttingDown.refuse()))
@@ -177,6 +180,14 @@ impl Node {
             Timer::Close(link) => {
                 self.with(link, |_, cx| cx.output(Output::Close { link, code: CloseCode::Refused }))
             }
+        }
+    }
+
+    /// Sessions look again, one after another.
+    fn hints_lost(&mut self) {
+        let count = u32::try_from(self.conns.len()).unwrap_or(u32::MAX).max(1);
+        for (place, conn) in (0u32..).zip(self.conns.values_mut()) {
+            conn.lose_hints(&mut self.cx, SPREAD * place / count);
         }
     }
 
@@ -239,6 +250,13 @@ impl Node {
                     other => mismatch("OpenSession", &other),
                 });
                 self.with(link, |conn, cx| session::opened(cx, conn, state));
+            }
+            Pending::Heads { link } => {
+                let state = result.map(|output| match output {
+                    EffectOutput::Store(OpOutput::OpenSession(state)) => state,
+                    other => mismatch("OpenSession", &other),
+                });
+                self.with(link, |conn, cx| conn.heads_read(cx, state));
             }
             Pending::Call { link, stream, caller, call } => {
                 let step = call.resume(&mut self.cx, &caller, result);

@@ -19,6 +19,7 @@ use crate::conn::{Conn, Stage};
 use crate::counters::Timing;
 use crate::cx::{Cx, Pending};
 use crate::delivery::ChatDelivery;
+use crate::heads::Heads;
 use crate::io::{EffectError, LinkId, Output, StreamId};
 use crate::limits::Rates;
 use crate::timers::Timer;
@@ -26,7 +27,7 @@ use crate::token::{self, Claims};
 use crate::{early, presence};
 
 /// Clocks of nodes may differ by this much: receipts are re-sent that far back.
-const RECEIPTS_MARGIN: Duration = Duration::from_secs(120);
+pub(crate) const RECEIPTS_MARGIN: Duration = Duration::from_secs(120);
 
 /// A session that began with an expired token is to renew it by then.
 const RENEW_WITHIN: Duration = Duration::from_secs(60);
@@ -54,6 +55,8 @@ pub(crate) struct Session {
     pub(crate) unsynced: Option<BTreeSet<ChatId>>,
     /// The server's time when the session began.
     pub(crate) began: WallTime,
+    /// Whether hints were lost since the heads of its chats were read.
+    pub(crate) heads: Heads,
 }
 
 impl Session {
@@ -71,6 +74,7 @@ impl Session {
             receipts_since: hello.receipts_since - RECEIPTS_MARGIN,
             unsynced: Some(BTreeSet::new()),
             began: now,
+            heads: Heads::Known,
         }
     }
 

@@ -18,6 +18,8 @@ pub(crate) enum Timer {
     Stale(LinkId),
     /// A chat may have been idle, or a failed read of it is tried again.
     Chat(LinkId, ChatId),
+    /// A session looks at the heads of its chats again.
+    Heads(LinkId),
     /// Gathered cursor moves of a log are due.
     Moves(LogId),
     /// Somebody whose last connection here ended at a time may be offline.

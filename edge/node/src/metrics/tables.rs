@@ -89,6 +89,7 @@ pub(super) const LOOP_COUNTERS: &[Row<LoopState>] = rows! { LoopState:
     "godwit_typing_dropped_total", |s| s.node.typing_dropped, "Typing indicators dropped.";
     "godwit_hints_published_total", |s| s.node.hints_published, "Hints that loops had for others.";
     "godwit_hints_received_total", |s| s.node.hints_received, "Hints that loops took from others.";
+    "godwit_heads_read_again_total", |s| s.node.heads_read, "Sessions that looked at their chats again after hints were lost.";
     "godwit_hints_lost_total", |s| s.hints_lost, "Hints lost because a loop's channel was full.";
     "godwit_timings_lost_total", |s| s.node.timings_lost, "Latencies that were not recorded.";
 };

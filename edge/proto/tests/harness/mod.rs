@@ -22,7 +22,7 @@ use wire::{AccountId, ChatId, ClientMsgId, ErrorCode, InstallId, Refusal, Reques
 
 use self::backend::TestStore;
 
-mod backend;
+pub mod backend;
 
 pub const START: WallTime = WallTime(1_700_000_000_000);
 

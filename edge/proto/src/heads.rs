@@ -1,0 +1,101 @@
+//! Hints were lost, nobody knows which: every session looks at the heads and cursors of its chats again
+//! (ARCHITECTURE.md, idea 2). It is the read that a session begins with, and it is spread, so that a node full of
+//! sessions does not make it all at once.
+//!
+//! Invariant: a loss that is reported while a session reads is followed by another read. A read that fails is tried
+//! again until it succeeds or the session ends.
+
+use std::time::Duration;
+
+use store::op::{ChatState, DeviceError, Op, OpenSession, SessionState};
+
+use crate::conn::{Conn, Stage};
+use crate::cx::{Cx, Pending};
+use crate::delivery::ChatDelivery;
+use crate::io::EffectError;
+use crate::session::{RECEIPTS_MARGIN, Session, device_refusal};
+use crate::timers::Timer;
+
+/// Sessions look again within this time.
+pub(crate) const SPREAD: Duration = Duration::from_secs(5);
+
+/// What a session knows of its chats' heads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Heads {
+    /// What hints said, and none was lost.
+    #[default]
+    Known,
+    /// They are read when the timer fires.
+    Due,
+    /// They are being read; `again` if more was lost since the read was asked for.
+    Reading { again: bool },
+}
+
+impl Conn {
+    /// Hints were lost: the heads are due after `delay`, unless they are already.
+    pub(crate) fn lose_hints(&mut self, cx: &mut Cx, delay: Duration) {
+        let link = self.link;
+        let Some(session) = self.hinted_session() else { return };
+        match session.heads {
+            Heads::Known => {
+                session.heads = Heads::Due;
+                cx.after(delay, Timer::Heads(link));
+            }
+            Heads::Due => {}
+            Heads::Reading { .. } => session.heads = Heads::Reading { again: true },
+        }
+    }
+
+    /// The heads are due. A session that is still being read cannot tell whether that read saw what was lost.
+    pub(crate) fn read_heads(&mut self, cx: &mut Cx) {
+        let link = self.link;
+        match &mut self.stage {
+            Stage::Opening(_) => cx.after(SPREAD, Timer::Heads(link)),
+            Stage::Active(session) => {
+                session.heads = Heads::Reading { again: false };
+                cx.counters.heads_read += 1;
+                let (account, device) = (session.account, session.device);
+                let receipts_since = cx.now.wall - RECEIPTS_MARGIN;
+                let op = Op::OpenSession(OpenSession { account, device, receipts_since });
+                cx.store(op, Pending::Heads { link });
+            }
+            _ => {}
+        }
+    }
+
+    /// The heads are read: whatever is news is owed now.
+    pub(crate) fn heads_read(
+        &mut self,
+        cx: &mut Cx,
+        result: Result<Result<SessionState, DeviceError>, EffectError>,
+    ) {
+        let link = self.link;
+        let Stage::Active(session) = &mut self.stage else { return };
+        let again = session.heads == Heads::Reading { again: true };
+        session.heads = if again || result.is_err() { Heads::Due } else { Heads::Known };
+        match result {
+            Ok(Ok(state)) => state.chats.iter().for_each(|chat| self.learn_head(cx, chat)),
+            Ok(Err(error)) => return self.goodbye(cx, device_refusal(error)),
+            Err(error) => return cx.after(error.retry_after.max(SPREAD), Timer::Heads(link)),
+        }
+        if again {
+            cx.after(SPREAD, Timer::Heads(link));
+        }
+    }
+
+    fn learn_head(&mut self, cx: &mut Cx, state: &ChatState) {
+        let now = cx.now;
+        let Stage::Active(session) = &mut self.stage else { return };
+        let Session { chats, .. } = &mut **session;
+        let since = state.moved.then(|| now.wall - RECEIPTS_MARGIN);
+        match chats.get_mut(&state.chat) {
+            Some(delivery) => delivery.catch_up(state, since),
+            None if state.head > state.delivered || since.is_some() => {
+                let delivery = ChatDelivery::at(state, since, now.instant);
+                chats.insert(state.chat, delivery);
+            }
+            None => return,
+        }
+        self.pump(cx, state.chat);
+    }
+}
