@@ -77,6 +77,10 @@ impl Chat {
             self.told.0 = self.told.0.min(Seq(seq.0.saturating_sub(1)));
         } else {
             self.have = seq;
+            // Read on another device before it was here.
+            if seq <= self.read_known {
+                self.read = self.read.max(seq);
+            }
         }
         self.tell_by(now + DELIVERED_GATHER);
         if repeat { Arrival::Repeat } else { Arrival::Next }
@@ -189,6 +193,19 @@ mod tests {
         assert!(!chat.mark_read(Seq(2), soon), "reads never go back");
         assert!(chat.mark_read(Seq(99), soon), "and never past what is there");
         assert_eq!(chat.read, Seq(4));
+    }
+
+    #[test]
+    fn c43_what_was_read_on_another_device_is_read_here_once_it_arrives() {
+        let (mut chat, now) = (chat(), start());
+        chat.read_is_known(Seq(5));
+        assert_eq!(chat.read, Seq(3), "what is not here cannot be shown as read");
+        for seq in [4, 5, 6] {
+            chat.arrive(Seq(seq), now);
+        }
+        assert_eq!(chat.read, Seq(5));
+        chat.disconnected();
+        assert_eq!((chat.read, chat.told.1), (Seq(5), Seq(5)));
     }
 
     #[test]

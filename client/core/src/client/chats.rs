@@ -72,7 +72,10 @@ impl Client {
 
     pub(super) fn on_entry(&mut self, chat: ChatId, entry: Entry, now: Now) {
         let Some(state) = self.chats.get_mut(&chat) else { return };
-        match state.arrive(entry.seq, now.instant) {
+        let read_before = state.read;
+        let arrival = state.arrive(entry.seq, now.instant);
+        let read = state.read;
+        match arrival {
             Arrival::Gap => self.on_gap(chat, now),
             Arrival::Repeat => {}
             Arrival::Next => {
@@ -91,6 +94,9 @@ impl Client {
                 }
                 self.on_typing(chat, message.sender, false, now);
                 self.persist(Write::Arrived(message.clone()));
+                if read > read_before {
+                    self.persist(Write::Read { chat, read });
+                }
                 self.notify(ClientEvent::Arrived(message));
                 // A message that is answered this way makes room for the next.
                 self.pump_chat(chat, now);
