@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures_util::future::{Either, select};
+use mutation::Mutation;
 
 use crate::record::RecordError;
 use crate::stats::Counts;
@@ -198,7 +199,10 @@ impl<B: Backend, C: Clock> Runner<B, C> {
     async fn once<Y: Body>(&self, body: &Y, attempt: Attempt) -> Result<Y::Output, OpError> {
         let mut tx = self.backend.begin().await?;
         let output = body.run(&mut tx, attempt).await?;
-        tx.commit().await?;
+        let committed = tx.commit().await;
+        if !mutation::on(Mutation::AckBeforeCommit) {
+            committed?;
+        }
         Ok(output)
     }
 

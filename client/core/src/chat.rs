@@ -72,7 +72,7 @@ impl Chat {
         if seq > self.have.next() {
             return Arrival::Gap;
         }
-        let repeat = seq <= self.have;
+        let repeat = seq <= self.have && !mutation::on(mutation::Mutation::RepeatsKept);
         if repeat {
             self.told.0 = self.told.0.min(Seq(seq.0.saturating_sub(1)));
         } else {

@@ -77,7 +77,21 @@ impl Outbox {
 
     /// The connection is gone.
     pub(crate) fn restart_all(&mut self) {
+        if mutation::on(mutation::Mutation::NewIdOnRetry) {
+            self.forget_ids();
+        }
         self.chats.values_mut().for_each(|queue| queue.under_way = 0);
+    }
+
+    /// A mistake, if it is chosen: what may have been sent gets another id.
+    fn forget_ids(&mut self) {
+        for queue in self.chats.values_mut() {
+            for row in queue.rows.iter_mut().take(queue.under_way) {
+                self.ids.remove(&row.client_msg_id);
+                row.client_msg_id = ClientMsgId::new(row.client_msg_id.as_bytes().map(|byte| !byte));
+                self.ids.insert(row.client_msg_id);
+            }
+        }
     }
 
     /// Takes a message out: it was answered, or cancelled.

@@ -14,7 +14,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use store::op::{ChatState, MemberCursor, MemberCursors, NotMember, Op, OpenChat, Tail, Tailed};
+use mutation::Mutation;
+use store::op::{ChatState, MemberCursor, MemberCursors, MoveCursor, NotMember, Op, OpenChat, Tail, Tailed};
 use wire::{AccountId, ChatId, DeviceId, Event, LogId, Seq, WallTime, limits};
 
 use crate::command::history::cursor;
@@ -22,6 +23,7 @@ use crate::conn::{Conn, Stage, Up};
 use crate::counters::Timing;
 use crate::cx::{Cx, Pending};
 use crate::io::{EffectError, LinkId, Output, StreamId};
+use crate::moves::Move;
 use crate::session::Session;
 use crate::timers::Timer;
 
@@ -192,7 +194,7 @@ impl Conn {
         at: WallTime,
         frame: Option<&Bytes>,
     ) {
-        let now = cx.now.instant;
+        let (now, link) = (cx.now.instant, self.link);
         let Some(session) = self.hinted_session() else { return };
         let Some(delivery) = session.chats.get_mut(&chat) else {
             let mut delivery = ChatDelivery::unknown(seq, at, now);
@@ -205,13 +207,16 @@ impl Conn {
             delivery.head = seq;
             delivery.last_at = delivery.last_at.max(at);
         }
-        let next = !delivery.opening && !delivery.tailing && seq == delivery.sent.next();
+        let follows =
+            seq == delivery.sent.next() || seq > delivery.sent && mutation::on(Mutation::HintWithoutReread);
+        let next = !delivery.opening && !delivery.tailing && follows;
         if let (Down::Open { stream, full: false }, Some(frame), true) = (delivery.down, frame, next) {
             delivery.sent = seq;
+            confirm_unasked(cx, (session.account, session.device), (link, stream), chat, seq);
             delivery.active_at = now;
             delivery.down = Down::Open { stream, full: true };
             handed(cx, Some(at));
-            return cx.send_frame(self.link, stream, frame.clone());
+            return cx.send_frame(link, stream, frame.clone());
         }
         // The sweeper's hint comes without an entry and says nothing of a commit.
         if frame.is_some() && seq > delivery.sent {
@@ -315,7 +320,7 @@ impl Conn {
         match delivery.down {
             Down::Closed if delivery.is_sendable() => self.want_stream(cx, chat),
             Down::Closed if !delivery.owes() => self.forget(cx, chat),
-            Down::Open { stream, full: false } if delivery.is_sendable() => {
+            Down::Open { stream, full } if delivery.is_sendable() && has_room(full) => {
                 delivery.active_at = now;
                 send_owed(cx, link, stream, chat, delivery);
             }
@@ -340,6 +345,7 @@ impl Conn {
             for entry in tailed.entries {
                 if entry.seq == delivery.sent.next() {
                     delivery.sent = entry.seq;
+                    confirm_unasked(cx, (session.account, session.device), (link, stream), chat, entry.seq);
                     delivery.down = Down::Open { stream, full: true };
                     let hinted = delivery.hinted.take_if(|(seq, _)| *seq <= entry.seq);
                     handed(cx, hinted.filter(|(seq, _)| *seq == entry.seq).map(|(_, at)| at));
@@ -412,11 +418,32 @@ impl Conn {
     }
 }
 
+/// Whether a stream takes more.
+fn has_room(full: bool) -> bool {
+    !full || mutation::on(Mutation::SendWithoutRoom)
+}
+
 /// Counts an entry on its way to a stream, and the time since its commit was begun, if it is known.
 fn handed(cx: &mut Cx, since: Option<WallTime>) {
     cx.counters.deliveries += 1;
     if let Some(at) = since {
         cx.timed(Timing::Delivered(cx.now.wall.saturating_since(at)));
+    }
+}
+
+/// A mistake, if it is chosen: what is sent counts as delivered.
+fn confirm_unasked(
+    cx: &mut Cx,
+    (account, device): (AccountId, DeviceId),
+    (link, stream): (LinkId, StreamId),
+    chat: ChatId,
+    delivered: Seq,
+) {
+    if mutation::on(Mutation::CursorOnSend) {
+        let (log, read) = (LogId::Chat(chat), Seq::ZERO);
+        let op = MoveCursor { log, account, device, delivered, read, now: cx.now.wall };
+        cx.moves.add(Move { op, link, stream });
+        cx.flush_moves(log);
     }
 }
 

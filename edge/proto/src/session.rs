@@ -8,6 +8,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use mutation::Mutation;
 use store::ephemeral::{Bucket, EphemeralOp, Route, Take};
 use store::op::{DeviceError, Op, OpenSession, SessionState};
 use wire::event::Connected;
@@ -121,10 +122,17 @@ pub(crate) fn hello(cx: &mut Cx, conn: &mut Conn, hello: &Hello) {
 /// Registers a session for hints, here and as a route, before anything of it is read.
 pub(crate) fn begin(cx: &mut Cx, conn: &mut Conn, session: Box<Session>) {
     cx.counters.sessions_begun += 1;
-    cx.accounts.entry(session.account).or_default().push(conn.link);
-    let route = session.route(cx.node, conn.link);
+    if mutation::on(Mutation::RouteAfterHeads) {
+        conn.stage = Stage::Opening(session);
+        return routed(cx, conn);
+    }
+    register(cx, conn.link, &session, Pending::Route { link: conn.link });
     conn.stage = Stage::Opening(session);
-    cx.ephemeral(EphemeralOp::PutRoute(route), Pending::Route { link: conn.link });
+}
+
+fn register(cx: &mut Cx, link: LinkId, session: &Session, then: Pending) {
+    cx.accounts.entry(session.account).or_default().push(link);
+    cx.ephemeral(EphemeralOp::PutRoute(session.route(cx.node, link)), then);
 }
 
 fn anonymous_rate(cx: &Cx) -> store::ephemeral::Rate {
@@ -202,6 +210,9 @@ pub(crate) fn opened(
         chats: state.chats.len().try_into().unwrap_or(u32::MAX),
         refresh: session.token_expires <= cx.now.wall,
     };
+    if mutation::on(Mutation::RouteAfterHeads) {
+        register(cx, conn.link, &session, Pending::Nothing);
+    }
     let recheck = if connected.refresh {
         cx.after(RENEW_WITHIN, Timer::Stale(conn.link));
         Duration::from_secs(cx.limits.access_token_s.into())

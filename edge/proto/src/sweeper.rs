@@ -10,6 +10,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use mutation::Mutation;
 use store::keys::OUTBOX_SHARDS;
 use store::op::{Behind, ClearOutbox, Op, OpOutput, Sweep, Swept};
 use wire::{LogId, WallTime};
@@ -69,7 +70,7 @@ impl Sweeper {
     /// What is to be done now. Asked again before it was told what came of a step, it starts over with the shard.
     pub fn next(&mut self, now: WallTime) -> Step {
         match std::mem::take(&mut self.stage) {
-            Stage::Due => {
+            Stage::Due if !mutation::on(Mutation::SweeperOff) => {
                 self.stage = Stage::Looking;
                 Step::Store(Op::Sweep(Sweep { shard: self.shard, due: now - GRACE, limit: KEYS_MAX }))
             }
@@ -82,7 +83,7 @@ impl Sweeper {
                 self.stage = Stage::Clearing { has_more };
                 Step::Store(Op::ClearOutbox(ClearOutbox { keys }))
             }
-            Stage::Pausing | Stage::Looking | Stage::Hinting { .. } | Stage::Clearing { .. } => {
+            Stage::Due | Stage::Pausing | Stage::Looking | Stage::Hinting { .. } | Stage::Clearing { .. } => {
                 self.stage = Stage::Due;
                 Step::Wait(ROUND / u32::from(OUTBOX_SHARDS))
             }
@@ -100,8 +101,9 @@ impl Sweeper {
 
     /// Whether every loop that a hint was for took it. One that takes no more is given time, not more hints.
     pub fn hinted(&mut self, all_taken: bool) {
+        let done = all_taken || mutation::on(Mutation::ClearUnhinted);
         self.stage = match std::mem::take(&mut self.stage) {
-            Stage::Hinting { keys, has_more } if all_taken => Stage::Hinted { keys, has_more },
+            Stage::Hinting { keys, has_more } if done => Stage::Hinted { keys, has_more },
             _ => self.pass_on(),
         };
     }

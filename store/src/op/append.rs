@@ -5,6 +5,7 @@
 
 use bytes::Bytes;
 use futures_util::future::{join, try_join_all};
+use mutation::Mutation;
 use wire::event::{Entry, Kind};
 use wire::{AccountId, ClientMsgId, DeviceId, LogId, Seq, WallTime};
 
@@ -104,7 +105,8 @@ pub(super) async fn append<T: Tx>(
 /// Where each message went, if it was appended by an earlier transaction.
 async fn earlier<T: Tx>(tx: &T, fold: &Fold, op: &Append) -> Result<Vec<Option<(Seq, WallTime)>>, OpError> {
     try_join_all(op.messages.iter().map(async |message| {
-        if fold.written(op.sender, message.client_msg_id).is_some() {
+        let written = fold.written(op.sender, message.client_msg_id).is_some();
+        if written || mutation::on(Mutation::NoIdempotencyRead) {
             return Ok(None);
         }
         let key = keys::idempotency(op.log, op.sender, message.client_msg_id);

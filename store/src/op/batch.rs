@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use mutation::Mutation;
 use wire::{AccountId, ClientMsgId, LogId, Seq, WallTime};
 
 use super::append::{self, Append, AppendError, Appended};
@@ -110,7 +111,11 @@ impl Fold {
         if let Some(head) = self.head {
             return Ok(head);
         }
-        let head = read::get::<Head, T>(tx, &keys::head(log)).await?.unwrap_or_default();
+        let head = if mutation::on(Mutation::HeadBySnapshot) {
+            self.head_snapshot(tx, log).await?
+        } else {
+            read::get::<Head, T>(tx, &keys::head(log)).await?.unwrap_or_default()
+        };
         Ok(*self.head.insert(head))
     }
 

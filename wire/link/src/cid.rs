@@ -63,6 +63,9 @@ impl Steering {
     /// `None` if it is no QUIC packet (the fixed bit is not set), is cut short, or its id is of another length or names
     /// no loop: whoever received it handles it.
     pub fn owner(&self, datagram: &[u8]) -> Option<u8> {
+        if mutation::on(mutation::Mutation::NoSteering) {
+            return None;
+        }
         let loop_no = self.pad.loop_no(destination(datagram)?);
         (loop_no < self.loops).then_some(loop_no)
     }

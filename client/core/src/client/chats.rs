@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use mutation::Mutation;
 use wire::event::{Cursor, Entry, Event, Kind};
 use wire::request::{self, Request};
 use wire::{AccountId, ChatId, ClientMsgId, ErrorCode, Refusal, Retry, Role, Seq, WallTime, limits};
@@ -217,6 +218,9 @@ impl Client {
         while self.outbox.may_start(chat) {
             let Some(row) = self.outbox.start_next(chat) else { break };
             let (client_msg_id, content) = (row.client_msg_id, row.content.clone());
+            if mutation::on(Mutation::OutboxForgetsOnSend) {
+                self.persist(Write::Cancelled { client_msg_id });
+            }
             let append = request::Append { client_msg_id, content, kind: Kind::Unsaid };
             self.say(stream, &Request::Append(append));
             self.expect_answer(now);
