@@ -58,6 +58,23 @@ fn i10_a_new_address_keeps_the_link() {
 }
 
 #[test]
+fn i10_a_new_address_means_nothing_to_a_link_that_is_over() {
+    let mut pair = Pair::new(1, common::start());
+    let (_, server) = pair.connected();
+    pair.client_sleeps = true;
+    pair.server.close(server, wire::CloseCode::Refused, "");
+    pair.run(Duration::from_secs(1));
+    pair.client.local_address_changed();
+    pair.run(Duration::from_secs(10));
+    pair.client.local_address_changed();
+    pair.client_sleeps = false;
+    pair.poll();
+    let (_, event) = pair.until_client(|event| matches!(event, Event::Closed { .. }));
+    assert!(matches!(event, Event::Closed { reason: CloseReason::Peer { .. } }), "{event:?}");
+    assert_eq!(pair.client.links(), 0);
+}
+
+#[test]
 fn a_restarted_server_is_noticed_at_the_next_datagram() {
     let mut pair = Pair::new(1, common::start());
     let (client, _) = pair.connected();

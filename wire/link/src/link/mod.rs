@@ -146,7 +146,11 @@ impl Link {
     }
 
     pub(crate) fn local_address_changed(&mut self) {
-        self.connection.local_address_changed();
+        // One that is over has no other end; quinn-proto's endpoint has forgotten it and would not know whose
+        // connection ids change.
+        if !self.is_closed() && !self.connection.is_closed() {
+            self.connection.local_address_changed();
+        }
     }
 
     // ---- Questions.
