@@ -239,7 +239,8 @@ impl Conn {
         if known { self.pump(cx, chat) } else { self.open_chat(cx, chat) }
     }
 
-    /// A hint: a member types, or has stopped. Only who has the chat open hears it, and only what goes at once.
+    /// A hint: a member types, or has stopped. Only who has the chat open hears it, and only what goes at once; nobody
+    /// hears of oneself, on whichever device.
     pub(crate) fn hint_typing(
         &mut self,
         cx: &mut Cx,
@@ -251,7 +252,7 @@ impl Conn {
         let is_open = self.streams.values().any(|up| matches!(up, Up::Chat(up) if up.chat() == chat));
         let now = cx.now;
         let Stage::Active(session) = &mut self.stage else { return };
-        if !is_open || session.device == except {
+        if !is_open || session.device == except || session.account == member {
             return;
         }
         if cx.is_loaded() {

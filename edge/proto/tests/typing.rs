@@ -36,6 +36,12 @@ fn r34_r35_r106_typing_is_told_to_who_has_the_chat_open() {
     world.say(a.link, up, &Request::Typing { typing: false });
     assert_eq!(typed(&world, b), [(alice.account(), true), (alice.account(), false)]);
     assert_eq!((typed(&world, a), typed(&world, c)), (vec![], vec![]), "not to oneself, not to strangers");
+    let tablet = world.register("+4915100000001", "Alice's tablet", 7);
+    let t = world.hello(&tablet);
+    world.chat_up(t, chat, None);
+    world.pass(Duration::from_secs(3));
+    world.say(a.link, up, &Request::Typing { typing: true });
+    assert_eq!(typed(&world, t), [], "nor to oneself on another device");
     let again = world.hello(&bob);
     world.chat_up(again, chat, None);
     assert_eq!(typed(&world, again), [], "nothing of it is kept");

@@ -185,3 +185,29 @@ fn streams_come_and_go_without_end() {
         pair.until_client(|event| *event == Event::Finished { stream });
     }
 }
+
+#[test]
+fn i2_a_second_stream_that_followed_the_first_s_acknowledged_end_is_read_after_it() {
+    let mut pair = Pair::new(1, common::start());
+    let (client, server) = pair.connected();
+    pair.client_sleeps = true;
+    let first = pair.server.open(server, Role::ChatDown).unwrap();
+    for size in 1..=5 {
+        pair.server.send(server, first, frame(size)).unwrap();
+    }
+    pair.server.finish(server, first);
+    pair.until_server(|event| *event == Event::Delivered { stream: first });
+    let second = pair.server.open(server, Role::ChatDown).unwrap();
+    for size in 6..=9 {
+        pair.server.send(server, second, frame(size)).unwrap();
+    }
+    pair.run(Duration::from_secs(1));
+    pair.client_sleeps = false;
+    let frames: Vec<Event> = drain(|| pair.client.poll_event())
+        .into_iter()
+        .map(|(_, event)| event)
+        .filter(|event| matches!(event, Event::Frame { .. }))
+        .collect();
+    let (one, two) = ((1..=5).map(|n| frame_of(first, n)), (6..=9).map(|n| frame_of(second, n)));
+    assert_eq!(frames, one.chain(two).collect::<Vec<_>>());
+}

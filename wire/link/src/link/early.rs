@@ -1,6 +1,6 @@
 //! A link before its handshake is complete, and whether a silent one lives.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use quinn_proto::{FrameStats, Side};
 
@@ -30,6 +30,7 @@ impl Link {
     pub(super) fn undo_early(&mut self) {
         self.streams = Vec::new();
         self.readable = VecDeque::new();
+        self.readable_uni = BTreeSet::new();
         self.events.retain(|event| *event == Event::Alive);
         self.queued_bytes = 0;
         self.own_bidi = 0;

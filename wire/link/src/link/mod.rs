@@ -4,7 +4,7 @@ mod early;
 mod receive;
 mod send;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
@@ -44,7 +44,10 @@ pub(crate) struct Link {
     /// Sorted by id. Bounded by what both sides allow each other.
     streams: Vec<Stream>,
     /// Streams that may have a frame or an end for the owner; each at most once.
+    /// Streams with something to read: bidirectional ones in turn; unidirectional ones from the oldest to its end, since
+    /// what the peer says on a second one it may have begun only when all of the first was acknowledged to it.
     readable: VecDeque<StreamId>,
+    readable_uni: BTreeSet<StreamId>,
     /// Events that are already certain; the owner is told after each input, so it stays short.
     events: VecDeque<Event>,
     queued_bytes: usize,
@@ -99,6 +102,7 @@ impl Link {
             config,
             streams: Vec::new(),
             readable: VecDeque::new(),
+            readable_uni: BTreeSet::new(),
             events: VecDeque::new(),
             queued_bytes: 0,
             allowed,
@@ -276,7 +280,7 @@ impl Link {
                 return Some(event);
             }
         }
-        while let Some(&stream) = self.readable.front() {
+        while let Some(stream) = self.readable.pop_front().or_else(|| self.readable_uni.pop_first()) {
             if let Some(event) = self.read(now, stream) {
                 return Some(event);
             }
@@ -322,6 +326,7 @@ impl Link {
         self.connection.close(now, code(close), Bytes::from_static(reason.as_bytes()));
         self.events.clear();
         self.readable.clear();
+        self.readable_uni.clear();
         self.end(CloseReason::Here(close));
     }
 

@@ -29,9 +29,8 @@ impl Link {
         self.allow_more(dir);
     }
 
-    /// Reads the stream at the front of `readable`; what it has more of waits behind the others.
+    /// Reads a stream that was listed as readable; if there may be more of it, it is listed again.
     pub(super) fn read(&mut self, now: Instant, stream: StreamId) -> Option<Event> {
-        self.readable.pop_front();
         let index = self.find(stream)?;
         let recv = self.streams[index].recv.as_mut()?;
         recv.is_listed = false;
@@ -42,7 +41,7 @@ impl Link {
         match outcome {
             Outcome::Frame(body) => {
                 recv.is_listed = true;
-                self.readable.push_back(stream);
+                self.push_readable(stream);
                 self.learn_role(index, &body);
                 Some(Event::Frame { stream, body })
             }
@@ -117,7 +116,14 @@ impl Link {
         let Some(index) = self.find(stream) else { return };
         let Some(recv) = &mut self.streams[index].recv else { return };
         if !std::mem::replace(&mut recv.is_listed, true) {
-            self.readable.push_back(stream);
+            self.push_readable(stream);
+        }
+    }
+
+    fn push_readable(&mut self, stream: StreamId) {
+        match stream.0.dir() {
+            Dir::Bi => self.readable.push_back(stream),
+            Dir::Uni => drop(self.readable_uni.insert(stream)),
         }
     }
 
