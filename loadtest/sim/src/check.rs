@@ -4,16 +4,21 @@
 //! - I1: what a user saw acknowledged is in the log, at that place, for ever; a log never loses or changes an entry.
 //! - I2, R141: a log's places are 1, 2, 3 … without gaps; each device stores exactly the log's next entry.
 //! - I3: a `client_msg_id` has one place, and nothing is there that nobody sent.
-//! - I4: cursors never go back; READ implies DELIVERED; none passes what is stored on a device.
-//! - G21: entries of one sender in one chat are in the order of its outbox.
+//! - I4: cursors never go back; READ implies DELIVERED; none passes what is stored on a device (a member's: on one of its
+//!   devices).
+//! - I5: nothing of a chat reaches a phone whose person is no member.
+//! - G21: entries of one phone in one chat are in the order of its outbox.
+//! - C29: a phone that has long been connected, while nothing is bad, has what was committed without waiting for the sweeper.
 
 mod store;
 mod violation;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use bytes::Bytes;
 use client_core::{Message, OutboxRow};
+use loadtest_workload::Phone;
 use wire::{AccountId, ChatId, ClientMsgId, DeviceId, Seq};
 
 pub(crate) use self::store::Window;
@@ -21,14 +26,19 @@ pub use self::violation::Violation;
 use crate::client::name;
 use crate::disk::Disk;
 
+/// Within this time a connected phone has what was committed: much less than the sweeper's grace time, so that it cannot
+/// hide what hints missed, and seldom the next message either.
+const PROMPT: Duration = Duration::from_secs(2);
+
 /// What was seen so far, and what follows from it.
 #[derive(Debug, Default)]
 pub(crate) struct Checker {
-    users: BTreeMap<AccountId, usize>,
-    devices: Vec<(AccountId, DeviceId)>,
+    people: BTreeMap<AccountId, usize>,
+    /// By number; see [`loadtest_workload::Phone`].
+    phones: Vec<(AccountId, DeviceId)>,
     pub(crate) chats: BTreeMap<ChatId, ChatLog>,
-    /// What each user queued in each chat, in order.
-    queues: BTreeMap<(ChatId, AccountId), Vec<(ClientMsgId, Bytes)>>,
+    /// What each phone queued in each chat, in order.
+    queues: BTreeMap<(ChatId, usize), Vec<(ClientMsgId, Bytes)>>,
     acked: BTreeMap<ClientMsgId, (usize, ChatId, Seq)>,
     /// Seen since the store was last looked at.
     fresh: Vec<Fresh>,
@@ -45,8 +55,8 @@ pub(crate) struct ChatLog {
     pub(crate) entries: Vec<Logged>,
     /// Where each message is.
     places: BTreeMap<ClientMsgId, Seq>,
-    /// How many of each member's messages are in.
-    said: [usize; 2],
+    /// How many of each phone's messages are in.
+    said: BTreeMap<usize, usize>,
 }
 
 /// One entry.
@@ -55,8 +65,11 @@ pub(crate) struct Logged {
     /// The stored bytes.
     value: Bytes,
     sender: AccountId,
+    device: DeviceId,
     client_msg_id: ClientMsgId,
     content: Bytes,
+    /// When it was first seen.
+    at: Duration,
 }
 
 /// Something to be compared with the store.
@@ -69,24 +82,24 @@ enum Fresh {
 impl Checker {
     // ---- what is told to it ----
 
-    /// A user has an account.
-    pub(crate) fn registered(&mut self, user: usize, account: AccountId, device: DeviceId) {
-        self.users.insert(account, user);
-        self.devices.resize(self.devices.len().max(user + 1), (account, device));
-        self.devices[user] = (account, device);
+    /// A phone is a device of an account.
+    pub(crate) fn registered(&mut self, phone: Phone, account: AccountId, device: DeviceId) {
+        self.people.insert(account, phone.person);
+        self.phones.resize(self.phones.len().max(phone.number + 1), (account, device));
+        self.phones[phone.number] = (account, device);
     }
 
-    /// Two users may chat.
+    /// Two people may chat.
     pub(crate) fn may_chat(&mut self, chat: ChatId, members: [usize; 2]) {
         let name = format!("{}-{}", name(members[0]), name(members[1]));
-        let log = ChatLog { name, members, entries: Vec::new(), places: BTreeMap::new(), said: [0; 2] };
+        let (entries, places, said) = (Vec::new(), BTreeMap::new(), BTreeMap::new());
+        let log = ChatLog { name, members, entries, places, said };
         self.chats.insert(chat, log);
     }
 
-    /// A message is in a user's outbox, on its disk.
-    pub(crate) fn queued(&mut self, user: usize, row: &OutboxRow) {
-        let account = self.devices[user].0;
-        self.queues.entry((row.chat, account)).or_default().push((row.client_msg_id, row.content.clone()));
+    /// A message is in a phone's outbox, on its disk.
+    pub(crate) fn queued(&mut self, phone: usize, row: &OutboxRow) {
+        self.queues.entry((row.chat, phone)).or_default().push((row.client_msg_id, row.content.clone()));
     }
 
     /// A user saw a message's tick.
@@ -113,11 +126,35 @@ impl Checker {
     /// [`Violation::TypingLeaked`] unless both are members.
     pub(crate) fn typing_seen(&self, user: usize, chat: ChatId, member: AccountId) -> Result<(), Violation> {
         let members = self.chats.get(&chat).map_or(&[][..], |log| &log.members);
-        let other = self.users.get(&member);
-        if members.contains(&user) && other.is_some_and(|other| *other != user && members.contains(other)) {
+        let (other, person) = (self.people.get(&member), self.person(user));
+        if members.contains(&person) && other.is_some_and(|other| *other != person && members.contains(other))
+        {
             return Ok(());
         }
         Err(Violation::TypingLeaked { user, chat: self.chat_name(chat).to_owned() })
+    }
+
+    /// A phone is sent something of a chat.
+    ///
+    /// # Errors
+    /// [`Violation::Leaked`] unless its person is a member.
+    pub(crate) fn sent_of(&self, user: usize, chat: ChatId) -> Result<(), Violation> {
+        let is_member = self.chats.get(&chat).is_some_and(|log| log.members.contains(&self.person(user)));
+        let leaked = || Violation::Leaked { user, chat: self.chat_name(chat).to_owned() };
+        if is_member { Ok(()) } else { Err(leaked()) }
+    }
+
+    fn person(&self, phone: usize) -> usize {
+        self.phones
+            .get(phone)
+            .and_then(|(account, _)| self.people.get(account))
+            .copied()
+            .unwrap_or(usize::MAX)
+    }
+
+    /// The phones whose person is one of these.
+    fn phones_of<'a>(&'a self, people: &'a [usize]) -> impl Iterator<Item = usize> + 'a {
+        (0..self.phones.len()).filter(|&phone| people.contains(&self.person(phone)))
     }
 
     pub(crate) fn has_news(&self) -> bool {
@@ -131,7 +168,7 @@ impl Checker {
     }
 
     pub(crate) fn account_name(&self, account: AccountId) -> &'static str {
-        self.users.get(&account).map_or("a stranger", |&user| name(user))
+        self.people.get(&account).map_or("a stranger", |&user| name(user))
     }
 
     // ---- what is compared ----
@@ -178,17 +215,18 @@ impl Checker {
         if let Some(&first) = log.places.get(&logged.client_msg_id) {
             return Err(Violation::Doubled { chat: name(), first, second: seq });
         }
-        let place = log.members.iter().position(|&user| self.devices[user].0 == logged.sender);
-        let Some(place) = place else { return Err(Violation::Invented { chat: name(), seq }) };
-        let queue = self.queues.get(&(chat, logged.sender)).map_or(&[][..], |queue| queue);
-        match queue.get(log.said[place]) {
+        let phone = self.phones.iter().position(|&phone| phone == (logged.sender, logged.device));
+        let Some(phone) = phone else { return Err(Violation::Invented { chat: name(), seq }) };
+        let queue = self.queues.get(&(chat, phone)).map_or(&[][..], |queue| queue);
+        let said = log.said.entry(phone).or_default();
+        match queue.get(*said) {
             Some((id, content)) if *id == logged.client_msg_id && *content == logged.content => {}
             _ if queue.iter().any(|(id, _)| *id == logged.client_msg_id) => {
-                return Err(Violation::OutOfOrder { user: log.members[place], chat: name(), seq });
+                return Err(Violation::OutOfOrder { user: phone, chat: name(), seq });
             }
             _ => return Err(Violation::Invented { chat: name(), seq }),
         }
-        log.said[place] += 1;
+        *said += 1;
         log.places.insert(logged.client_msg_id, seq);
         log.entries.push(logged);
         Ok(())
@@ -210,8 +248,11 @@ impl Checker {
     /// Compares the store's cursors with the disks they speak of.
     fn judge_cursors(&self, disks: &[&Disk]) -> Result<(), Violation> {
         for (&(chat, account), &(delivered, read)) in &self.cursors {
-            let Some(&user) = self.users.get(&account) else { continue };
-            let (have, has_read) = (disks[user].have(chat), disks[user].read(chat));
+            let Some(&person) = self.people.get(&account) else { continue };
+            let own = || self.phones_of(std::slice::from_ref(&person)).map(|phone| disks[phone]);
+            let have = own().map(|disk| disk.have(chat)).max().unwrap_or_default();
+            let has_read = own().map(|disk| disk.read(chat)).max().unwrap_or_default();
+            let user = person;
             if delivered > have || read > has_read {
                 let chat = self.chat_name(chat).to_owned();
                 return Err(Violation::CursorAhead {
@@ -223,7 +264,7 @@ impl Checker {
             }
         }
         for (&(chat, device), &delivered) in &self.device_cursors {
-            let Some(user) = self.devices.iter().position(|&(_, d)| d == device) else { continue };
+            let Some(user) = self.phones.iter().position(|&(_, d)| d == device) else { continue };
             let have = disks[user].have(chat);
             if delivered > have {
                 let (chat, zero) = (self.chat_name(chat).to_owned(), Seq::ZERO);
@@ -245,36 +286,65 @@ impl Checker {
     pub(crate) fn missing(&self, disks: &[&Disk], read: bool) -> Option<String> {
         for (&chat, log) in &self.chats {
             let head = Seq(log.entries.len() as u64);
-            for (place, &user) in log.members.iter().enumerate() {
-                let (who, disk, account) = (name(user), disks[user], self.devices[user].0);
-                let queued = self.queues.get(&(chat, account)).map_or(0, Vec::len);
-                if log.said[place] < queued {
-                    return Some(format!(
-                        "{} of {who}'s {queued} messages are in {}",
-                        log.said[place], log.name
-                    ));
+            for user in self.phones_of(&log.members) {
+                let (who, disk, (account, device)) = (name(user), disks[user], self.phones[user]);
+                let queued = self.queues.get(&(chat, user)).map_or(0, Vec::len);
+                let said = log.said.get(&user).copied().unwrap_or_default();
+                if said < queued {
+                    return Some(format!("{said} of {who}'s {queued} messages are in {}", log.name));
                 }
                 if disk.have(chat) < head {
                     return Some(format!("{who} has {} of {head} in {}", disk.have(chat), log.name));
                 }
                 let told = self.cursors.get(&(chat, account)).copied().unwrap_or_default();
-                let device =
-                    self.device_cursors.get(&(chat, self.devices[user].1)).copied().unwrap_or_default();
+                let device = self.device_cursors.get(&(chat, device)).copied().unwrap_or_default();
                 if (told.0, device) != (head, head) || read && told.1 != head {
                     let name = &log.name;
-                    return Some(format!("{who} has all {head} of {name}, and the server knows of {told:?}"));
+                    return Some(format!(
+                        "{who} has all {head} of {name}, and the server knows of {told:?} and {device}"
+                    ));
                 }
             }
         }
         None
     }
 
+    /// Whether a phone that has long been connected lacks what was committed long ago. Only for seeds in which nothing is
+    /// bad: `since` is when each phone became ready, if it is.
+    ///
+    /// # Errors
+    /// [`Violation::Late`].
+    pub(crate) fn prompt(
+        &self,
+        disks: &[&Disk],
+        since: &[Option<Duration>],
+        now: Duration,
+    ) -> Result<(), Violation> {
+        let Some(then) = now.checked_sub(PROMPT) else { return Ok(()) };
+        for (&chat, log) in &self.chats {
+            let due = Seq(log.entries.iter().take_while(|logged| logged.at <= then).count() as u64);
+            for user in self.phones_of(&log.members) {
+                let have = disks[user].have(chat);
+                if since[user].is_some_and(|since| since <= then) && have < due {
+                    return Err(Violation::Late { user, chat: log.name.clone(), have, due });
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Whose ticks do not show what the server knows, in words.
     pub(crate) fn stale_ticks(&self, disks: &[&Disk]) -> Option<String> {
         for (&(chat, account), cursors) in &self.cursors {
-            for &user in &self.chats[&chat].members {
+            for user in self.phones_of(&self.chats[&chat].members) {
                 let shown = disks[user].cursors.get(&(chat, account)).copied().unwrap_or_default();
-                if self.devices[user].0 != account && shown != *cursors {
+                if self.phones[user].0 == account {
+                    // One's own: what one has read is read on every phone that has it.
+                    if disks[user].read(chat) < cursors.1 {
+                        let (who, chat) = (name(user), self.chat_name(chat));
+                        return Some(format!("{who} does not know that {chat} is read up to {}", cursors.1));
+                    }
+                } else if shown != *cursors {
                     let (who, member) = (name(user), self.account_name(account));
                     let chat = self.chat_name(chat);
                     return Some(format!(
@@ -295,8 +365,9 @@ mod tests {
     fn r34_who_is_shown_typing_and_is_no_member_is_noticed() {
         let mut checker = Checker::default();
         let account = |user: usize| AccountId::new([user as u8 + 1; 16]);
-        for user in 0..3 {
-            checker.registered(user, account(user), DeviceId::new([user as u8 + 1; 16]));
+        for number in 0..3 {
+            let phone = Phone { number, person: number };
+            checker.registered(phone, account(number), DeviceId::new([number as u8 + 1; 16]));
         }
         let chat = ChatId::new([9; 16]);
         checker.may_chat(chat, [0, 1]);

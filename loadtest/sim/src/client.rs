@@ -1,4 +1,4 @@
-//! One user's phone: a real endpoint and a real [`Client`] in a process that can be killed, and a disk that stays.
+//! One phone: a real endpoint and a real [`Client`] in a process that can be killed, and a disk that stays.
 
 mod driving;
 mod seen;
@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use client_core::quic::Bridge;
 use client_core::{Client, Config, Now};
+use loadtest_workload::Phone;
 use wire::{AccountId, ChatId, DeviceId, Secret, Seq};
 use wire_link::testing::{plain_client, secrets};
 use wire_link::{ClientConfig, Endpoint};
@@ -27,9 +28,11 @@ pub(crate) enum Death {
     AfterWrite,
 }
 
-/// One user.
+/// One phone.
 pub(crate) struct SimClient {
+    /// Its number.
     pub(crate) user: usize,
+    pub(crate) phone: Phone,
     pub(crate) disk: Disk,
     pub(crate) running: Option<Running>,
     pub(crate) address: SocketAddr,
@@ -42,6 +45,12 @@ pub(crate) struct SimClient {
     pub(crate) wrong: (Duration, Duration),
     /// Nothing happens but that addresses change: no connection may be lost.
     pub(crate) only_moves: bool,
+    /// Since when it has had a session.
+    pub(crate) ready_since: Option<Duration>,
+    /// Until when its process does not read what has come.
+    pub(crate) dawdles_until: Option<Instant>,
+    /// Messages its owner has said on it.
+    pub(crate) said: u64,
     starts: u64,
     places: u8,
     seed: u64,
@@ -67,9 +76,11 @@ pub(crate) struct Running {
 }
 
 impl SimClient {
-    pub(crate) fn new(seed: u64, user: usize, only_moves: bool, sabotage: Option<Sabotage>) -> SimClient {
+    pub(crate) fn new(seed: u64, phone: Phone, only_moves: bool, sabotage: Option<Sabotage>) -> SimClient {
+        let user = phone.number;
         SimClient {
             user,
+            phone,
             disk: Disk::default(),
             running: None,
             address: SocketAddr::from(([10, 1, 0, user as u8 + 1], 40_000)),
@@ -78,6 +89,9 @@ impl SimClient {
             captured: None,
             wrong: (Duration::ZERO, Duration::ZERO),
             only_moves,
+            ready_since: None,
+            dawdles_until: None,
+            said: 0,
             starts: 0,
             places: 0,
             seed: seed ^ (user as u64 + 1) << 56,
@@ -137,6 +151,8 @@ impl SimClient {
     pub(crate) fn kill(&mut self, out: &mut Outside) {
         if self.running.take().is_some() {
             self.dies = None;
+            self.dawdles_until = None;
+            self.ready_since = None;
             out.counts.client_crashes += 1;
             out.say(format_args!("{} is killed", name(self.user)));
         }
@@ -155,6 +171,7 @@ impl SimClient {
     /// Leaves the network, in order.
     pub(crate) fn go_offline(&mut self, out: &mut Outside) -> Result<(), Violation> {
         out.say(format_args!("{} goes offline", name(self.user)));
+        self.ready_since = None;
         if let Some(running) = &mut self.running {
             running.asleep = None;
         }
@@ -252,7 +269,17 @@ impl SimClient {
     }
 }
 
-/// What a user is called.
-pub(crate) fn name(user: usize) -> &'static str {
-    ["Alice", "Bob", "Carol", "Dave"].get(user).copied().unwrap_or("Somebody")
+/// What a phone is called: first everybody's first, then the second ones.
+pub(crate) fn name(number: usize) -> &'static str {
+    const NAMES: [&str; 8] = [
+        "Alice",
+        "Bob",
+        "Carol",
+        "Dave",
+        "Alice's tablet",
+        "Bob's tablet",
+        "Carol's tablet",
+        "Dave's tablet",
+    ];
+    NAMES.get(number).copied().unwrap_or("somebody")
 }

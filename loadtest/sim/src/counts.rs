@@ -19,6 +19,14 @@ pub struct Counts {
     pub client_crashes: u64,
     /// Node processes killed.
     pub node_crashes: u64,
+    /// Times that a client's process did not read what had come.
+    pub dawdled: u64,
+    /// Times that a loop was told that hints for it were lost.
+    pub looked_again: u64,
+    /// Phones beyond everybody's first.
+    pub second_phones: u64,
+    /// Jumps of a node's wall clock.
+    pub clock_jumps: u64,
     /// Hints lost between nodes.
     pub hints_lost: u64,
     /// Hints that the sweeper gave.

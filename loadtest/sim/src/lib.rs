@@ -1,11 +1,12 @@
 //! The whole cluster in one thread and virtual time.
 //!
-//! [`run`] plays one seed: two nodes of two loops each (real `edge-proto` nodes on real QUIC endpoints) over one simulated
-//! store, and four people with real clients, through lost datagrams, cut connections, late and lost hints, killed
-//! processes, commits of which nobody knows whether they happened, addresses that change, loops that stand still, apps in
-//! the background, clocks that are wrong, and first flights that somebody else sends again. The same seed gives the same run, byte for byte. What must
-//! always hold is checked while it runs; see [`Violation`]. At the end the faults stop, and everybody must get
-//! everything.
+//! [`run`] plays one seed: three nodes of two loops each (real `edge-proto` nodes on real QUIC endpoints) over one
+//! simulated store, and four people with five or six phones and real clients, through lost datagrams, cut connections,
+//! late and lost hints, killed processes, commits of which nobody knows whether they happened, addresses that change,
+//! loops that stand still, apps in the background and apps that do not read, clocks that are wrong or jump, and first
+//! flights that somebody else sends again. What people do comes from [`loadtest_workload`]. The same seed gives the same
+//! run, byte for byte. What must always hold is checked while it runs; see [`Violation`]. At the end the faults stop, and
+//! everybody must get everything.
 //!
 //! Invariants: nothing here reads a clock or draws a random number of its own; everything happens in one thread.
 
@@ -28,6 +29,9 @@ use std::time::Duration;
 
 pub use check::Violation;
 pub use counts::Counts;
+pub use mutation::Mutation;
+
+pub use plan::Kind;
 
 use plan::Plan;
 use world::World;
@@ -39,31 +43,33 @@ pub struct Options {
     pub storm: Duration,
     /// Within which time after it everybody must have everything.
     pub calm: Duration,
-    /// A promise that is broken on purpose, to see that it is noticed.
+    /// A mistake that the product's code makes, to see that it is noticed.
+    pub mutation: Option<Mutation>,
+    /// A promise that the world breaks, to see that it is noticed.
     pub sabotage: Option<Sabotage>,
+    /// Keep the whole timeline, and not its end alone.
+    pub whole_timeline: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Options { storm: Duration::from_secs(30), calm: Duration::from_secs(120), sabotage: None }
+        Options {
+            storm: Duration::from_secs(30),
+            calm: Duration::from_secs(120),
+            mutation: None,
+            sabotage: None,
+            whole_timeline: false,
+        }
     }
 }
 
-/// A promise that is broken on purpose. Nothing of the code under test is changed for it.
+/// A promise that the world around the code under test breaks. What the code itself may break is a [`Mutation`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sabotage {
-    /// The store keeps no idempotency record.
-    ForgetIdempotency,
     /// The store says "committed" of an append, now and then, and throws it away.
     DropAcked,
     /// A device loses an entry, now and then, that it said it would keep.
     ForgetfulDisk,
-    /// No hint passes between nodes, and nobody sweeps.
-    NoHintsNoSweeper,
-    /// Loops do not hand each other the datagrams of connections that have moved.
-    NoSteering,
-    /// A node believes a replayed first flight, as if its handshake were complete.
-    BelieveReplays,
     /// What is appended early is appended without a look whether it was before.
     BlindEarly,
     /// An app is not told that it is in the background.
@@ -71,7 +77,7 @@ pub enum Sabotage {
 }
 
 /// A seed that was played to its end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {
     /// The seed.
     pub seed: u64,
@@ -81,10 +87,12 @@ pub struct Report {
     pub lasted: Duration,
     /// Datagrams sent, and of them lost.
     pub datagrams: (u64, u64),
-    /// Whether nothing happened in it but that people talked and addresses changed.
-    pub only_moves: bool,
+    /// What kind of seed it was.
+    pub kind: Kind,
     /// What happened how often.
     pub counts: Counts,
+    /// All that happened, if it was asked for.
+    pub timeline: Vec<String>,
 }
 
 /// A seed that broke a promise. Its `Display` tells how to play it again, and how it came to that.
@@ -96,7 +104,7 @@ pub struct Failure {
     pub at: Duration,
     /// Which promise.
     pub violation: Violation,
-    /// The end of the timeline, a line for each thing that happened.
+    /// The end of the timeline, or all of it: a line for each thing that happened, who said what to whom.
     pub timeline: Vec<String>,
 }
 
@@ -109,7 +117,7 @@ impl fmt::Display for Failure {
         }
         let at = self.at.as_secs_f64();
         writeln!(f, "seed {} broke a promise after {at:.3} s: {}", self.seed, self.violation)?;
-        write!(f, "again: GODWIT_SIM_SEED={} cargo test -p loadtest-sim --test seeds", self.seed)
+        write!(f, "again, from the beginning: cargo xtask sim --first {} --seeds 1 --timeline", self.seed)
     }
 }
 
@@ -118,10 +126,13 @@ impl fmt::Display for Failure {
 /// # Errors
 /// [`Failure`]: a promise was broken.
 pub fn run(seed: u64, options: &Options) -> Result<Report, Box<Failure>> {
+    let _mistake = mutation::Planted::new(options.mutation);
     let plan = Plan::new(seed, options.storm);
-    let mut world = World::new(seed, &plan, options.sabotage);
-    let played =
-        world.open().and_then(|()| world.storm(&plan, options.storm)).and_then(|()| world.calm(options.calm));
+    let mut world = World::new(seed, &plan, options);
+    let played = world
+        .open(&plan)
+        .and_then(|()| world.storm(&plan, options.storm))
+        .and_then(|()| world.calm(&plan, options.calm));
     let out = &mut world.out;
     match played {
         Ok(()) => {
@@ -131,8 +142,9 @@ pub fn run(seed: u64, options: &Options) -> Result<Report, Box<Failure>> {
                 digest: out.timeline.digest(),
                 lasted: out.time.since_start(),
                 datagrams: out.network.counts(),
-                only_moves: plan.only_moves,
+                kind: plan.kind,
                 counts: out.counts,
+                timeline: if options.whole_timeline { out.timeline.tail() } else { Vec::new() },
             })
         }
         Err(violation) => {

@@ -15,7 +15,6 @@ use wire_link::Steering;
 use wire_link::testing::{PlainSessions, secrets};
 
 use self::event_loop::{Handed, SimLoop};
-use crate::Sabotage;
 use crate::outside::{Outside, Stores};
 
 /// Loops of each node.
@@ -37,7 +36,6 @@ pub(crate) struct NodePlan {
     pub(crate) hints_max: usize,
     /// What it remembers of clients' TLS sessions.
     pub(crate) sessions: Arc<PlainSessions>,
-    pub(crate) sabotage: Option<Sabotage>,
 }
 
 /// Its place in the world, which outlives its process.
@@ -80,6 +78,16 @@ impl SimNode {
         };
         let address = SocketAddr::from(([10, 0, 0, index as u8 + 1], 443));
         SimNode { address, common, loops: Vec::new(), starts: 0 }
+    }
+
+    /// Its wall clock jumps.
+    pub(crate) fn set_skew(&mut self, skew: Duration) {
+        self.common.skew = skew;
+    }
+
+    /// Hints for it were lost: each of its loops is told.
+    pub(crate) fn hints_lost(&mut self) {
+        self.loops.iter_mut().for_each(|of| of.hints_lost = true);
     }
 
     /// Begins to run on a store.
@@ -144,7 +152,17 @@ impl SimNode {
         }
     }
 
-    /// A hint from elsewhere, for the loops that its accounts are on; false if one of them had no room.
+    /// A hint from another process. A loop that has no room for it has lost it, and knows.
+    pub(crate) fn hear(&mut self, hint: &Hint, out: &mut Outside) {
+        let on = self.common.registry.loops(hint.accounts());
+        let max = self.common.plan.hints_max;
+        for (_, to) in self.loops.iter_mut().enumerate().filter(|(no, _)| on[*no]) {
+            to.hear(hint, max, out);
+        }
+    }
+
+    /// A hint that is given again if it is not taken, for the loops that its accounts are on; false if one of them had no
+    /// room.
     pub(crate) fn hint(&mut self, hint: &Hint, out: &mut Outside) -> bool {
         let on = self.common.registry.loops(hint.accounts());
         let max = self.common.plan.hints_max;
@@ -162,7 +180,7 @@ impl SimNode {
         for hint in std::mem::take(&mut self.common.published) {
             let on = self.common.registry.loops(hint.accounts());
             for (_, to) in self.loops.iter_mut().enumerate().filter(|(no, _)| *no != from && on[*no]) {
-                to.hint(&hint, max, out);
+                to.hear(&hint, max, out);
             }
             out.publish(self.common.index, crate::world::NODES, &hint);
         }

@@ -1,6 +1,6 @@
 //! What nodes and clients share: time, the network, the bus between nodes, tasks, and the record of what happened.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,7 +10,7 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use store::Store;
 use store::ephemeral::memory::Memory;
-use store::op::Swept;
+use store::op::OpOutput;
 use store::testing::VirtualClock;
 use wire_link::Endpoint;
 use wire_link::testing::{Conditions, Datagram, Network};
@@ -46,10 +46,10 @@ pub(crate) enum Outcome {
     Done { node: usize, no: usize, op: OpId, result: Result<EffectOutput, EffectError> },
     /// A process has opened its store.
     Booted { process: usize, stores: Stores },
-    /// A sweeper has looked at one shard; `None` if the store did not answer.
-    Swept { process: usize, store: SimStore, shard: u8, swept: Option<Swept> },
-    /// A sweeper has cleared what it had looked at, or tried to.
-    Cleared { process: usize, store: SimStore, next: u8 },
+    /// A process' sweeper has paused.
+    Paused { process: usize },
+    /// A process' sweeper has asked its store something; `None` if the store did not answer.
+    Swept { process: usize, output: Option<OpOutput> },
 }
 
 /// Everything that nodes and clients share.
@@ -144,9 +144,14 @@ impl Outside {
     /// Hands a node's hint to the other nodes.
     pub(crate) fn publish(&mut self, from: usize, nodes: usize, hint: &Hint) {
         for to in (0..nodes).filter(|&to| to != from) {
-            if self.bus.post(self.time.instant(), &mut self.rng, to, hint) {
-                self.counts.hints_lost += 1;
-            }
+            self.post(from, to, hint);
+        }
+    }
+
+    /// Puts a hint on the bus from one node to another.
+    pub(crate) fn post(&mut self, from: usize, to: usize, hint: &Hint) {
+        if self.bus.post(self.time.instant(), &mut self.rng, from, to, hint) {
+            self.counts.hints_lost += 1;
         }
     }
 }
@@ -164,30 +169,66 @@ impl BusConditions {
         BusConditions { loss: 0.0, duplication: 0.0, delay_max: Duration::from_millis(2) };
 }
 
-/// Hints under way between nodes: lost, repeated, late and out of order.
+/// A link of the bus says at least this often that it is there, and where its numbers are.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(1);
+
+/// What a node hears on the bus.
+#[derive(Debug, Clone)]
+pub(crate) enum Heard {
+    /// A hint.
+    Hint(Hint),
+    /// By their numbers, hints were lost.
+    Gap,
+}
+
+/// Hints under way between nodes: lost, repeated, late and out of order. A link numbers its hints, so its end sees from
+/// the next one, or from a sign of life in the next second, that some were lost; of a link that carries nothing at all it
+/// learns when that is over.
 pub(crate) struct Bus {
-    pub(crate) conditions: BusConditions,
-    under_way: BTreeMap<(Instant, u64), (usize, Hint)>,
+    conditions: BusConditions,
+    under_way: BTreeMap<(Instant, u64), (usize, Heard)>,
     posted: u64,
+    /// Nodes that hints were lost for while nothing passed.
+    deaf: BTreeSet<usize>,
 }
 
 impl Default for Bus {
     fn default() -> Self {
-        Bus { conditions: BusConditions::GOOD, under_way: BTreeMap::new(), posted: 0 }
+        Bus { conditions: BusConditions::GOOD, under_way: BTreeMap::new(), posted: 0, deaf: BTreeSet::new() }
     }
 }
 
 impl Bus {
+    /// Changes what happens on it.
+    pub(crate) fn set(&mut self, now: Instant, conditions: BusConditions) {
+        self.conditions = conditions;
+        if conditions.loss < 1.0 {
+            for to in std::mem::take(&mut self.deaf) {
+                self.carry(now + SIGN_OF_LIFE, to, Heard::Gap);
+            }
+        }
+    }
+
+    fn carry(&mut self, at: Instant, to: usize, what: Heard) {
+        self.under_way.insert((at, self.posted), (to, what));
+        self.posted += 1;
+    }
+
     /// True if the hint was lost.
-    fn post(&mut self, now: Instant, rng: &mut ChaCha8Rng, to: usize, hint: &Hint) -> bool {
+    fn post(&mut self, now: Instant, rng: &mut ChaCha8Rng, from: usize, to: usize, hint: &Hint) -> bool {
+        debug_assert_ne!(from, to);
         if rng.random_bool(self.conditions.loss) {
+            if self.conditions.loss < 1.0 {
+                self.carry(now + self.conditions.delay_max + SIGN_OF_LIFE, to, Heard::Gap);
+            } else {
+                self.deaf.insert(to);
+            }
             return true;
         }
         let copies = if rng.random_bool(self.conditions.duplication) { 2 } else { 1 };
         for _ in 0..copies {
             let delay = self.conditions.delay_max.mul_f64(rng.random_range(0.0..1.0));
-            self.under_way.insert((now + delay, self.posted), (to, hint.clone()));
-            self.posted += 1;
+            self.carry(now + delay, to, Heard::Hint(hint.clone()));
         }
         false
     }
@@ -196,7 +237,7 @@ impl Bus {
         self.under_way.first_key_value().map(|(&(at, _), _)| at)
     }
 
-    pub(crate) fn arrived(&mut self, now: Instant) -> VecDeque<(usize, Hint)> {
+    pub(crate) fn arrived(&mut self, now: Instant) -> VecDeque<(usize, Heard)> {
         let mut arrived = VecDeque::new();
         while self.next_arrival().is_some_and(|at| at <= now) {
             arrived.extend(self.under_way.pop_first().map(|(_, hint)| hint));

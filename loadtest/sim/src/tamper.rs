@@ -102,9 +102,6 @@ impl<T: Tx> Tx for TamperedTx<T> {
     fn set_stamped_value(&mut self, key: Bytes, value: Stamped) {
         if is_idempotency(&key) {
             self.appended = true;
-            if self.sabotage == Some(Sabotage::ForgetIdempotency) {
-                return;
-            }
         }
         self.tx.set_stamped_value(key, value);
     }

@@ -10,6 +10,8 @@ const KEPT: usize = 200;
 /// The lines so far.
 #[derive(Debug, Default)]
 pub(crate) struct Timeline {
+    /// Keep every line.
+    pub(crate) whole: bool,
     kept: VecDeque<String>,
     digest: u64,
     lines: u64,
@@ -23,7 +25,7 @@ impl Timeline {
         let _ = write!(line, "{:>9.3} s  {what}", at.as_secs_f64());
         self.mix(line.as_bytes());
         self.lines += 1;
-        if self.kept.len() == KEPT {
+        if self.kept.len() == KEPT && !self.whole {
             self.kept.pop_front();
         }
         self.kept.push_back(line);

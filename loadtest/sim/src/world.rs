@@ -1,4 +1,4 @@
-//! The whole of it: two nodes, four people, and time that passes only when nothing else is left to do.
+//! The whole of it: three nodes, four people, and time that passes only when nothing else is left to do.
 
 mod acts;
 mod processes;
@@ -10,28 +10,33 @@ use store::keys::direct_chat_id;
 use store::sim::Faults;
 use wire_link::testing::{Conditions, EarlyPolicy, PlainSessions};
 
-use crate::Sabotage;
 use crate::check::Window;
 use crate::check::{Checker, Violation};
 use crate::client::{SimClient, name};
 use crate::disk::Disk;
 use crate::node::{NodePlan, SimNode};
-use crate::outside::{BusConditions, Outside};
-use crate::plan::{Action, Plan};
+use crate::outside::{BusConditions, Heard, Outside};
+use crate::plan::{Action, Kind, Plan};
 use crate::tamper::Tampered;
 use crate::tasks::Turn;
+use crate::{Options, Sabotage};
+
+use self::processes::Process;
 
 /// Nodes, each with several loops.
-pub(crate) const NODES: usize = 2;
+pub(crate) const NODES: usize = 3;
 
 /// What clients call the nodes.
 pub(crate) const NAME: &str = "localhost";
 
-/// People, each with one phone.
+/// People; some have a second phone.
 pub(crate) const USERS: usize = 4;
 
 /// How often everything is looked at from the beginning.
 const LOOK_BACK_EVERY: Duration = Duration::from_secs(2);
+
+/// How often it is looked at whether anybody waits too long.
+const LOOK_AT_PHONES_EVERY: Duration = Duration::from_millis(200);
 
 /// Turns that may happen without time passing; more mean that somebody talks to itself for ever.
 const TURNS_MAX: u64 = 200_000;
@@ -44,18 +49,22 @@ pub(crate) struct World {
     backend: Tampered,
     faults: Faults,
     reachable: bool,
-    /// Whether each process runs, or is starting.
-    alive: [bool; NODES],
+    /// Processes that run or are starting.
+    processes: Vec<Option<Process>>,
     agenda: BTreeMap<(Instant, u64), Action>,
     planned: u64,
     looked_back: Duration,
+    looked_at_phones: Duration,
+    kind: Kind,
     sabotage: Option<Sabotage>,
     seed: u64,
 }
 
 impl World {
-    pub(crate) fn new(seed: u64, plan: &Plan, sabotage: Option<Sabotage>) -> World {
-        let out = Outside::new(seed, Checker::default());
+    pub(crate) fn new(seed: u64, plan: &Plan, options: &Options) -> World {
+        let mut out = Outside::new(seed, Checker::default());
+        out.timeline.whole = options.whole_timeline;
+        let sabotage = options.sabotage;
         let sessions = PlainSessions::new(EarlyPolicy::Accept);
         let node = |index| {
             let own = || PlainSessions::new(EarlyPolicy::Accept);
@@ -64,22 +73,24 @@ impl World {
                 access_token_s: plan.access_token_s,
                 hints_max: plan.hints_max,
                 sessions: if plan.one_memory { sessions.clone() } else { own() },
-                sabotage,
             };
             SimNode::new(seed, index, plan)
         };
-        let client = |user| SimClient::new(seed, user, plan.only_moves, sabotage);
+        let only_moves = plan.kind == Kind::OnlyMoves;
+        let client = |phone| SimClient::new(seed, phone, only_moves, sabotage);
         World {
             nodes: (0..NODES).map(node).collect(),
-            clients: (0..USERS).map(client).collect(),
+            clients: plan.shape.phones().map(client).collect(),
             backend: Tampered::new(seed ^ 0x7374_6f72, out.time.clock(), sabotage),
             out,
             faults: Faults::NONE,
             reachable: true,
-            alive: [false; NODES],
+            processes: (0..NODES).map(|_| None).collect(),
             agenda: BTreeMap::new(),
             planned: 0,
             looked_back: Duration::ZERO,
+            looked_at_phones: Duration::ZERO,
+            kind: plan.kind,
             sabotage,
             seed,
         }
@@ -87,19 +98,20 @@ impl World {
 
     // ---- phases ----
 
-    /// Starts the nodes and registers everybody, without faults.
-    pub(crate) fn open(&mut self) -> Result<(), Violation> {
+    /// Starts the nodes and registers every phone, without faults.
+    pub(crate) fn open(&mut self, plan: &Plan) -> Result<(), Violation> {
         let processes: BTreeSet<usize> = self.nodes.iter().map(|node| node.common.plan.process).collect();
         for process in processes {
             self.boot(process);
         }
-        for user in 0..USERS {
+        for user in 0..self.clients.len() {
             self.clients[user].go_online(&mut self.out)?;
             let end = self.out.time.instant() + Duration::from_secs(30);
             if !self.run_until(end, |world| world.clients[user].is_ready())? {
                 return Err(Violation::NotRegistered { user });
             }
         }
+        self.out.counts.second_phones += (plan.shape.phones().count() - USERS) as u64;
         for a in 0..USERS {
             for b in a + 1..USERS {
                 let chat = direct_chat_id(self.account(a), self.account(b));
@@ -112,9 +124,6 @@ impl World {
     /// Everything in the plan happens.
     pub(crate) fn storm(&mut self, plan: &Plan, storm: Duration) -> Result<(), Violation> {
         let start = self.out.time.instant();
-        if self.sabotage == Some(Sabotage::NoHintsNoSweeper) {
-            self.out.bus.conditions.loss = 1.0;
-        }
         for (at, action) in &plan.actions {
             self.at(start + *at, action.clone());
         }
@@ -122,16 +131,22 @@ impl World {
     }
 
     /// Faults are over and everybody is there. Within `calm` everybody must have everything, with nobody doing anything
-    /// that would help; then everybody reads, and within `calm` the server must know.
-    pub(crate) fn calm(&mut self, calm: Duration) -> Result<(), Violation> {
+    /// that would help; then everybody reads, and within `calm` the server and everybody's ticks must show it. Where only
+    /// the sweeper is to help, the bus stays cut until all have everything.
+    pub(crate) fn calm(&mut self, plan: &Plan, calm: Duration) -> Result<(), Violation> {
         self.out.say(format_args!("calm"));
         self.agenda.clear();
         self.mend()?;
+        if plan.kind == Kind::Steady {
+            self.converge(calm, false)?;
+        }
+        self.out.bus.set(self.out.time.instant(), BusConditions::GOOD);
         self.converge(calm, false)?;
-        for user in 0..USERS {
-            self.read_all(user)?;
+        for phone in 0..self.clients.len() {
+            self.read_all(phone)?;
         }
         self.converge(calm, true)?;
+        self.show_ticks(calm)?;
         self.reconnect_all(calm)
     }
 
@@ -155,23 +170,37 @@ impl World {
         Some(format!("{} has something left to say, or nobody to say it to", name(client.user)))
     }
 
-    /// Everybody connects anew: then all ticks must be shown as they are.
+    /// Lets time pass until everybody's ticks are shown as they are.
+    fn show_ticks(&mut self, calm: Duration) -> Result<(), Violation> {
+        let end = self.out.time.instant() + calm;
+        while let Some(missing) = self.out.checker.stale_ticks(&self.disks()) {
+            if self.out.time.instant() >= end {
+                return Err(Violation::NotConverged { missing });
+            }
+            let soon = self.out.time.instant() + Duration::from_millis(200);
+            self.run_until(soon, |_| false)?;
+        }
+        self.look()
+    }
+
+    /// Everybody connects anew, and nothing is otherwise than before.
     fn reconnect_all(&mut self, calm: Duration) -> Result<(), Violation> {
-        for user in 0..USERS {
-            self.clients[user].only_moves = false;
-            self.clients[user].go_offline(&mut self.out)?;
+        for client in &mut self.clients {
+            client.only_moves = false;
+            client.go_offline(&mut self.out)?;
         }
         let soon = self.out.time.instant() + Duration::from_millis(100);
         self.run_until(soon, |_| false)?;
-        for user in 0..USERS {
-            self.clients[user].go_online(&mut self.out)?;
+        for client in &mut self.clients {
+            client.go_online(&mut self.out)?;
         }
         let end = self.out.time.instant() + calm;
-        if !self.run_until(end, |world| world.out.checker.stale_ticks(&world.disks()).is_none())? {
-            let missing = self.out.checker.stale_ticks(&self.disks()).unwrap_or_default();
+        if !self.run_until(end, |world| world.unsettled(true).is_none())? {
+            let missing = self.unsettled(true).unwrap_or_default();
             return Err(Violation::NotConverged { missing });
         }
-        self.look()?;
+        self.converge(calm, true)?;
+        self.show_ticks(calm)?;
         self.out.checker.look_back(&self.window())
     }
 
@@ -180,17 +209,15 @@ impl World {
         self.out.cuts.clear();
         self.set_faults(Faults::NONE);
         self.set_reachable(true);
-        if self.sabotage != Some(Sabotage::NoHintsNoSweeper) {
-            self.out.bus.conditions = BusConditions::GOOD;
-        }
         for process in 0..NODES {
             self.boot(process);
         }
         self.nodes.iter_mut().for_each(SimNode::unstall);
-        for user in 0..USERS {
-            self.clients[user].dies = None;
-            self.clients[user].set_foreground(&mut self.out, true)?;
-            self.clients[user].go_online(&mut self.out)?;
+        for client in &mut self.clients {
+            client.dies = None;
+            client.dawdles_until = None;
+            client.set_foreground(&mut self.out, true)?;
+            client.go_online(&mut self.out)?;
         }
         Ok(())
     }
@@ -271,15 +298,23 @@ impl World {
                 client.datagram(&self.out, datagram.from, &datagram.bytes);
             }
         }
-        for (to, hint) in self.out.bus.arrived(now) {
-            self.nodes[to].hint(&hint, &mut self.out);
+        for (to, heard) in self.out.bus.arrived(now) {
+            match heard {
+                Heard::Hint(hint) => self.nodes[to].hear(&hint, &mut self.out),
+                Heard::Gap => self.nodes[to].hints_lost(),
+            }
         }
     }
 
     // ---- looking ----
 
     fn window(&self) -> Window<'_> {
-        Window { sim: &self.backend.sim, faults: self.faults, reachable: self.reachable }
+        Window {
+            sim: &self.backend.sim,
+            faults: self.faults,
+            reachable: self.reachable,
+            at: self.out.time.since_start(),
+        }
     }
 
     fn disks(&self) -> Vec<&Disk> {
@@ -287,7 +322,12 @@ impl World {
     }
 
     fn look(&mut self) -> Result<(), Violation> {
-        let window = Window { sim: &self.backend.sim, faults: self.faults, reachable: self.reachable };
+        let window = Window {
+            sim: &self.backend.sim,
+            faults: self.faults,
+            reachable: self.reachable,
+            at: self.out.time.since_start(),
+        };
         let disks: Vec<&Disk> = self.clients.iter().map(|client| &client.disk).collect();
         self.out.checker.look(&window, &disks)?;
         let now = self.out.time.since_start();
@@ -295,11 +335,16 @@ impl World {
             self.looked_back = now;
             self.out.checker.look_back(&window)?;
         }
+        if self.kind == Kind::Gentle && now >= self.looked_at_phones + LOOK_AT_PHONES_EVERY {
+            self.looked_at_phones = now;
+            let since: Vec<_> = self.clients.iter().map(|client| client.ready_since).collect();
+            self.out.checker.prompt(&disks, &since, now)?;
+        }
         Ok(())
     }
 
-    fn account(&self, user: usize) -> wire::AccountId {
-        self.clients[user].identity().expect("everybody registers before the storm").0
+    fn account(&self, person: usize) -> wire::AccountId {
+        self.clients[person].identity().expect("everybody registers before the storm").0
     }
 
     // ---- the store ----

@@ -1,15 +1,11 @@
 //! Fixed seeds, played on every run of the tests.
 //!
-//! `GODWIT_SIM_SEED=7` plays one seed and tells what happened; `GODWIT_SIM_SEEDS=1000` plays as many, from 1 on.
+//! `cargo xtask sim` plays others, as many as wanted.
 
-use loadtest_sim::{Counts, Failure, Options, Report, run};
+use loadtest_sim::{Counts, Failure, Kind, Options, Report, run};
 
 /// Seeds that are always played: the first few, and those that once found a bug.
 const SEEDS: std::ops::RangeInclusive<u64> = 1..=32;
-
-fn number(variable: &str) -> Option<u64> {
-    std::env::var(variable).ok()?.parse().ok()
-}
 
 /// Plays seeds, and tells of each that failed; the first failure in full.
 fn play(seeds: impl Iterator<Item = u64>) -> Vec<Report> {
@@ -30,7 +26,7 @@ fn play(seeds: impl Iterator<Item = u64>) -> Vec<Report> {
 type Count = fn(&Counts) -> u64;
 
 /// What the fixed seeds must have seen, so that nothing holds only because it never happened.
-const SEEN: [(&str, Count); 19] = [
+const SEEN: [(&str, Count); 23] = [
     ("early data accepted", |c| c.early_accepted),
     ("early data refused", |c| c.early_refused),
     ("appends before the handshake was complete", |c| c.early_appends),
@@ -50,31 +46,32 @@ const SEEN: [(&str, Count); 19] = [
     ("typing shown", |c| c.typing_shown),
     ("keys pressed in others' chats", |c| c.snooped),
     ("tokens renewed", |c| c.renewed),
+    ("second phones", |c| c.second_phones),
+    ("times that an app did not read", |c| c.dawdled),
+    ("times that heads were read again", |c| c.looked_again),
+    ("jumps of nodes' clocks", |c| c.clock_jumps),
 ];
 
 #[test]
-fn r141_i1_i2_i3_i4_i10_g18_g21_g24_r34_hold_through_faults() {
-    let (played, fixed) = match (number("GODWIT_SIM_SEED"), number("GODWIT_SIM_SEEDS")) {
-        (Some(seed), _) => (play(std::iter::once(seed)), false),
-        (None, Some(count)) => (play(1..=count), count >= *SEEDS.end()),
-        (None, None) => (play(SEEDS), true),
-    };
+fn r141_i1_i2_i3_i4_i5_i10_c29_g15_g18_g21_g24_r34_hold_through_faults() {
+    let played = play(SEEDS);
     for report in &played {
-        eprintln!("{report:?}");
+        eprintln!("seed {}: {:?}, {:?}", report.seed, report.kind, report.counts);
     }
     let virtual_s: f64 = played.iter().map(|report| report.lasted.as_secs_f64()).sum();
     eprintln!("{} seeds, {virtual_s:.0} virtual seconds", played.len());
     for (what, of) in SEEN {
         let seen: u64 = played.iter().map(|report| of(&report.counts)).sum();
         eprintln!("{seen:>8} {what}");
-        assert!(seen > 0 || !fixed, "the fixed seeds have seen no {what}");
+        assert!(seen > 0, "the fixed seeds have seen no {what}");
     }
-    let moved: Vec<_> =
-        played.iter().filter(|report| report.only_moves).map(|report| report.counts).collect();
-    for counts in &moved {
+    let of = |kind| played.iter().filter(move |report| report.kind == kind).map(|report| report.counts);
+    for counts in of(Kind::OnlyMoves) {
         assert!(counts.migrations > 0 && counts.handed_over > 0, "{counts:?}");
         assert_eq!((counts.disconnected, counts.replaced), (0, 0), "only addresses have changed");
     }
-    eprintln!("{:>8} seeds with moves and nothing else", moved.len());
-    assert!(moved.len() > 2 || !fixed);
+    for kind in [Kind::OnlyMoves, Kind::Gentle, Kind::Steady, Kind::Stormy] {
+        eprintln!("{:>8} seeds {kind:?}", of(kind).count());
+        assert!(of(kind).count() > 2, "too few seeds {kind:?}");
+    }
 }

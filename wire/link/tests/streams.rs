@@ -189,7 +189,7 @@ fn streams_come_and_go_without_end() {
 #[test]
 fn i2_a_second_stream_that_followed_the_first_s_acknowledged_end_is_read_after_it() {
     let mut pair = Pair::new(1, common::start());
-    let (client, server) = pair.connected();
+    let (_, server) = pair.connected();
     pair.client_sleeps = true;
     let first = pair.server.open(server, Role::ChatDown).unwrap();
     for size in 1..=5 {

@@ -1,5 +1,7 @@
 //! Reads the store behind everybody's back, and takes its bytes apart without the store's help.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use store::sim::{Faults, Sim};
 use store::testing::VirtualClock;
@@ -16,6 +18,8 @@ pub(crate) struct Window<'a> {
     /// What to restore.
     pub(crate) faults: Faults,
     pub(crate) reachable: bool,
+    /// The present moment.
+    pub(crate) at: Duration,
 }
 
 impl Window<'_> {
@@ -75,7 +79,7 @@ impl Checker {
             let mut next = || read.next().unwrap_or_default();
             let (news, head, cursors, devices) = (next(), next(), next(), next());
             for (key, value) in news {
-                self.learn(chat, Seq(number(&key, REST)?), logged(value)?)?;
+                self.learn(chat, Seq(number(&key, REST)?), logged(value, window.at)?)?;
             }
             self.see_head(chat, &head)?;
             for (key, value) in cursors {
@@ -126,14 +130,16 @@ impl Checker {
 }
 
 /// A version byte, then the frame that every recipient gets.
-fn logged(value: Bytes) -> Result<Logged, Violation> {
+fn logged(value: Bytes, at: Duration) -> Result<Logged, Violation> {
     let frame = if value.is_empty() { return Err(Violation::Unreadable) } else { value.slice(1..) };
     match Event::decode(&wire::frame::body_of(&frame)) {
         Ok(Event::Entry(entry)) => Ok(Logged {
             value,
             sender: entry.sender,
+            device: entry.device,
             client_msg_id: entry.client_msg_id,
             content: entry.content,
+            at,
         }),
         _ => Err(Violation::Unreadable),
     }

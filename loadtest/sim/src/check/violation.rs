@@ -155,6 +155,38 @@ pub enum Violation {
         /// In which chat.
         chat: String,
     },
+    /// I5: something of a chat was sent to a phone whose person is no member.
+    #[error("I5: {} is sent something of {chat}", name(*user))]
+    Leaked {
+        /// Whose.
+        user: usize,
+        /// Of which chat.
+        chat: String,
+    },
+    /// I2: the server left entries out.
+    #[error("I2: {} was sent entries with a gap between them", name(*user))]
+    LeftOut {
+        /// Whose phone.
+        user: usize,
+    },
+    /// C29: a phone waited for the sweeper though no hint was lost.
+    #[error("C29: {} is connected, nothing is bad, and of {chat} it has {have} and not yet {due}", name(*user))]
+    Late {
+        /// Whose.
+        user: usize,
+        /// Of which chat.
+        chat: String,
+        /// What it has.
+        have: Seq,
+        /// What it should have.
+        due: Seq,
+    },
+    /// G15: more was sent on a chat's stream than one burst, before the stream had taken it.
+    #[error("G15: {entries} entries wait for one stream of a chat")]
+    Unbounded {
+        /// How many.
+        entries: usize,
+    },
     /// G21: an outbox with room did not take a message.
     #[error("G21: the outbox did not take a message")]
     NotTaken,

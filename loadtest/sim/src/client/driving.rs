@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use bytes::BytesMut;
-use client_core::{Output, Write};
+use client_core::{Input, Output, Write};
 use rand::Rng;
 use wire::Request;
 use wire_link::Event;
@@ -17,7 +17,8 @@ use crate::outside::Outside;
 impl SimClient {
     pub(crate) fn next_timer(&self) -> Option<Instant> {
         let running = self.running.as_ref()?;
-        [running.endpoint.poll_timeout(), running.client.poll_timeout()].into_iter().flatten().min()
+        let timers = [running.endpoint.poll_timeout(), running.client.poll_timeout(), self.dawdles_until];
+        timers.into_iter().flatten().min()
     }
 
     pub(crate) fn datagram(&mut self, out: &Outside, from: SocketAddr, bytes: &[u8]) {
@@ -28,6 +29,12 @@ impl SimClient {
         }
     }
 
+    /// Whether its process does not read now.
+    fn dawdles(&mut self, now: Instant) -> bool {
+        self.dawdles_until = self.dawdles_until.filter(|&until| now < until);
+        self.dawdles_until.is_some()
+    }
+
     /// Does all that can be done now; true if there was something.
     ///
     /// # Errors
@@ -35,6 +42,7 @@ impl SimClient {
     pub(crate) fn turn(&mut self, out: &mut Outside) -> Result<bool, Violation> {
         let now = self.now(out);
         let mut any = false;
+        let dawdles = self.dawdles(now.instant);
         let Some(running) = &mut self.running else { return Ok(false) };
         if running.endpoint.poll_timeout().is_some_and(|at| at <= now.instant) {
             running.endpoint.handle_timeout(now.instant);
@@ -45,7 +53,8 @@ impl SimClient {
             self.drain(out)?;
             any = true;
         }
-        while let Some(running) = &mut self.running
+        while !dawdles
+            && let Some(running) = &mut self.running
             && let Some((link, event)) = running.endpoint.poll_event()
         {
             any = true;
@@ -56,6 +65,11 @@ impl SimClient {
                 _ => {}
             }
             if let Some(input) = running.bridge.input_of(&mut running.endpoint, link, event) {
+                if let Input::Frame { body, .. } = &input
+                    && let Ok(wire::Event::ChatDown { chat, .. }) = wire::Event::decode(body)
+                {
+                    out.checker.sent_of(self.user, chat)?;
+                }
                 running.client.handle_input(input, now);
                 self.drain(out)?;
             }
@@ -159,7 +173,7 @@ impl SimClient {
                 match running.endpoint.connect_with(now.instant, to, crate::world::NAME, early) {
                     Ok(link) => running.bridge.connecting(link),
                     Err(error) => {
-                        let input = client_core::Input::Closed { reason: error.to_string() };
+                        let input = Input::Closed { reason: error.to_string() };
                         running.client.handle_input(input, now);
                     }
                 }

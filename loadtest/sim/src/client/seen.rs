@@ -1,6 +1,7 @@
 //! What a person sees on its phone, and its registration.
 
 use client_core::{Ask, Client, ClientEvent, Now};
+use wire::content::Content;
 use wire::event::Event;
 use wire::request::{self, Request};
 use wire::{InstallId, RequestId, Secret};
@@ -11,7 +12,7 @@ use crate::outside::Outside;
 
 impl SimClient {
     fn phone(&self) -> String {
-        format!("+4915100000{:02}", self.user)
+        format!("+4915100000{:02}", self.phone.person)
     }
 
     pub(super) fn notice(&mut self, out: &mut Outside, event: ClientEvent) -> Result<(), Violation> {
@@ -20,10 +21,17 @@ impl SimClient {
             ClientEvent::Connected { took, early } => {
                 out.counts.connected += 1;
                 out.say(format_args!("{who} is connected after {} ms, early: {early}", took.as_millis()));
+                if self.identity().is_some() {
+                    self.ready_since = Some(out.time.since_start());
+                }
                 self.register(out)?;
             }
             ClientEvent::Disconnected { reason, retry_in } => {
                 out.counts.disconnected += 1;
+                self.ready_since = None;
+                if reason == "entries are missing" {
+                    return Err(Violation::LeftOut { user });
+                }
                 let ms = retry_in.as_millis();
                 out.say(format_args!("{who} lost the connection ({reason}), again in {ms} ms"));
                 if self.only_moves {
@@ -34,12 +42,12 @@ impl SimClient {
                 out.counts.acked += 1;
                 out.checker.acked(user, &message);
                 let chat = out.checker.chat_name(message.chat).to_owned();
-                out.say(format_args!("{who} sees one tick in {chat} at {}", message.seq));
+                out.say(format_args!("{who} sees one tick at {chat} {}: {}", message.seq, said(&message)));
             }
             ClientEvent::Arrived(message) => {
                 let chat = out.checker.chat_name(message.chat).to_owned();
                 let sender = out.checker.account_name(message.sender);
-                out.say(format_args!("{who} gets {chat} {} from {sender}", message.seq));
+                out.say(format_args!("{who} gets {chat} {} from {sender}: {}", message.seq, said(&message)));
             }
             ClientEvent::Delayed { refusal, .. } => {
                 out.say(format_args!("{who} is told to wait: {}", refusal.code.text()));
@@ -51,11 +59,13 @@ impl SimClient {
             ClientEvent::Replaced => {
                 out.counts.replaced += 1;
                 self.replaced = true;
+                self.ready_since = None;
                 out.say(format_args!("{who} was replaced by another connection of the same device"));
             }
             ClientEvent::Answer { events, .. } => self.answered(out, &events)?,
             ClientEvent::Asleep => {
                 out.counts.asleep += 1;
+                self.ready_since = None;
                 out.say(format_args!("{who}'s app sleeps"));
                 if let Some(running) = &mut self.running {
                     running.asleep = Some(out.time.instant());
@@ -67,10 +77,13 @@ impl SimClient {
                 let member = out.checker.account_name(member);
                 out.say(format_args!("{who} sees that {member} types: {typing}"));
             }
-            ClientEvent::Connecting
-            | ClientEvent::Synced
-            | ClientEvent::Cursor { .. }
-            | ClientEvent::DeviceAdded { .. } => {}
+            ClientEvent::Connecting | ClientEvent::Synced | ClientEvent::DeviceAdded { .. } => {}
+            ClientEvent::Cursor { chat, cursor } => {
+                let (chat, member) = (out.checker.chat_name(chat), out.checker.account_name(cursor.member));
+                let (delivered, read) = (cursor.delivered, cursor.read);
+                let line = format!("{who} sees {member} in {chat} at {delivered}, read {read}");
+                out.say(format_args!("{line}"));
+            }
         }
         Ok(())
     }
@@ -79,7 +92,7 @@ impl SimClient {
         let id = [self.user as u8 + 1; 16];
         let register = request::Register {
             phone: Secret::new(self.phone()),
-            name: name(self.user).into(),
+            name: loadtest_workload::name(self.phone.person).into_owned(),
             install: InstallId::new(id),
             request: RequestId::new(id),
         };
@@ -105,7 +118,7 @@ impl SimClient {
                 Ok(())
             }
             [Event::Verified(verified)] => {
-                out.checker.registered(self.user, verified.account, verified.device);
+                out.checker.registered(self.phone, verified.account, verified.device);
                 Ok(())
             }
             _ => {
@@ -121,5 +134,13 @@ impl SimClient {
         if let Some(running) = &mut self.running {
             f(&mut running.client, now);
         }
+    }
+}
+
+/// What a message says, as far as a line has room: its words say who wrote it and how many came before.
+fn said(message: &client_core::Message) -> String {
+    match client_core::seal::open(message.chat, &message.content) {
+        Ok(Content::Text(text)) => text.text.chars().take(24).collect(),
+        _ => "nothing readable".into(),
     }
 }

@@ -9,7 +9,7 @@ use bytes::BytesMut;
 use edge_proto::quic::{self, Left};
 use edge_proto::{
     Effect, EffectError, EffectOutput, Hint, Input, KeyMaterial, Keys, Limits, LinkId, Node, NodeConfig,
-    OpId, Output, Rates, TokenKey,
+    OpId, Output, Rates, StreamId, TokenKey,
 };
 use store::StoreError;
 use store::ephemeral::{Ephemeral, EphemeralOp};
@@ -20,9 +20,11 @@ use wire_link::{CidConfig, Config, Endpoint, Event, ServerConfig};
 
 use super::unproved::Unproved;
 use super::{Common, DATAGRAMS_MAX, HANDED_MAX, offer};
-use crate::Sabotage;
 use crate::outside::{Outcome, Outside, Stores};
 use crate::tasks::at_once;
+
+/// Entries that wait for one stream at most: a burst, and one that a hint brought.
+const BURST_MAX: usize = 33;
 
 /// A datagram on its way between sockets and loops.
 #[derive(Debug)]
@@ -43,6 +45,9 @@ pub(super) struct SimLoop {
     socket: VecDeque<Handed>,
     handed: VecDeque<Handed>,
     hints: VecDeque<Hint>,
+    pub(super) hints_lost: bool,
+    /// Entries sent on each stream since its link last had room.
+    bursts: BTreeMap<(LinkId, StreamId), usize>,
     /// What is done and not yet told to the node.
     pub(super) done: VecDeque<Input>,
     /// What belongs to other loops.
@@ -81,6 +86,8 @@ impl SimLoop {
             socket: VecDeque::new(),
             handed: VecDeque::new(),
             hints: VecDeque::new(),
+            hints_lost: false,
+            bursts: BTreeMap::new(),
             done: VecDeque::new(),
             to_hand_over: Vec::new(),
             unproved: Unproved::default(),
@@ -110,7 +117,12 @@ impl SimLoop {
         }
     }
 
-    /// False if the hint is lost.
+    /// Something is said once: if there is no room for it, it is lost, and the loop knows.
+    pub(super) fn hear(&mut self, hint: &Hint, max: usize, out: &mut Outside) {
+        self.hints_lost |= !self.hint(hint, max, out);
+    }
+
+    /// False if there is no room.
     pub(super) fn hint(&mut self, hint: &Hint, max: usize, out: &mut Outside) -> bool {
         let taken = offer(&mut self.hints, max, hint.clone());
         out.counts.hints_dropped += u64::from(!taken);
@@ -137,6 +149,11 @@ impl SimLoop {
             any = true;
         }
         any |= self.events(common, out);
+        if std::mem::take(&mut self.hints_lost) {
+            out.counts.looked_again += 1;
+            self.input(common, Input::HintsLost, None, out);
+            any = true;
+        }
         while let Some(hint) = self.hints.pop_front() {
             self.input(common, Input::Hint(hint), None, out);
             any = true;
@@ -154,10 +171,9 @@ impl SimLoop {
         while let Some(datagram) = self.handed.pop_front() {
             self.handle(now, &datagram);
         }
-        let steers = common.plan.sabotage != Some(Sabotage::NoSteering);
         while let Some(datagram) = self.socket.pop_front() {
             let owner = common.steering.owner(&datagram.bytes).map(usize::from);
-            match owner.filter(|&owner| owner != self.no && steers) {
+            match owner.filter(|&owner| owner != self.no) {
                 Some(owner) => self.to_hand_over.push((owner, datagram)),
                 None => self.handle(now, &datagram),
             }
@@ -177,14 +193,7 @@ impl SimLoop {
             out.counts.migrations += u64::from(matches!(event, Event::Moved { .. }));
             let link = LinkId(link.0);
             self.unproved.see(link, &event, out);
-            let believes = common.plan.sabotage == Some(Sabotage::BelieveReplays)
-                && matches!(event, Event::Early { remote } if crate::replay::is_thief(remote));
-            let remote = if let Event::Early { remote } = event { Some(remote.ip()) } else { None };
             if let Some(input) = quic::input_of(wire_link::LinkId(link.0), event) {
-                self.input(common, input, Some(link), out);
-            }
-            if let Some(remote) = remote.filter(|_| believes) {
-                let input = Input::Connected { link, remote, exporter: [0; 32], early: true };
                 self.input(common, input, Some(link), out);
             }
         }
@@ -195,6 +204,12 @@ impl SimLoop {
     fn input(&mut self, common: &mut Common, input: Input, of: Option<LinkId>, out: &mut Outside) {
         let typed = matches!(&input, Input::Frame { body, .. }
             if matches!(wire::Request::decode(body), Ok(wire::Request::Typing { .. })));
+        if let Input::Drained { link, stream } | Input::Reset { link, stream } = &input {
+            self.bursts.remove(&(*link, *stream));
+        }
+        if let Input::Closed { link } = &input {
+            self.bursts.retain(|(of, _), _| of != link);
+        }
         self.node.handle_input(input, common.now(out));
         if typed {
             out.counts.typed += 1;
@@ -204,11 +219,29 @@ impl SimLoop {
 
     // ---- what follows from it ----
 
+    /// Of what a session owes, no more waits for a stream than one burst.
+    fn judge_burst(&mut self, output: &Output, out: &mut Outside) {
+        let Output::Send { link, stream, frame } = output else { return };
+        if !matches!(wire::Event::decode(&wire::frame::body_of(frame)), Ok(wire::Event::Entry(_))) {
+            return;
+        }
+        // Answers to requests are no deliveries; chats' down streams are the server's.
+        if stream.0 & 1 == 0 {
+            return;
+        }
+        let entries = self.bursts.entry((*link, *stream)).or_default();
+        *entries += 1;
+        if *entries > BURST_MAX {
+            out.fail(crate::Violation::Unbounded { entries: *entries });
+        }
+    }
+
     /// `of`: the link whose input it follows from, and whether somebody typed.
     fn perform(&mut self, common: &mut Common, of: Option<(LinkId, bool)>, out: &mut Outside) {
         let now = common.now(out);
         while let Some(output) = self.node.poll_output() {
             self.unproved.judge(&output, out);
+            self.judge_burst(&output, out);
             if let (Some((_, true)), Output::Perform { effect: Effect::Store(op), .. }) = (of, &output)
                 && writes(op)
             {

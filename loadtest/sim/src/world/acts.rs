@@ -4,16 +4,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use client_core::seal;
-use rand::Rng;
+use loadtest_workload::{Act, words};
 use store::keys::direct_chat_id;
 use wire::content::{Content, Text};
 use wire::{ChatId, Seq};
 use wire_link::testing::Datagram;
 
 use super::{USERS, World};
-use crate::Sabotage;
 use crate::check::Violation;
 use crate::client::name;
 use crate::plan::Action;
@@ -39,9 +37,9 @@ impl World {
         for (after, replay) in std::mem::take(&mut self.out.thief.plans) {
             self.later(after, Action::Replay(replay));
         }
-        for user in 0..USERS {
-            if std::mem::take(&mut self.clients[user].replaced) {
-                self.later(Duration::from_secs(1), Action::Online { user });
+        for phone in 0..self.clients.len() {
+            if std::mem::take(&mut self.clients[phone].replaced) {
+                self.later(Duration::from_secs(1), Action::Online { phone });
             }
         }
         Ok(())
@@ -49,20 +47,9 @@ impl World {
 
     fn act(&mut self, action: Action) -> Result<(), Violation> {
         match action {
-            Action::Say { user, peer, count } => self.say(user, peer, count)?,
-            Action::Read { user, peer, part } => self.read(user, peer, part)?,
-            Action::Offline { user, down } => {
-                self.clients[user].go_offline(&mut self.out)?;
-                self.later(down, Action::Online { user });
-            }
-            Action::Online { user } => self.clients[user].go_online(&mut self.out)?,
-            Action::Kill { user, death, down } => {
-                self.clients[user].dies = Some(death);
-                self.later(down, Action::Online { user });
-            }
-            Action::Cut { user, down } => self.cut(name(user), self.clients[user].address, down),
+            Action::Cut { phone, down } => self.cut(name(phone), self.clients[phone].address, down),
             Action::CutNode { node, down } => {
-                self.cut(["node 1", "node 2"][node], self.nodes[node].address, down);
+                self.cut(["node 1", "node 2", "node 3"][node], self.nodes[node].address, down);
             }
             Action::KillNode { node, down, memory_too, sessions_kept } => {
                 self.kill_node(node, down, memory_too, sessions_kept);
@@ -78,56 +65,104 @@ impl World {
                 self.out.say(format_args!("the store is {}", if reachable { "back" } else { "gone" }));
                 self.set_reachable(reachable);
             }
-            Action::Bus(conditions) if self.sabotage != Some(Sabotage::NoHintsNoSweeper) => {
-                self.out.bus.conditions = conditions;
+            Action::Bus(conditions) => {
+                let percent = conditions.loss * 100.0;
+                self.out.say(format_args!("the bus loses {percent:.0} of 100 hints"));
+                self.out.bus.set(self.out.time.instant(), conditions);
             }
-            Action::Bus(_) => {}
             Action::Early { node, policy } => self.nodes[node].common.plan.sessions.set_policy(policy),
-            Action::Stall { node, no, down } => {
-                self.out.say(format_args!(
-                    "loop {no} of node {} stands still for {} ms",
-                    node + 1,
-                    down.as_millis()
-                ));
-                self.nodes[node].stall(no, self.out.time.instant() + down);
+            Action::Stall { node, no, down } => self.stall(node, no, down),
+            Action::NodeClock { node, skew } => {
+                self.out.counts.clock_jumps += 1;
+                let (node_no, ms) = (node + 1, skew.as_millis());
+                self.out.say(format_args!("the clock of node {node_no} jumps to {ms} ms ahead"));
+                self.nodes[node].set_skew(skew);
             }
             Action::Replay(replay) => self.replay(&replay),
-            phone => self.phone(phone)?,
+            of_phone => self.of_phone(of_phone)?,
         }
         Ok(())
     }
 
     /// Something happens to a phone, or its owner does something with it.
-    fn phone(&mut self, action: Action) -> Result<(), Violation> {
+    fn of_phone(&mut self, action: Action) -> Result<(), Violation> {
         match action {
-            Action::Move { user, told } => self.clients[user].change_address(&mut self.out, told),
-            Action::Look { user, foreground } => {
-                self.clients[user].set_foreground(&mut self.out, foreground)?;
-            }
-            Action::Clock { user, wrong } => {
-                self.out.say(format_args!("{}'s clock is wrong: {wrong:?}", name(user)));
-                self.clients[user].wrong = wrong;
-            }
-            Action::Open { user, of, open } => {
-                let peer = of.iter().find(|&&other| other != user && of.contains(&user));
-                let peer = peer.map(|&peer| self.account(peer));
-                let chat = self.chat(of);
-                self.clients[user].look_at(&mut self.out, chat, peer, open)?;
-            }
-            Action::Press { user, of } => {
-                let is_snoop = !of.contains(&user) && self.clients[user].is_ready();
+            Action::Act { phone, act } => self.does(phone, act)?,
+            Action::Online { phone } => self.clients[phone].go_online(&mut self.out)?,
+            Action::Look { phone } => self.clients[phone].set_foreground(&mut self.out, true)?,
+            Action::Close { phone, of } => self.look_at(phone, of, false)?,
+            Action::Press { phone, of } => {
+                let is_snoop = !of.contains(&(phone % USERS)) && self.clients[phone].is_ready();
                 self.out.counts.snooped += u64::from(is_snoop);
                 let chat = self.chat(of);
-                self.clients[user].press(&mut self.out, chat)?;
+                self.clients[phone].press(&mut self.out, chat)?;
             }
-            Action::Capture { user, cut } => self.clients[user].captured = Some(cut),
+            Action::Kill { phone, death, down } => {
+                self.clients[phone].dies = Some(death);
+                self.later(down, Action::Online { phone });
+            }
+            Action::Dawdle { phone, down } => {
+                self.out.counts.dawdled += 1;
+                self.out.say(format_args!("{} does not read for {} ms", name(phone), down.as_millis()));
+                self.clients[phone].dawdles_until = Some(self.out.time.instant() + down);
+            }
+            Action::Move { phone, told } => self.clients[phone].change_address(&mut self.out, told),
+            Action::Clock { phone, wrong } => {
+                self.out.say(format_args!("{}'s clock is wrong: {wrong:?}", name(phone)));
+                self.clients[phone].wrong = wrong;
+            }
+            Action::Capture { phone, cut } => self.clients[phone].captured = Some(cut),
             _ => {}
         }
         Ok(())
     }
 
+    /// A person does something.
+    fn does(&mut self, phone: usize, act: Act) -> Result<(), Violation> {
+        match act {
+            Act::Say { to, count } => self.say(phone, to, count)?,
+            Act::Read { of, part } => self.read(phone, of, part)?,
+            Act::Leave { down } => {
+                self.clients[phone].go_offline(&mut self.out)?;
+                self.later(down, Action::Online { phone });
+            }
+            Act::Hide { down } => {
+                self.clients[phone].set_foreground(&mut self.out, false)?;
+                self.later(down, Action::Look { phone });
+            }
+            Act::Type { of, keys, closes } => {
+                self.look_at(phone, of, true)?;
+                // Where somebody has no business, the others are busy.
+                let snoops = !of.contains(&(phone % USERS));
+                for other in of.into_iter().filter(|other| snoops && *other != phone % USERS) {
+                    self.look_at(other, of, true)?;
+                    keys.iter().for_each(|&after| self.later(after, Action::Press { phone: other, of }));
+                }
+                keys.into_iter().for_each(|after| self.later(after, Action::Press { phone, of }));
+                if let Some(after) = closes {
+                    self.later(after, Action::Close { phone, of });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn look_at(&mut self, phone: usize, of: [usize; 2], open: bool) -> Result<(), Violation> {
+        let person = phone % USERS;
+        let peer = of.iter().find(|&&other| other != person && of.contains(&person));
+        let peer = peer.map(|&peer| self.account(peer));
+        let chat = self.chat(of);
+        self.clients[phone].look_at(&mut self.out, chat, peer, open)
+    }
+
     fn chat(&self, of: [usize; 2]) -> ChatId {
         direct_chat_id(self.account(of[0]), self.account(of[1]))
+    }
+
+    fn stall(&mut self, node: usize, no: usize, down: Duration) {
+        let (node_no, ms) = (node + 1, down.as_millis());
+        self.out.say(format_args!("loop {no} of node {node_no} stands still for {ms} ms"));
+        self.nodes[node].stall(no, self.out.time.instant() + down);
     }
 
     /// Somebody sends what a client once said.
@@ -147,7 +182,7 @@ impl World {
 
     fn kill_node(&mut self, node: usize, down: Duration, memory_too: bool, sessions_kept: bool) {
         let process = self.nodes[node].common.plan.process;
-        if !self.alive[process] {
+        if self.processes[process].is_none() {
             return;
         }
         self.kill_process(process, sessions_kept);
@@ -157,36 +192,37 @@ impl World {
         self.later(down, Action::Boot { process });
     }
 
-    fn say(&mut self, user: usize, peer: usize, count: usize) -> Result<(), Violation> {
-        let (own, other) = (self.account(user), self.account(peer));
+    fn say(&mut self, phone: usize, to: usize, count: u32) -> Result<(), Violation> {
+        let (own, other) = (self.account(phone % USERS), self.account(to));
         let chat = direct_chat_id(own, other);
         for _ in 0..count {
-            let content = self.words(chat, user);
-            self.out.say(format_args!("{} writes to {} ({} B)", name(user), name(peer), content.len()));
-            self.clients[user].say(&mut self.out, chat, other, content)?;
+            let client = &mut self.clients[phone];
+            let text = words(self.seed, client.phone, client.said);
+            client.said += 1;
+            let start: String = text.chars().take(24).collect();
+            let sent_at_us = self.out.time.since_start().as_micros() as u64;
+            let content = seal::seal(chat, &Content::Text(Text { text, sent_at_us, reply_to: None }));
+            self.out.say(format_args!(
+                "{} writes to {}: {start} ({} B)",
+                name(phone),
+                name(to),
+                content.len()
+            ));
+            self.clients[phone].say(&mut self.out, chat, other, content)?;
         }
         Ok(())
     }
 
-    /// A text that is said once; one in thirty is long.
-    fn words(&mut self, chat: ChatId, user: usize) -> Bytes {
-        let length =
-            if self.out.rng.random_ratio(1, 30) { self.out.rng.random_range(1_000..30_000) } else { 20 };
-        let text = format!("{} {} {}", name(user), self.out.counts.sent, "la".repeat(length / 2));
-        let sent_at_us = self.out.time.since_start().as_micros() as u64;
-        seal::seal(chat, &Content::Text(Text { text, sent_at_us, reply_to: None }))
-    }
-
-    fn read(&mut self, user: usize, peer: usize, part: f64) -> Result<(), Violation> {
-        let chat = direct_chat_id(self.account(user), self.account(peer));
-        let have = self.clients[user].disk.have(chat).0;
+    fn read(&mut self, phone: usize, of: usize, part: f64) -> Result<(), Violation> {
+        let chat = direct_chat_id(self.account(phone % USERS), self.account(of));
+        let have = self.clients[phone].disk.have(chat).0;
         let seq = Seq((have as f64 * part).ceil() as u64);
-        self.clients[user].read(&mut self.out, chat, seq)
+        self.clients[phone].read(&mut self.out, chat, seq)
     }
 
-    pub(super) fn read_all(&mut self, user: usize) -> Result<(), Violation> {
-        for peer in (0..USERS).filter(|&peer| peer != user) {
-            self.read(user, peer, 1.0)?;
+    pub(super) fn read_all(&mut self, phone: usize) -> Result<(), Violation> {
+        for of in (0..USERS).filter(|&of| of != phone % USERS) {
+            self.read(phone, of, 1.0)?;
         }
         Ok(())
     }

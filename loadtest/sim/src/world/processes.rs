@@ -2,31 +2,38 @@
 
 use std::time::Duration;
 
+use edge_proto::sweeper::{Step, Sweeper};
 use edge_proto::{Hint, Input};
-use store::keys::OUTBOX_SHARDS;
-use store::op::{Behind, ClearOutbox, Op, OpOutput, Sweep, Swept};
 use store::testing::VirtualClock;
 use store::{Clock, Store, StoreConfig};
-use wire::LogId;
 
 use super::World;
 use crate::Sabotage;
+use crate::plan::Kind;
 use crate::outside::{Outcome, SimStore, Stores};
 use crate::tamper::Tampered;
 
-/// As in the real node's sweeper.
-const GRACE: Duration = Duration::from_secs(5);
-const ROUND: Duration = Duration::from_secs(1);
-const SWEEP_KEYS_MAX: usize = 256;
+/// A process that runs, or is starting.
+#[derive(Default)]
+pub(crate) struct Process {
+    sweeper: Sweeper,
+    /// Once it has opened it.
+    store: Option<SimStore>,
+}
 
 impl World {
     pub(super) fn boot(&mut self, process: usize) {
-        if self.alive[process] || !self.nodes.iter().any(|node| node.common.plan.process == process) {
+        let is_one = self.nodes.iter().any(|node| node.common.plan.process == process);
+        if self.processes[process].is_some() || !is_one {
             return;
         }
-        self.alive[process] = true;
+        self.processes[process] = Some(Process::default());
         let (backend, clock) = (self.backend.clone(), self.out.time.clock());
-        let config = StoreConfig { seed: self.seed ^ process as u64, ..StoreConfig::default() };
+        let mut config = StoreConfig { seed: self.seed ^ process as u64, ..StoreConfig::default() };
+        if self.kind == Kind::Steady {
+            // It gives up early, and often on what was committed: nobody is told of that but by the sweeper.
+            config.budget.attempts_max = 2;
+        }
         let is_blind = self.sabotage == Some(Sabotage::BlindEarly);
         self.out.tasks.spawn(process, async move {
             let store = opened(&backend, &config, &clock).await;
@@ -47,69 +54,72 @@ impl World {
                     node.start(&self.out, &stores);
                     self.out.replay_all(node.common.index);
                 }
-                if self.sabotage != Some(Sabotage::NoHintsNoSweeper) {
-                    self.sweep(process, stores.store, 0);
+                if let Some(of) = &mut self.processes[process] {
+                    of.store = Some(stores.store);
+                }
+                self.sweep(process);
+            }
+            Outcome::Paused { process } => self.sweep(process),
+            Outcome::Swept { process, output } => {
+                if let Some(of) = &mut self.processes[process] {
+                    of.sweeper.stored(output);
+                }
+                self.sweep(process);
+            }
+        }
+    }
+
+    /// Performs what a process' sweeper decides, until it waits for something.
+    fn sweep(&mut self, process: usize) {
+        let time = self.out.time.clone();
+        loop {
+            let Some(Process { sweeper, store: Some(store) }) = &mut self.processes[process] else { return };
+            match sweeper.next(time.wall(Duration::ZERO)) {
+                Step::Wait(pause) => {
+                    return self.out.tasks.spawn(process, async move {
+                        time.clock().sleep(pause).await;
+                        Outcome::Paused { process }
+                    });
+                }
+                Step::Store(op) => {
+                    let store = store.clone();
+                    return self.out.tasks.spawn(process, async move {
+                        Outcome::Swept { process, output: store.execute(op).await.ok() }
+                    });
+                }
+                Step::Hint(hints) => {
+                    let mut all_taken = true;
+                    for hint in &hints {
+                        all_taken &= self.hint(process, hint);
+                    }
+                    if let Some(of) = &mut self.processes[process] {
+                        of.sweeper.hinted(all_taken);
+                    }
                 }
             }
-            Outcome::Swept { process, store, shard, swept } => {
-                self.swept(process, store, shard, swept);
-            }
-            Outcome::Cleared { process, store, next } => self.sweep(process, store, next),
         }
     }
 
-    /// Looks at one shard after a moment.
-    fn sweep(&mut self, process: usize, store: SimStore, shard: u8) {
-        let time = self.out.time.clone();
-        self.out.tasks.spawn(process, async move {
-            time.clock().sleep(ROUND / u32::from(OUTBOX_SHARDS)).await;
-            let due = time.wall(Duration::ZERO) - GRACE;
-            let swept = match store.execute(Op::Sweep(Sweep { shard, due, limit: SWEEP_KEYS_MAX })).await {
-                Ok(OpOutput::Sweep(swept)) => Some(swept),
-                _ => None,
-            };
-            Outcome::Swept { process, store, shard, swept }
-        });
-    }
-
-    /// Clears what was looked at and hinted, then sweeps on.
-    fn swept(&mut self, process: usize, store: SimStore, shard: u8, swept: Option<Swept>) {
-        let next = (shard + 1) % OUTBOX_SHARDS;
-        let Some(swept) = swept.filter(|swept| !swept.keys.is_empty()) else {
-            return self.sweep(process, store, next);
-        };
-        let next = if swept.has_more { shard } else { next };
-        let mut all_taken = true;
-        for behind in swept.behind {
-            all_taken &= self.hint(behind);
-        }
-        if !all_taken {
-            // A loop that takes no more is given time, not more hints.
-            return self.sweep(process, store, (shard + 1) % OUTBOX_SHARDS);
-        }
-        self.out.tasks.spawn(process, async move {
-            let cleared = store.execute(Op::ClearOutbox(ClearOutbox { keys: swept.keys })).await;
-            // What is not cleared is looked at again.
-            drop(cleared);
-            Outcome::Cleared { process, store, next }
-        });
-    }
-
-    /// The sweeper's hints are for every node; false if a loop has no room for one.
-    fn hint(&mut self, behind: Behind) -> bool {
-        let LogId::Chat(chat) = behind.log else { return true };
-        let (head, account, device) = (behind.head, behind.account, behind.device);
+    /// The sweeper's hints are for its own process' loops, and go to other nodes like any other; false if one of its own
+    /// has no room for one.
+    fn hint(&mut self, process: usize, hint: &Hint) -> bool {
         self.out.counts.repairs += 1;
-        let hint = Hint::Behind { chat, head, account, device };
         let mut all_taken = true;
-        for node in &mut self.nodes {
-            all_taken &= node.hint(&hint, &mut self.out);
+        let mut from = None;
+        for node in self.nodes.iter_mut().filter(|node| node.common.plan.process == process) {
+            from.get_or_insert(node.common.index);
+            all_taken &= node.hint(hint, &mut self.out);
+        }
+        for to in 0..self.nodes.len() {
+            if let Some(from) = from.filter(|_| self.nodes[to].common.plan.process != process) {
+                self.out.post(from, to, hint);
+            }
         }
         all_taken
     }
 
     pub(super) fn kill_process(&mut self, process: usize, sessions_kept: bool) {
-        self.alive[process] = false;
+        self.processes[process] = None;
         self.out.tasks.kill(process);
         let its = self.nodes.iter_mut().filter(|node| node.common.plan.process == process);
         its.for_each(|node| node.die(sessions_kept));
