@@ -133,6 +133,8 @@ impl Chat {
         } else {
             self.told.1
         };
+        // What another device has read may not be here yet, and nothing is said of what is not here.
+        let read = read.min(self.have);
         self.told = (self.have, read);
         self.tell_at =
             (self.read > read).then(|| self.read_told_at.map_or(now, |l| l + limits::READ_RECEIPT_INTERVAL));
@@ -200,6 +202,7 @@ mod tests {
         let (mut chat, now) = (chat(), start());
         chat.read_is_known(Seq(5));
         assert_eq!(chat.read, Seq(3), "what is not here cannot be shown as read");
+        assert_eq!(chat.tell(now), (Seq(3), Seq(3)), "nor told");
         for seq in [4, 5, 6] {
             chat.arrive(Seq(seq), now);
         }

@@ -260,6 +260,11 @@ pub(super) async fn c43_the_furthest_device_counts<E: Env>(env: &E) {
     }
     let op = MemberCursors { log, account: a.account, since: at(1) };
     assert_eq!(answer!(world, MemberCursors, op).unwrap(), [behind.cursor]);
+    // Read on one device: so the person has it, and the other device still has not.
+    let read = world.move_cursor(&b, log, (2, 4), at(1)).await.unwrap().cursor;
+    assert_eq!((read.delivered, read.read), (Seq(4), Seq(4)), "READ implies DELIVERED");
+    let op = OpenChat { account: b.account, device: b.device, chat: a.chat(&b) };
+    assert_eq!(answer!(world, OpenChat, op).unwrap().delivered, Seq(2), "nothing is left out for it");
     let op = MemberCursors { log, account: a.account, since: at(2) };
     assert!(answer!(world, MemberCursors, op).unwrap().is_empty());
 }

@@ -24,7 +24,8 @@ pub struct MoveCursor {
     pub device: DeviceId,
     /// Everything up to here is on the device.
     pub delivered: Seq,
-    /// Everything up to here was read. READ implies DELIVERED: `delivered` counts as at least this.
+    /// Everything up to here was read. READ implies DELIVERED: the member's delivered cursor is at least this. The device's
+    /// is not: it may have been read on another one.
     pub read: Seq,
     /// The server's wall time.
     pub now: WallTime,
@@ -103,8 +104,8 @@ pub(super) async fn move_cursor<T: Tx>(
     }
     let key = keys::device_cursor(op.log, op.account, op.device);
     let device = read::get::<DeviceCursor, T>(tx, &key).await?;
-    if device.is_none_or(|device| device.delivered < delivered) {
-        tx.set(key, DeviceCursor { delivered }.encode());
+    if device.is_none_or(|device| device.delivered < op.delivered) {
+        tx.set(key, DeviceCursor { delivered: op.delivered }.encode());
     }
     let key = keys::member_cursor(op.log, op.account);
     let old = read::get::<Cursors, T>(tx, &key).await?.unwrap_or_default();

@@ -100,7 +100,7 @@ impl ChatUp {
         }
         let log = LogId::Chat(self.chat);
         let Identity { account, device } = self.who;
-        let op = MoveCursor { log, account, device, delivered: delivered.max(read), read, now: cx.now.wall };
+        let op = MoveCursor { log, account, device, delivered, read, now: cx.now.wall };
         if cx.moves.add(Move { op, link, stream }) {
             let delay = std::time::Duration::from_millis(cx.limits.cursor_coalesce_ms.into());
             cx.after(delay, Timer::Moves(log));
