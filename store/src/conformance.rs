@@ -96,6 +96,7 @@ cases! {
         r47_history_is_paged_for_members,
         tails_are_bounded_and_whole,
         a_sweep_finds_who_is_behind,
+        c29_what_is_not_due_makes_nobody_behind,
     }
     accounts {
         c4_a_known_number_gets_a_new_device,

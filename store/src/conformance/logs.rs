@@ -410,3 +410,24 @@ pub(super) async fn a_sweep_finds_who_is_behind<E: Env>(env: &E) {
         "what was cleared is not reported again"
     );
 }
+
+pub(super) async fn c29_what_is_not_due_makes_nobody_behind<E: Env>(env: &E) {
+    let world = World::open(env).await;
+    let (a, b) = (world.person(1).await, world.person(2).await);
+    let log = a.log(&b);
+    for n in 1..=10 {
+        world.send(&a, &b, n, at(n)).await;
+    }
+    // Both are behind the head at each look, and only one of them behind what is due.
+    world.move_cursor(&a, log, (7, 0), at(10)).await.unwrap();
+    let sweep = Sweep { shard: outbox_shard(log), due: at(7), limit: 100 };
+    for (got, late) in [(0, true), (5, true), (6, false), (7, false)] {
+        if got > 0 {
+            world.move_cursor(&b, log, (got, 0), at(10)).await.unwrap();
+        }
+        let swept = answer!(world, Sweep, sweep.clone());
+        let behind = Behind { log, head: Seq(10), account: b.account, device: b.device };
+        assert_eq!(swept.keys.len(), 6, "committed before the seventh second");
+        assert_eq!(swept.behind, if late { vec![behind] } else { Vec::new() }, "b has {got}");
+    }
+}

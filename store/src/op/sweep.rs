@@ -48,12 +48,12 @@ pub struct ClearOutbox {
     pub keys: Vec<Bytes>,
 }
 
-/// A device that has not got what its log holds.
+/// A device that has not got an entry that is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Behind {
     /// The log.
     pub log: LogId,
-    /// Its head.
+    /// Its head, for the hint: perhaps past what is due.
     pub head: Seq,
     /// Whose device.
     pub account: AccountId,
@@ -69,21 +69,21 @@ impl Body for Sweep {
         let (begin, end) = keys::outbox_due(self.shard, self.due);
         let due = tx.range(Range::new(begin, end).limit(self.limit).snapshot()).await?;
         let mut has_more = due.len() == self.limit;
-        let (mut logs, mut seen) = (BTreeMap::<LogId, Vec<Bytes>>::new(), Vec::new());
+        let (mut logs, mut seen) = (BTreeMap::<LogId, Due>::new(), Vec::new());
         for (key, _) in due {
             match keys::outbox_entry(&key) {
-                Some((log, _)) => logs.entry(log).or_default().push(key),
+                Some((log, seq)) => logs.entry(log).or_default().add(seq, key),
                 None => seen.push(key),
             }
         }
         let (mut behind, mut looked_at) = (Vec::new(), 0);
-        for (log, keys) in logs {
+        for (log, due) in logs {
             if looked_at >= CURSORS_MAX {
                 has_more = true;
                 break;
             }
-            looked_at += look(tx, log, &mut behind).await?;
-            seen.extend(keys);
+            looked_at += look(tx, log, due.last, &mut behind).await?;
+            seen.extend(due.keys);
         }
         Ok(Swept { behind, keys: seen, has_more })
     }
@@ -98,14 +98,30 @@ impl Body for ClearOutbox {
     }
 }
 
-/// Adds the devices that are behind in one log, and says how many there are.
-async fn look<T: Tx>(tx: &T, log: LogId, behind: &mut Vec<Behind>) -> Result<usize, OpError> {
+/// What of one log is due.
+#[derive(Default)]
+struct Due {
+    /// The last of its entries that are.
+    last: Seq,
+    keys: Vec<Bytes>,
+}
+
+impl Due {
+    fn add(&mut self, seq: Seq, key: Bytes) {
+        self.last = self.last.max(seq);
+        self.keys.push(key);
+    }
+}
+
+/// Adds the devices of one log that have not got what is due, and says how many there are. What came after it has its
+/// own grace time: in a chat that never rests, every device is always behind its head.
+async fn look<T: Tx>(tx: &T, log: LogId, due: Seq, behind: &mut Vec<Behind>) -> Result<usize, OpError> {
     let head = read::peek::<Head, T>(tx, &keys::head(log)).await?.unwrap_or_default().seq;
     let members = read::list::<Member, T>(tx, Range::prefix(keys::members(log)).snapshot()).await?;
     let cursors = members.into_iter().map(|(id, member)| member_cursors(tx, log, AccountId::new(id), member));
     let cursors: Vec<_> = try_join_all(cursors).await?.into_iter().flatten().collect();
     let looked_at = cursors.len();
-    let late = cursors.into_iter().filter(|(.., delivered)| *delivered < head);
+    let late = cursors.into_iter().filter(|(.., delivered)| *delivered < due);
     behind.extend(late.map(|(account, device, _)| Behind { log, head, account, device }));
     Ok(looked_at)
 }
