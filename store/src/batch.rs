@@ -91,21 +91,25 @@ impl Batcher {
         Fut: Future<Output = Result<Vec<LogOutput>, StoreError>>,
     {
         let op = Arc::new(op);
+        let mut maybe_committed = false;
         loop {
-            let lead = match self.enter(&op)? {
+            let lead = match self.enter(&op, maybe_committed)? {
                 Entered::Lead(lead) => lead,
                 Entered::Follow(mut follower) => match follower.wait().await {
                     Some(Signal::Done(answer)) => return answer,
                     Some(Signal::Lead) => Lead { batcher: self, log: op.log() },
                     // The leader was dropped with the op in its hands: it may or may not be committed.
-                    None => continue,
+                    None => {
+                        maybe_committed = true;
+                        continue;
+                    }
                 },
             };
             return lead.commit(&op, &commit).await;
         }
     }
 
-    fn enter(&self, op: &Arc<LogOp>) -> Result<Entered<'_>, StoreError> {
+    fn enter(&self, op: &Arc<LogOp>, maybe_committed: bool) -> Result<Entered<'_>, StoreError> {
         let mut queues = self.queues();
         let (waiting, bytes) = (queues.waiting, queues.bytes);
         let Some(queue) = queues.logs.get_mut(&op.log()) else {
@@ -116,7 +120,7 @@ impl Batcher {
             || waiting >= self.config.waiting_max
             || bytes + op.bytes() > self.config.waiting_bytes_max;
         if full {
-            return Err(StoreError::Busy { retry_after: RETRY_AFTER, source: None });
+            return Err(StoreError::Busy { retry_after: RETRY_AFTER, maybe_committed, source: None });
         }
         let (signal, receiver) = oneshot::channel();
         queue.push_back(Waiter { op: Arc::clone(op), signal });

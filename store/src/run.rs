@@ -52,18 +52,26 @@ impl Default for Budget {
 /// Why the store did not answer. A refusal is an answer and not one of these.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
-    /// Too much is waiting, or the budget went by in conflicts. Whether anything was written is not known.
+    /// Too much is waiting, or the budget went by in conflicts.
     #[error("the store is busy, try again in {retry_after:?}")]
     Busy {
         /// When the same request is worth trying again.
         retry_after: Duration,
+        /// Whether the op may have been committed all the same.
+        maybe_committed: bool,
         /// What the last try met, if there was one.
         #[source]
         source: Option<TxError>,
     },
-    /// The store cannot be reached, or its disk failed. Whether anything was written is not known.
+    /// The store cannot be reached, or its disk failed.
     #[error("the store is unavailable")]
-    Unavailable(#[source] TxError),
+    Unavailable {
+        /// Whether the op may have been committed all the same.
+        maybe_committed: bool,
+        /// What the last try met.
+        #[source]
+        source: TxError,
+    },
     /// A stored value cannot be read; the op changed nothing.
     #[error("the store holds a value that cannot be read")]
     Record(#[from] RecordError),
@@ -77,8 +85,18 @@ impl StoreError {
     pub const fn retry_after(&self) -> Option<Duration> {
         match self {
             StoreError::Busy { retry_after, .. } => Some(*retry_after),
-            StoreError::Unavailable(_) => Some(Duration::from_secs(1)),
+            StoreError::Unavailable { .. } => Some(Duration::from_secs(1)),
             StoreError::Record(_) | StoreError::Limit(_) => None,
+        }
+    }
+
+    /// Whether the op may have been committed all the same: the same request again then finds what it did.
+    pub const fn maybe_committed(&self) -> bool {
+        match self {
+            StoreError::Busy { maybe_committed, .. } | StoreError::Unavailable { maybe_committed, .. } => {
+                *maybe_committed
+            }
+            StoreError::Record(_) | StoreError::Limit(_) => false,
         }
     }
 }
@@ -162,7 +180,9 @@ impl<B: Backend, C: Clock> Runner<B, C> {
         match select(attempts, deadline).await {
             Either::Left((result, _)) => result,
             Either::Right(((), _)) => {
-                Err(StoreError::Busy { retry_after: Duration::from_secs(1), source: None })
+                // A try was dropped, perhaps in its commit.
+                let retry_after = Duration::from_secs(1);
+                Err(StoreError::Busy { retry_after, maybe_committed: true, source: None })
             }
         }
     }
@@ -183,12 +203,13 @@ impl<B: Backend, C: Clock> Runner<B, C> {
             self.counts.failed(&error);
             attempt.number += 1;
             attempt.maybe_committed |= matches!(error, TxError::MaybeCommitted);
+            let maybe_committed = attempt.maybe_committed;
             if let TxError::Unavailable(_) = error {
                 // A store that is gone is not hammered: whoever asked is told at once, and when to come back.
-                return Err(StoreError::Unavailable(error));
+                return Err(StoreError::Unavailable { maybe_committed, source: error });
             }
             if attempt.number >= self.budget.attempts_max {
-                return Err(self.exhausted(error));
+                return Err(self.exhausted(maybe_committed, error));
             }
             self.counts.retried();
             self.clock.sleep(self.jittered(backoff)).await;
@@ -206,9 +227,10 @@ impl<B: Backend, C: Clock> Runner<B, C> {
         Ok(output)
     }
 
-    fn exhausted(&self, error: TxError) -> StoreError {
+    fn exhausted(&self, maybe_committed: bool, error: TxError) -> StoreError {
         StoreError::Busy {
             retry_after: self.budget.backoff_max.max(Duration::from_millis(100)),
+            maybe_committed,
             source: Some(error),
         }
     }

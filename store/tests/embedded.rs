@@ -185,7 +185,9 @@ fn after_a_failed_fsync_nothing_is_acknowledged() {
         assert!(matches!(put(&backend, 3).await, Err(TxError::Unavailable(_))));
         assert!(matches!(reader.get(b"k").await, Err(TxError::Unavailable(_))));
         let store = Store::open(backend.clone(), StoreConfig::default(), TestClock::new()).await;
-        let Err(OpenError::Store(error @ StoreError::Unavailable(_))) = store else { panic!("{store:?}") };
+        let Err(OpenError::Store(error @ StoreError::Unavailable { .. })) = store else {
+            panic!("{store:?}")
+        };
         assert!(std::error::Error::source(&error).is_some(), "the cause stays in the chain");
     });
     drop(backend);

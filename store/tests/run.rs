@@ -47,6 +47,7 @@ fn a_budget_of_attempts_ends_in_busy_with_its_cause() {
         let body = Write::default();
         let error = runner.run(&body).await.unwrap_err();
         assert!(matches!(error, StoreError::Busy { source: Some(TxError::Conflict), .. }), "{error:?}");
+        assert!(!error.maybe_committed(), "a conflict wrote nothing");
         assert!(error.source().is_some() && error.retry_after() >= Some(Duration::from_millis(100)));
         assert_eq!(body.runs.into_inner(), Budget::default().attempts_max);
         assert!(runner.clock().now() > Duration::from_secs(1), "it waited in between");
@@ -60,6 +61,7 @@ fn i7_a_budget_of_time_ends_in_busy_however_slow_the_store() {
     with_faults(faults, async |runner| {
         let error = runner.run(&Write::default()).await.unwrap_err();
         assert!(matches!(error, StoreError::Busy { source: None, .. }), "{error:?}");
+        assert!(error.maybe_committed(), "it may have been in its commit");
         assert_eq!(runner.clock().now(), Budget::default().time_max);
     });
 }
@@ -69,7 +71,11 @@ fn a_store_that_is_gone_is_said_to_be_gone_at_once() {
     with_faults(Faults::NONE, async |runner| {
         runner.backend().set_reachable(false);
         let error = runner.run(&Write::default()).await.unwrap_err();
-        assert!(matches!(error, StoreError::Unavailable(TxError::Unavailable(_))), "{error:?}");
+        assert!(
+            matches!(error, StoreError::Unavailable { source: TxError::Unavailable(_), .. }),
+            "{error:?}"
+        );
+        assert!(!error.maybe_committed(), "nothing was begun");
         let unavailable = error.source().expect("the transaction's error");
         let chain = [unavailable.to_string(), unavailable.source().expect("the backend's error").to_string()];
         assert_eq!(chain, ["the store is unavailable", "the simulated store is down"]);
@@ -94,7 +100,9 @@ fn a_body_is_told_of_an_unknown_commit() {
     with_faults(faults, async |runner| {
         let body = Write::default();
         // It may or may not succeed in the end; either way every try but the first knows.
-        let _ = runner.run(&body).await;
+        if let Err(error) = runner.run(&body).await {
+            assert!(error.maybe_committed(), "and so does whoever asked");
+        }
         let runs = body.runs.into_inner();
         assert!(runs > 1 && body.maybe_committed.into_inner() == runs - 1);
     });

@@ -68,7 +68,7 @@ impl Performer {
                 }
                 output.map(EffectOutput::Ephemeral).map_err(|error| {
                     tracing::warn!(loop_no, request = op.0, %error, "ephemeral side failed");
-                    EffectError { code: ErrorCode::Unavailable, retry_after: Duration::from_secs(1) }
+                    failed(ErrorCode::Unavailable, Duration::from_secs(1))
                 })
             }
             Effect::Sms(sms) => {
@@ -103,26 +103,32 @@ fn route_change(op: &EphemeralOp) -> (Option<wire::AccountId>, Option<wire::Acco
 }
 
 fn sms_failed() -> EffectError {
-    EffectError { code: ErrorCode::SmsFailed, retry_after: Duration::from_secs(10) }
+    failed(ErrorCode::SmsFailed, Duration::from_secs(10))
+}
+
+/// What failed and may have been done all the same.
+fn failed(code: ErrorCode, retry_after: Duration) -> EffectError {
+    EffectError { code, retry_after, maybe_done: true }
 }
 
 /// What a store error means to a client; the whole chain goes to the log, once.
 fn store_error(loop_no: u8, op: OpId, error: &StoreError) -> EffectError {
     let chain = chain(error);
-    match error {
+    let (code, retry_after) = match error {
         StoreError::Busy { retry_after, .. } => {
             tracing::warn!(loop_no, request = op.0, error = chain, "store busy");
-            EffectError { code: ErrorCode::Busy, retry_after: *retry_after }
+            (ErrorCode::Busy, *retry_after)
         }
-        StoreError::Unavailable(_) => {
+        StoreError::Unavailable { .. } => {
             tracing::error!(loop_no, request = op.0, error = chain, "store unavailable");
-            EffectError { code: ErrorCode::Unavailable, retry_after: Duration::from_secs(1) }
+            (ErrorCode::Unavailable, Duration::from_secs(1))
         }
         StoreError::Record(_) | StoreError::Limit(_) => {
             tracing::error!(loop_no, request = op.0, error = chain, "store refused");
-            EffectError { code: ErrorCode::Unavailable, retry_after: Duration::from_secs(30) }
+            (ErrorCode::Unavailable, Duration::from_secs(30))
         }
-    }
+    };
+    EffectError { code, retry_after, maybe_done: error.maybe_committed() }
 }
 
 /// An error and its causes, in a line.

@@ -248,6 +248,8 @@ pub struct EffectError {
     pub code: ErrorCode,
     /// When it is worth trying again.
     pub retry_after: Duration,
+    /// Whether it may have been done all the same.
+    pub maybe_done: bool,
 }
 
 impl From<EffectError> for wire::Refusal {

@@ -289,13 +289,15 @@ impl Node {
                     EffectOutput::Store(OpOutput::Append(results)) => results,
                     other => mismatch("Append", &other),
                 });
+                let count = messages.len();
                 if let Some((up, cx)) = self.chat_up(link, stream)
                     && up.committed(cx, link, stream, messages, &results)
                 {
                     self.with(link, |conn, _| drop(conn.streams.remove(&stream)));
                 }
-                if let Ok(results) = &results {
-                    append::fan_out(&mut self.cx, account, chat, results);
+                match &results {
+                    Ok(results) => append::fan_out(&mut self.cx, account, chat, results),
+                    Err(error) => append::not_committed(&mut self.cx, account, count, *error),
                 }
             }
             Pending::Move(gathered) => {

@@ -4,23 +4,12 @@ mod harness;
 
 use std::time::Duration;
 
-use edge_proto::{EffectError, Hint, Input, Limits, LinkId, StreamId};
+use edge_proto::{Hint, Input, Limits, LinkId, StreamId};
 use harness::*;
 use store::keys::direct_chat_id;
 use wire::event::Event;
 use wire::request::{self, Request};
-use wire::{ChatId, ClientMsgId, ErrorCode, Retry, Seq, WallTime, limits};
-
-fn seqs(entries: &[(Seq, bytes::Bytes)]) -> Vec<u64> {
-    entries.iter().map(|(seq, _)| seq.0).collect()
-}
-
-fn acked(events: &[Event]) -> Vec<u64> {
-    events
-        .iter()
-        .filter_map(|e| if let Event::AppendAck { seq, .. } = e { Some(seq.0) } else { None })
-        .collect()
-}
+use wire::{ChatId, ErrorCode, Seq, WallTime, limits};
 
 /// Delivered and read by this device of this account.
 fn move_cursor(world: &mut World, live: Live, chat: ChatId, delivered: u64, read: u64) {
@@ -87,124 +76,6 @@ fn r45_receipts_of_an_offline_sender_are_synced_on_return() {
     let token = alice.tokens().access.expose().clone();
     let a = world.hello_with(&alice, &token, through.unwrap() + Duration::from_secs(300));
     assert_eq!(world.cursor(a.link, bob.account()), None, "nothing moved since: nothing is sent again");
-}
-
-#[test]
-fn i3_r50_a_repeated_append_gets_the_first_seq_and_is_delivered_once() {
-    let mut world = World::new();
-    let Pair { alice, bob, chat } = pair(&mut world);
-    let (a, b) = (world.hello(&alice), world.hello(&bob));
-    let up = world.chat_up(a, chat, Some(bob.account()));
-    world.say(a.link, up, &append(1, "once"));
-    world.say(a.link, up, &append(2, "twice"));
-    world.say(a.link, up, &append(1, "once"));
-    assert_eq!(acked(world.heard_on(a.link, up)), [1, 2, 1]);
-    assert_eq!(seqs(&world.entries(b.link, chat)), [1, 2]);
-}
-
-#[test]
-fn r117_the_hundred_and_first_message_waits_and_a_repeat_is_not_charged() {
-    let mut world = World::new();
-    let Pair { alice, bob, chat } = pair(&mut world);
-    let a = world.hello(&alice);
-    let up = world.chat_up(a, chat, Some(bob.account()));
-    for n in 1..=100 {
-        world.say(a.link, up, &append(n, "x"));
-    }
-    assert_eq!(acked(world.heard_on(a.link, up)).len(), 100);
-    world.say(a.link, up, &append(101, "x"));
-    let last = world.heard_on(a.link, up).last().unwrap().clone();
-    let Event::AppendRefused { refusal, .. } = last else { panic!("{last:?}") };
-    assert_eq!(refusal.code, ErrorCode::RateLimited);
-    assert!(matches!(refusal.retry, Retry::After(d) if d <= Duration::from_secs(1)));
-    assert!(world.finished.contains(&(a.link, up)), "a retryable refusal ends the stream");
-    world.say(a.link, up, &append(102, "must not overtake"));
-    world.pass(Duration::from_millis(1300));
-    let up = world.chat_up(a, chat, None);
-    for _ in 0..5 {
-        world.say(a.link, up, &append(7, "x"));
-    }
-    world.say(a.link, up, &append(101, "x"));
-    assert_eq!(acked(world.heard_on(a.link, up)), [7, 7, 7, 7, 7, 101]);
-}
-
-#[test]
-fn r38_every_refusal_of_an_append_is_typed_and_leaves_the_stream_open() {
-    let mut world = World::new();
-    let Pair { alice, bob, chat } = pair(&mut world);
-    let a = world.hello(&alice);
-    let up = world.chat_up(a, chat, Some(bob.account()));
-    let content = |bytes: usize, n: u8| {
-        let (client_msg_id, content) = (ClientMsgId::new([n; 16]), vec![7; bytes].into());
-        Request::Append(request::Append { client_msg_id, content, kind: Default::default() })
-    };
-    world.say(a.link, up, &content(limits::CONTENT_BYTES_MAX + 1, 1));
-    world.say(a.link, up, &content(0, 2));
-    world.say(a.link, up, &content(limits::CONTENT_BYTES_MAX, 3));
-    let codes = world.heard_on(a.link, up).iter().map(|e| match e {
-        Event::AppendRefused { refusal, .. } => Some(refusal.code),
-        _ => None,
-    });
-    assert_eq!(
-        codes.collect::<Vec<_>>(),
-        [Some(ErrorCode::ContentTooLarge), Some(ErrorCode::ContentEmpty), None]
-    );
-    let nobody = wire::AccountId::new([9; 16]);
-    let stranger = direct_chat_id(alice.account(), nobody);
-    for (chat, peer, code) in [
-        (stranger, Some(nobody), ErrorCode::RecipientUnknown),
-        (stranger, None, ErrorCode::NotMember),
-        (ChatId::new([5; 16]), None, ErrorCode::NotMember),
-    ] {
-        let up = world.chat_up(a, chat, peer);
-        world.say(a.link, up, &append(9, "x"));
-        let heard = world.heard_on(a.link, up);
-        assert!(matches!(heard, [Event::AppendRefused { refusal, .. }] if refusal.code == code), "{heard:?}");
-    }
-    let mismatch = world.chat_up(a, ChatId::new([5; 16]), Some(bob.account()));
-    let heard = world.heard_on(a.link, mismatch);
-    assert!(
-        matches!(heard, [Event::Refused(refusal)] if refusal.code == ErrorCode::ChatMismatch),
-        "{heard:?}"
-    );
-}
-
-#[test]
-fn r40_nothing_is_acknowledged_that_the_store_did_not_commit() {
-    let mut world = World::new();
-    let Pair { alice, bob, chat } = pair(&mut world);
-    let (a, b) = (world.hello(&alice), world.hello(&bob));
-    let up = world.chat_up(a, chat, Some(bob.account()));
-    world.outage = Some(EffectError { code: ErrorCode::Unavailable, retry_after: Duration::from_secs(1) });
-    world.say(a.link, up, &append(1, "x"));
-    let heard = world.heard_on(a.link, up);
-    assert!(
-        matches!(heard, [Event::AppendRefused { refusal, .. }] if refusal.code == ErrorCode::Unavailable)
-    );
-    world.outage = None;
-    assert!(world.entries(b.link, chat).is_empty());
-    let up = world.chat_up(a, chat, Some(bob.account()));
-    world.say(a.link, up, &append(1, "x"));
-    assert_eq!(acked(world.heard_on(a.link, up)), [1]);
-}
-
-#[test]
-fn a_commit_is_fanned_out_although_its_sender_is_gone() {
-    let mut world = World::new();
-    let Pair { alice, bob, chat } = pair(&mut world);
-    let (a, b) = (world.hello(&alice), world.hello(&bob));
-    let up = world.chat_up(a, chat, Some(bob.account()));
-    world.hold = true;
-    world.say(a.link, up, &append(1, "last words"));
-    world.release();
-    world.hold = true;
-    world.say(a.link, up, &append(2, "and gone"));
-    world.input(Input::Closed { link: a.link });
-    world.release();
-    let delivered = seqs(&world.entries(b.link, chat));
-    assert!(delivered == [1] || delivered == [1, 2], "what was committed was delivered: {delivered:?}");
-    let b = world.hello(&bob);
-    assert_eq!(seqs(&world.entries(b.link, chat)), delivered);
 }
 
 #[test]
@@ -499,20 +370,4 @@ fn r36_a_drained_node_tells_everyone_and_admits_no_one() {
     assert!(
         matches!(world.heard_on(b.link, b.session), [Event::Refused(r)] if r.code == ErrorCode::ShuttingDown)
     );
-}
-
-#[test]
-fn appends_in_flight_are_bounded_by_pausing_the_stream() {
-    let mut world = World::new();
-    let Pair { alice, bob, chat } = pair(&mut world);
-    let a = world.hello(&alice);
-    let up = world.chat_up(a, chat, Some(bob.account()));
-    world.hold = true;
-    for n in 1..=limits::APPENDS_IN_FLIGHT_MAX as u8 {
-        world.say(a.link, up, &append(n, "x"));
-    }
-    assert!(world.paused.contains(&(a.link, up)));
-    world.release();
-    assert!(!world.paused.contains(&(a.link, up)));
-    assert_eq!(acked(world.heard_on(a.link, up)), (1..=64).collect::<Vec<_>>());
 }

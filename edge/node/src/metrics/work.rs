@@ -93,7 +93,7 @@ impl Work {
         let [busy, unavailable, record, limit] = &self.errors;
         let counter = match error {
             StoreError::Busy { .. } => busy,
-            StoreError::Unavailable(_) => unavailable,
+            StoreError::Unavailable { .. } => unavailable,
             StoreError::Record(_) => record,
             StoreError::Limit(_) => limit,
         };

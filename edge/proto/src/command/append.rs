@@ -231,7 +231,6 @@ impl ChatUp {
         let results = match result {
             Ok(results) => results,
             Err(error) => {
-                refund(cx, self.who.account, messages.len());
                 self.put_back(messages);
                 self.refuse_next(cx, link, stream, (*error).into());
                 return self.finished;
@@ -303,6 +302,14 @@ pub(crate) fn refund(cx: &mut Cx, account: AccountId, messages: usize) {
     for _ in 0..messages {
         let take = message_take(cx, account);
         cx.ephemeral(EphemeralOp::Refund(take), Pending::Nothing);
+    }
+}
+
+/// Messages failed. What may be committed all the same stays charged: it is a repeat when it is said again, and that one
+/// gets its tokens back.
+pub(crate) fn not_committed(cx: &mut Cx, account: AccountId, messages: usize, error: EffectError) {
+    if !error.maybe_done {
+        refund(cx, account, messages);
     }
 }
 

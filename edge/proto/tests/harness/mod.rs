@@ -48,7 +48,7 @@ pub struct World {
     unread: Vec<(LinkId, StreamId, Bytes)>,
     /// Streams whose reader does not read.
     pub stalled: BTreeSet<(LinkId, StreamId)>,
-    /// Store ops fail with this while it is set.
+    /// Store ops fail with this while it is set; what may be done all the same is done.
     pub outage: Option<EffectError>,
     /// Effects are held back while it is set.
     pub hold: bool,
@@ -192,12 +192,15 @@ impl World {
 
     fn perform(&mut self, op: OpId, effect: Effect) {
         let result = match effect {
-            Effect::Store(_) if self.outage.is_some() => Err(self.outage.expect("just looked")),
+            Effect::Store(_) if self.outage.is_some_and(|outage| !outage.maybe_done) => {
+                Err(self.outage.expect("just looked"))
+            }
             Effect::Store(op) => {
                 if let store::op::Op::SawLast(saw) = &op {
                     self.seen.push((saw.account, saw.at));
                 }
-                Ok(EffectOutput::Store(backend::execute(&self.store, op)))
+                let output = EffectOutput::Store(backend::execute(&self.store, op));
+                self.outage.map_or(Ok(output), Err)
             }
             Effect::Ephemeral(op) => {
                 let output = backend::block_on(self.ephemeral.execute(op, self.now.wall));
@@ -435,6 +438,19 @@ pub fn refresh(link: LinkId, device: &Device, token: &Secret<[u8; 48]>, request:
     let request = RequestId::new([request; 16]);
     let proof = sign(&device.key, Purpose::Refresh, link, &[token.expose(), request.as_bytes()]);
     Request::Refresh(request::Refresh { token: token.clone(), request, device_key: device.public, proof })
+}
+
+pub fn seqs(entries: &[(Seq, Bytes)]) -> Vec<u64> {
+    entries.iter().map(|(seq, _)| seq.0).collect()
+}
+
+/// The places that appends got, in the order of their acks.
+pub fn acked(events: &[Event]) -> Vec<u64> {
+    let seqs = events.iter().filter_map(|event| match event {
+        Event::AppendAck { seq, .. } => Some(seq.0),
+        _ => None,
+    });
+    seqs.collect()
 }
 
 pub fn append(n: u8, text: &'static str) -> Request {

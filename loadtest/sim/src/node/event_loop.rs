@@ -273,7 +273,8 @@ impl SimLoop {
                 let memory = Arc::clone(&out.memory);
                 let output = at_once(memory.execute(ephemeral_op, common.now(out).wall));
                 let output = output.expect("the in-process side never waits");
-                let busy = EffectError { code: ErrorCode::Unavailable, retry_after: Duration::from_secs(1) };
+                let (code, retry_after) = (ErrorCode::Unavailable, Duration::from_secs(1));
+                let busy = EffectError { code, retry_after, maybe_done: true };
                 output.map(EffectOutput::Ephemeral).map_err(|_| busy)
             }
             Effect::Sms(sms) => {
@@ -314,10 +315,10 @@ fn writes(op: &Op) -> bool {
 fn store_error(error: &StoreError) -> EffectError {
     let (code, retry_after) = match error {
         StoreError::Busy { retry_after, .. } => (ErrorCode::Busy, *retry_after),
-        StoreError::Unavailable(_) => (ErrorCode::Unavailable, Duration::from_secs(1)),
+        StoreError::Unavailable { .. } => (ErrorCode::Unavailable, Duration::from_secs(1)),
         StoreError::Record(_) | StoreError::Limit(_) => (ErrorCode::Unavailable, Duration::from_secs(30)),
     };
-    EffectError { code, retry_after }
+    EffectError { code, retry_after, maybe_done: error.maybe_committed() }
 }
 
 /// The defaults, with rates that four talkative people do not reach; the limiter stays in the path.
