@@ -103,6 +103,7 @@ cases! {
         a_repeated_registration_is_the_same_device,
         r24_sessions_are_refused_with_a_reason,
         a_session_begins_with_its_chats,
+        i5_no_device_resumes_before_its_account_joined,
         chats_are_paged,
         r30_the_latest_time_that_somebody_was_seen_stays,
         c1_refresh_rotates_and_repeats,

@@ -1,4 +1,4 @@
-//! Virtual time and a seeded executor, so that a test of a store is the same on every run.
+//! Virtual time and a seeded executor, so that a test of a store is the same on every run; and what no op does yet.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
@@ -9,8 +9,36 @@ use std::time::Duration;
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use wire::{AccountId, LogId, Seq};
 
-use crate::run::Clock;
+use crate::keys;
+use crate::record::{Member, Record};
+use crate::run::{Attempt, Body, Clock, OpError};
+use crate::tx::Tx;
+
+/// Makes an account a member of a log from a place on, or none. No op does either before there are groups.
+#[derive(Debug, Clone)]
+pub struct SetMember {
+    /// The log.
+    pub log: LogId,
+    /// Whose membership.
+    pub account: AccountId,
+    /// It may read what comes after this; `None` ends its membership.
+    pub joined: Option<Seq>,
+}
+
+impl Body for SetMember {
+    type Output = ();
+
+    async fn run<T: Tx>(&self, tx: &mut T, _: Attempt) -> Result<(), OpError> {
+        let key = keys::member(self.log, self.account);
+        match self.joined {
+            Some(joined) => tx.set(key, Member { joined, peer: None }.encode()),
+            None => tx.clear(key),
+        }
+        Ok(())
+    }
+}
 
 /// Time that passes only when nothing else can be done. Clones are the same clock.
 #[derive(Debug, Clone, Default)]

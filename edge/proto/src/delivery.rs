@@ -105,8 +105,8 @@ impl ChatDelivery {
         self.peer = state.peer;
         self.head = self.head.max(state.head);
         self.last_at = self.last_at.max(state.last_at);
-        // A client knows best what it has, but not more than there is.
-        self.sent = stated.filter(|&seq| seq <= state.head).unwrap_or(state.delivered);
+        // A client knows best what it has, but not more than there is, and not what it may have.
+        self.sent = stated.filter(|&seq| seq <= state.head).unwrap_or(state.delivered).max(state.floor);
         self.hinted = self.hinted.filter(|(seq, _)| *seq > self.sent);
         self.opening = false;
     }

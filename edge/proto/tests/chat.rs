@@ -281,12 +281,29 @@ fn hello_states_a_cursor_and_delivery_resumes_there() {
         world.say(a.link, up, &append(n, "x"));
     }
     for (stated, resumes) in [(3, 4..=5), (0, 1..=5), (99, 1..=5)] {
-        let link = world.connect();
-        let session = world.open(link);
-        let credentials = credentials(link, &bob, bob.tokens().access.expose());
-        let hello = request::Hello { cursors: vec![(chat, Seq(stated))], ..hello(Some(credentials)) };
-        world.say(link, session, &Request::Hello(hello));
+        let link = world.hello_stating(&bob, vec![(chat, Seq(stated))]).link;
         assert_eq!(seqs(&world.entries(link, chat)), resumes.collect::<Vec<_>>(), "stated {stated}");
+    }
+}
+
+#[test]
+fn i5_a_stated_cursor_brings_nothing_from_before_joining() {
+    let mut world = World::new();
+    let Pair { alice, bob, chat } = pair(&mut world);
+    let a = world.hello(&alice);
+    let up = world.chat_up(a, chat, Some(bob.account()));
+    for n in 1..=5 {
+        world.say(a.link, up, &append(n, "x"));
+    }
+    for (joined, stated, heard) in [
+        (Some(3), 0, vec![4, 5]),
+        (Some(3), 4, vec![5]),
+        (None, 0, vec![]),
+        (Some(0), 0, vec![1, 2, 3, 4, 5]),
+    ] {
+        world.join(chat, bob.account(), joined.map(Seq));
+        let link = world.hello_stating(&bob, vec![(chat, Seq(stated))]).link;
+        assert_eq!(seqs(&world.entries(link, chat)), heard, "joined at {joined:?}, stated {stated}");
     }
 }
 

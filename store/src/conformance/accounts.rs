@@ -11,6 +11,7 @@ use crate::keys;
 use crate::op::*;
 use crate::record::{self, Record};
 use crate::run::{Attempt, Body, OpError};
+use crate::testing::SetMember;
 use crate::tx::{Range, Tx};
 
 pub(super) async fn c4_a_known_number_gets_a_new_device<E: Env>(env: &E) {
@@ -112,6 +113,7 @@ pub(super) async fn a_session_begins_with_its_chats<E: Env>(env: &E) {
         peer: Some(peer.account),
         head: Seq(head),
         last_at,
+        floor: Seq(0),
         delivered: Seq(delivered),
         read: Seq(read),
         moved,
@@ -123,6 +125,26 @@ pub(super) async fn a_session_begins_with_its_chats<E: Env>(env: &E) {
     assert_eq!(answer!(world, OpenChat, op).unwrap(), ChatState { moved: true, ..expected[0] });
     let op = OpenChat { account: b.account, device: b.device, chat: a.chat(&c) };
     assert_eq!(answer!(world, OpenChat, op), Err(NotMember));
+}
+
+pub(super) async fn i5_no_device_resumes_before_its_account_joined<E: Env>(env: &E) {
+    let world = World::open(env).await;
+    let (a, b) = (world.person(1).await, world.person(2).await);
+    for n in 1..=5 {
+        world.send(&a, &b, n, at(n)).await;
+    }
+    world.move_cursor(&b, a.log(&b), (1, 0), at(6)).await.unwrap();
+    for (joined, floor, delivered) in [(Some(0), 0, 1), (Some(3), 3, 3), (None, 5, 5)] {
+        let member = SetMember { log: a.log(&b), account: b.account, joined: joined.map(Seq) };
+        world.store.run(&member).await.unwrap();
+        let op = OpenSession { account: b.account, device: b.device, receipts_since: T0 };
+        let [chat] = answer!(world, OpenSession, op).unwrap().chats[..] else { panic!("b has one chat") };
+        assert_eq!((chat.floor, chat.delivered), (Seq(floor), Seq(delivered)), "joined at {joined:?}");
+        let op = OpenChat { account: b.account, device: b.device, chat: a.chat(&b) };
+        let opened = answer!(world, OpenChat, op).map(|chat| (chat.floor, chat.delivered));
+        let expected = joined.map(|_| (Seq(floor), Seq(delivered))).ok_or(NotMember);
+        assert_eq!(opened, expected, "joined at {joined:?}");
+    }
 }
 
 pub(super) async fn chats_are_paged<E: Env>(env: &E) {

@@ -49,7 +49,10 @@ pub struct ChatState {
     pub head: Seq,
     /// When it was appended.
     pub last_at: WallTime,
-    /// Up to where this device has everything: where delivery resumes.
+    /// Where its account joined: what this device may be delivered comes after it, whatever the device says it has. The
+    /// head, if the account is no member.
+    pub floor: Seq,
+    /// Up to where this device has everything: where delivery resumes. At least `floor`.
     pub delivered: Seq,
     /// The account's read cursor.
     pub read: Seq,
@@ -72,7 +75,7 @@ pub struct OpenChat {
 impl Body for OpenSession {
     type Output = Result<SessionState, DeviceError>;
 
-    /// Cost: two reads, a range, and four reads per chat.
+    /// Cost: two reads, a range, and five reads per chat.
     async fn run<T: Tx>(&self, tx: &mut T, _: Attempt) -> Result<Self::Output, OpError> {
         let (account, device) = match device::find(tx, self.account, self.device).await? {
             Ok(found) => found,
@@ -130,26 +133,32 @@ impl Place {
         )
         .await;
         let head = head?.unwrap_or_default();
+        let (floor, cursor) = self.floor_and_cursor(tx, log, head.seq).await?;
         let moved_at = moved?.map(|value| WallTime(little_endian(&value)));
         Ok(ChatState {
             chat: self.chat,
             peer,
             head: head.seq,
             last_at: head.last_at,
-            delivered: self.delivered(tx, log).await?,
+            floor,
+            delivered: cursor.map_or(floor, |cursor| cursor.delivered.max(floor)),
             read: cursors?.unwrap_or_default().read,
             moved: moved_at.is_some_and(|at| at >= receipts_since),
         })
     }
 
-    /// The device's cursor; one that has none yet begins where its account joined.
-    async fn delivered<T: Tx>(&self, tx: &T, log: LogId) -> Result<Seq, OpError> {
+    /// Where its account joined, and the device's cursor, if it has one yet.
+    async fn floor_and_cursor<T: Tx>(
+        &self,
+        tx: &T,
+        log: LogId,
+        head: Seq,
+    ) -> Result<(Seq, Option<DeviceCursor>), OpError> {
         let cursor_key = keys::device_cursor(log, self.account, self.device);
         let member_key = keys::member(log, self.account);
         let (cursor, member) =
             join(read::peek::<DeviceCursor, T>(tx, &cursor_key), read::peek::<Member, T>(tx, &member_key))
                 .await;
-        let joined = member?.map_or(Seq::ZERO, |member| member.joined);
-        Ok(cursor?.map_or(joined, |cursor| cursor.delivered.max(joined)))
+        Ok((member?.map_or(head, |member| member.joined), cursor?))
     }
 }

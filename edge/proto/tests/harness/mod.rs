@@ -15,10 +15,13 @@ use edge_proto::{
 use store::ephemeral::Ephemeral;
 use store::ephemeral::memory::Memory;
 use store::keys::direct_chat_id;
+use store::testing::SetMember;
 use wire::event::{Event, Kind, Tokens, Verified};
 use wire::proof::{self, Purpose};
 use wire::request::{self, Request};
-use wire::{AccountId, ChatId, ClientMsgId, ErrorCode, InstallId, Refusal, RequestId, Secret, Seq, WallTime};
+use wire::{
+    AccountId, ChatId, ClientMsgId, ErrorCode, InstallId, LogId, Refusal, RequestId, Secret, Seq, WallTime,
+};
 
 use self::backend::TestStore;
 
@@ -330,6 +333,22 @@ impl World {
     pub fn hello(&mut self, device: &Device) -> Live {
         let token = device.tokens().access.expose().clone();
         self.hello_with(device, &token, WallTime(0))
+    }
+
+    /// Says `Hello` with cursors.
+    pub fn hello_stating(&mut self, device: &Device, cursors: Vec<(ChatId, Seq)>) -> Live {
+        let link = self.connect();
+        let session = self.open(link);
+        let credentials = credentials(link, device, device.tokens().access.expose());
+        let request = request::Hello { cursors, ..hello(Some(credentials)) };
+        self.say(link, session, &Request::Hello(request));
+        Live { link, session }
+    }
+
+    /// Makes an account a member from a place on, or none.
+    pub fn join(&mut self, chat: ChatId, account: AccountId, joined: Option<Seq>) {
+        let member = SetMember { log: LogId::Chat(chat), account, joined };
+        backend::block_on(self.store.run(&member)).expect("a store without faults answers");
     }
 
     pub fn hello_with(&mut self, device: &Device, token: &str, receipts_since: WallTime) -> Live {
