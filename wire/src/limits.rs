@@ -12,7 +12,8 @@ pub const FRAME_PREFIX_BYTES_MAX: usize = 4;
 /// Content of a message is *under* 64 KiB (R116): 65,535 bytes are the most.
 pub const CONTENT_BYTES_MAX: usize = 64 * 1024 - 1;
 
-/// FlatBuffers tables in one frame; a `Hello` with every cursor it may state needs 2,003.
+/// FlatBuffers tables in one frame; a `Hello` with every cursor it may state needs 1,002: one for each, its own
+/// and the frame's.
 pub const FRAME_TABLES_MAX: usize = 4096;
 
 /// Nesting of tables in one frame; the deepest legal frame has four levels.

@@ -29,7 +29,8 @@ pub struct Append {
     pub sender: AccountId,
     /// From which device.
     pub device: DeviceId,
-    /// What it says: 1 to 64 messages, together under 512 KiB.
+    /// What it says. Whoever asks keeps to 64 messages and 512 KiB of content in all; more may go over the limits of a
+    /// transaction, which is then refused whole.
     pub messages: Vec<Message>,
     /// The server's wall time; entries of one log never go backwards (a later one is at least the head's time).
     pub now: WallTime,
