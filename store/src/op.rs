@@ -10,6 +10,7 @@ pub(crate) mod batch;
 mod chats;
 mod cursor;
 mod device;
+pub(crate) mod device_cursors;
 mod find_account;
 mod history;
 mod last_seen;

@@ -10,7 +10,8 @@ use crate::batch::{BatchConfig, Batcher};
 use crate::embedded::{Embedded, EmbeddedConfig, EmbeddedError};
 use crate::keys;
 use crate::op::batch::{Batch, LogOp, LogOutput};
-use crate::op::{Op, OpOutput, Tail, Tailed};
+use crate::op::device_cursors::{ForgetCursors, StartCursors};
+use crate::op::{AddDevice, DeviceError, Op, OpOutput, RevokeDevice, Tail, Tailed};
 use crate::recent::{Recent, RecentConfig, RecentStats};
 use crate::record::{Number, Record, RecordError, SCHEMA_VERSION};
 use crate::run::{Attempt, Body, Budget, Clock, OpError, Runner, StoreError};
@@ -119,10 +120,10 @@ impl<B: Backend, C: Clock> Store<B, C> {
             Op::OpenChat(op) => OpOutput::OpenChat(inner.runner.run(&op).await?),
             Op::CheckDevice(op) => OpOutput::CheckDevice(inner.runner.run(&op).await?),
             Op::Chats(op) => OpOutput::Chats(inner.runner.run(&op).await?),
-            Op::AddDevice(op) => OpOutput::AddDevice(inner.runner.run(&op).await?),
+            Op::AddDevice(op) => OpOutput::AddDevice(inner.add_device(&op).await?),
             Op::Refresh(op) => OpOutput::Refresh(inner.runner.run(&op).await?),
             Op::Devices(op) => OpOutput::Devices(inner.runner.run(&op).await?),
-            Op::RevokeDevice(op) => OpOutput::RevokeDevice(inner.runner.run(&op).await?),
+            Op::RevokeDevice(op) => OpOutput::RevokeDevice(inner.revoke_device(&op).await?),
             Op::FindAccount(op) => OpOutput::FindAccount(inner.runner.run(&op).await?),
             Op::SawLast(op) => {
                 inner.runner.run(&op).await?;
@@ -174,6 +175,28 @@ impl<B: Backend, C: Clock> Inner<B, C> {
             committing.finish(&appended(&batched.outputs), self.runner.clock().now());
         }
         Ok(batched.outputs)
+    }
+
+    /// The cursors first, the device with the last step: what an interruption leaves is nobody's, and written over by the
+    /// next try.
+    async fn add_device(&self, op: &AddDevice) -> Result<<AddDevice as Body>::Output, StoreError> {
+        let mut page = StartCursors { phone: &op.phone, device: op.device, after: None };
+        while let Some(after) = self.runner.run(&page).await? {
+            page.after = Some(after);
+        }
+        self.runner.run(op).await
+    }
+
+    /// The device first, which then is ended; cursors that cannot be cleared now are nobody's.
+    async fn revoke_device(&self, op: &RevokeDevice) -> Result<Result<(), DeviceError>, StoreError> {
+        if let Err(refused) = self.runner.run(op).await? {
+            return Ok(Err(refused));
+        }
+        let mut page = ForgetCursors { account: op.account, device: op.device, after: None };
+        while let Ok(Some(after)) = self.runner.run(&page).await {
+            page.after = Some(after);
+        }
+        Ok(Ok(()))
     }
 
     /// Entries from memory are as good as stored ones, but where others write too, only the store knows the head.

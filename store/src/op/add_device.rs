@@ -1,17 +1,20 @@
 //! A proved phone number becomes an account, and gets a device.
 
-use futures_util::future::{join, try_join_all};
-use wire::{AccountId, ChatId, DeviceId, LogId, PersonName, Phone, RequestId, Secret, WallTime};
+use futures_util::future::join;
+use wire::{AccountId, DeviceId, PersonName, Phone, RequestId, Secret, WallTime};
 
 use super::find_account::AccountInfo;
 use super::{read, refresh};
 use crate::keys;
-use crate::record::{Account, AccountChat, Device, DeviceCursor, Family, Head, Owner, Record, RecordError};
+use crate::record::{Account, Device, Family, Owner, Record, RecordError};
 use crate::run::{Attempt, Body, OpError};
-use crate::tx::{Range, Tx};
+use crate::tx::Tx;
 
 /// Creates the account of a proved phone number if there is none (C4: known or not, the same flow), adds the device,
 /// and begins its token family. A repeat with the same device key is the same device and replaces its family.
+///
+/// A new device's cursors start at the entries that are last when it is added; older ones come as history. They are
+/// written before it, page by page ([`Store::execute`](crate::Store::execute)).
 #[derive(Debug, Clone)]
 pub struct AddDevice {
     /// The proved number.
@@ -61,8 +64,7 @@ pub enum AddDeviceError {
 impl Body for AddDevice {
     type Output = Result<DeviceAdded, AddDeviceError>;
 
-    /// Shape: `a account`, `p phone`, `a account d device`, `d device`, `f family`; for a known account's new device
-    /// also one `l log d account device` per chat, at its head. Cost: four reads, and one per chat.
+    /// Shape: `a account`, `p phone`, `a account d device`, `d device`, `f family`. Cost: four reads.
     async fn run<T: Tx>(&self, tx: &mut T, _: Attempt) -> Result<Self::Output, OpError> {
         let (phone_key, owner_key) = (keys::phone(&self.phone), keys::device_owner(self.device));
         let owners = join(read::get::<Owner, T>(tx, &phone_key), read::get::<Owner, T>(tx, &owner_key)).await;
@@ -84,9 +86,8 @@ impl Body for AddDevice {
             let (created, device_new) = (device.made_account, device.made_device);
             return Ok(Ok(DeviceAdded { account, created, device_new }));
         }
-        match &device {
-            Some(device) => refresh::end_family(tx, device.family).await?,
-            None => self.start_at_heads(tx, id).await?,
+        if let Some(device) = &device {
+            refresh::end_family(tx, device.family).await?;
         }
         self.make_device(tx, id, device.as_ref(), known.is_none());
         Ok(Ok(DeviceAdded { account, created: known.is_none(), device_new: device.is_none() }))
@@ -129,20 +130,5 @@ impl AddDevice {
         tx.set(keys::account_device(account, self.device), device.encode());
         tx.set(keys::device_owner(self.device), Owner(account).encode());
         tx.set(keys::family(self.family), family.encode());
-    }
-
-    /// A new device's cursor starts at the entry that is last when it is added; older ones come as history.
-    async fn start_at_heads<T: Tx>(&self, tx: &mut T, account: AccountId) -> Result<(), OpError> {
-        let range = Range::prefix(keys::account_chats(account)).snapshot();
-        let chats = read::list::<AccountChat, T>(tx, range).await?;
-        let logs: Vec<LogId> = chats.into_iter().map(|(id, _)| LogId::Chat(ChatId::new(id))).collect();
-        let reader = &*tx;
-        let heads =
-            try_join_all(logs.iter().map(async |log| read::peek::<Head, T>(reader, &keys::head(*log)).await));
-        for (log, head) in logs.iter().zip(heads.await?) {
-            let cursor = DeviceCursor { delivered: head.unwrap_or_default().seq };
-            tx.set(keys::device_cursor(*log, account, self.device), cursor.encode());
-        }
-        Ok(())
     }
 }

@@ -1,15 +1,16 @@
-//! A device ends: its record, its tokens, its cursors.
+//! A device ends: its record and its tokens.
 
-use wire::{AccountId, ChatId, DeviceId, LogId, WallTime};
+use wire::{AccountId, DeviceId, WallTime};
 
 use super::device::DeviceError;
 use super::{read, refresh};
 use crate::keys;
-use crate::record::{Account, AccountChat, Device};
+use crate::record::{Account, Device};
 use crate::run::{Attempt, Body, OpError};
-use crate::tx::{Range, Tx};
+use crate::tx::Tx;
 
-/// Ends a device. Idempotent: one that is already ended is `Ok`.
+/// Ends a device. Idempotent: one that is already ended is `Ok`. Its cursors are cleared after it, page by page
+/// ([`Store::execute`](crate::Store::execute)).
 #[derive(Debug, Clone)]
 pub struct RevokeDevice {
     /// Whose.
@@ -32,11 +33,6 @@ impl Body for RevokeDevice {
         tx.clear(key);
         tx.clear(keys::device_owner(self.device));
         refresh::end_family(tx, device.family).await?;
-        let range = Range::prefix(keys::account_chats(self.account)).snapshot();
-        for (chat, _) in read::list::<AccountChat, T>(tx, range).await? {
-            let log = LogId::Chat(ChatId::new(chat));
-            tx.clear(keys::device_cursor(log, self.account, self.device));
-        }
         Ok(Ok(()))
     }
 }
