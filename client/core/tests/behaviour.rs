@@ -55,6 +55,30 @@ fn g21_a_retryable_refusal_holds_everything_after_it_and_a_final_one_does_not() 
 }
 
 #[test]
+fn r115_a_busy_server_is_asked_again_not_before_it_said_and_without_anybody_s_doing() {
+    let mut world =
+        World::new(Snapshot { login: Some(login(Duration::from_secs(3600))), ..Snapshot::default() });
+    let message = world.send("waits");
+    for connects in 1..=5 {
+        world.greet();
+        let refusal = ErrorCode::Busy.after(Duration::from_secs(3));
+        world.event(world.stream(Role::Session), &Event::Refused(refusal));
+        world.pass(Duration::from_millis(2_900));
+        assert_eq!(world.connects, connects, "not before its time");
+        let Some(ClientEvent::Disconnected { retry_in, .. }) = world.told.last() else {
+            panic!("{:?}", world.told)
+        };
+        assert!(*retry_in > Duration::from_secs(3), "and not at the same moment as everybody else");
+        world.pass(*retry_in);
+        assert_eq!(world.connects, connects + 1);
+    }
+    world.accept(true);
+    let up = world.stream(Role::ChatUp);
+    world.event(up, &Event::AppendAck { client_msg_id: message, seq: Seq(1), at: WALL });
+    assert_eq!(world.client.outbox_len(), 0);
+}
+
+#[test]
 fn g21_cancel_works_only_before_a_message_has_left() {
     let mut world = World::ready();
     let left = world.send("left");

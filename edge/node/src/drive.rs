@@ -1,8 +1,9 @@
 //! One loop: a thread that owns a UDP socket, its QUIC endpoint and one `edge-proto` node, and carries between them.
 //!
 //! A turn: wait for datagrams, a timer or a finished effect; hand each to the node; perform what it asks; send what the
-//! endpoint has. Nothing here is locked. Effects run elsewhere; their results come back through a channel that is
-//! bounded by the node's `effects_in_flight`, hints through one that loses them when full.
+//! endpoint has. Nothing here is locked. Effects that wait for a disk run elsewhere; their results come back through a channel
+//! that holds no more than the node has in work, which it bounds itself (`effects_in_flight`); hints come through one
+//! that loses them when full.
 
 use std::collections::VecDeque;
 use std::future::Future;

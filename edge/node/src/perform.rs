@@ -47,7 +47,8 @@ impl Performer {
         result
     }
 
-    /// Performs one effect of a loop. How many run at a time is bounded by the node's `effects_in_flight`.
+    /// Performs one effect of a loop. How many are in work at a time is bounded by the loop's `effects_in_flight`; only
+    /// what gives back (a dropped route, tokens), which is done in memory at once, does not ask for room.
     ///
     /// # Errors
     /// [`EffectError`]: the world's fault, after it was logged.

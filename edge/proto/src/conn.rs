@@ -225,7 +225,12 @@ impl Conn {
     /// Performs the requests that had to wait for the handshake.
     pub(crate) fn call_deferred(&mut self, cx: &mut Cx) {
         for (stream, request) in std::mem::take(&mut self.deferred) {
-            if matches!(self.streams.get(&stream), Some(Up::Request)) {
+            if !matches!(self.streams.get(&stream), Some(Up::Request)) {
+                continue;
+            }
+            if cx.is_busy() {
+                self.answer_refused(cx, stream, ErrorCode::Busy.refuse());
+            } else {
                 self.call(cx, stream, request);
             }
         }

@@ -13,6 +13,7 @@ use wire::{AccountId, ChatId, Event};
 
 use crate::command::{Call, Caller};
 use crate::counters::{Counters, Timing, Timings};
+use crate::delivery::Turns;
 use crate::fanout::Hint;
 use crate::io::{Effect, LinkId, Now, OpId, Output, StreamId};
 use crate::limits::Limits;
@@ -32,6 +33,8 @@ pub(crate) struct Cx {
     pub(crate) draining: bool,
     pub(crate) timers: Timers,
     pub(crate) moves: Moves,
+    /// Who waits for a read.
+    pub(crate) turns: Turns,
     /// Which connections an account has here. Bounded by the connections.
     pub(crate) accounts: BTreeMap<AccountId, Vec<LinkId>>,
     /// Hints this input caused, for sessions here; drained before the input is done.
@@ -41,6 +44,8 @@ pub(crate) struct Cx {
     rng: ChaCha20Rng,
     out: VecDeque<Output>,
     pending: BTreeMap<OpId, Pending>,
+    /// How many of those are reads for delivery.
+    reads: usize,
     ops: u64,
 }
 
@@ -85,6 +90,13 @@ pub(crate) enum Pending {
     Call { link: LinkId, stream: StreamId, caller: Box<Caller>, call: Box<Call> },
 }
 
+impl Pending {
+    /// Whether it is a read for delivery.
+    fn is_read(&self) -> bool {
+        matches!(self, Pending::Tail { .. } | Pending::OpenChat { .. } | Pending::Cursors { .. })
+    }
+}
+
 impl Cx {
     pub(crate) fn new(config: NodeConfig, now: Now) -> Cx {
         Cx {
@@ -97,6 +109,7 @@ impl Cx {
             draining: false,
             timers: Timers::default(),
             moves: Moves::default(),
+            turns: Turns::default(),
             accounts: BTreeMap::new(),
             hints: VecDeque::new(),
             counters: Counters::default(),
@@ -104,6 +117,7 @@ impl Cx {
             rng: ChaCha20Rng::from_seed(config.seed),
             out: VecDeque::new(),
             pending: BTreeMap::new(),
+            reads: 0,
             ops: 0,
         }
     }
@@ -111,6 +125,7 @@ impl Cx {
     pub(crate) fn perform(&mut self, effect: Effect, then: Pending) {
         self.ops += 1;
         let op = OpId(self.ops);
+        self.reads += usize::from(then.is_read());
         self.pending.insert(op, then);
         self.out.push_back(Output::Perform { op, effect });
     }
@@ -124,7 +139,9 @@ impl Cx {
     }
 
     pub(crate) fn finished(&mut self, op: OpId) -> Option<Pending> {
-        self.pending.remove(&op)
+        let pending = self.pending.remove(&op)?;
+        self.reads -= usize::from(pending.is_read());
+        Some(pending)
     }
 
     /// How many effects are in work.
@@ -132,9 +149,26 @@ impl Cx {
         self.pending.len()
     }
 
-    /// Whether the node has taken on as much as it may.
+    /// Whether the node has taken on as much as it may, what is kept for reads aside. What goes on from one effect to the
+    /// next asks only once; what gives back (a dropped route, tokens) does not ask.
     pub(crate) fn is_busy(&self) -> bool {
-        self.pending.len() >= self.limits.effects_in_flight
+        let others_max = self.limits.effects_in_flight.saturating_sub(self.reads_max()).max(1);
+        self.pending.len() - self.reads >= others_max
+    }
+
+    /// Whether a read for delivery may begin: a quarter of what may be in work is for them, so that neither they nor
+    /// requests crowd the others out.
+    pub(crate) fn may_read(&self) -> bool {
+        self.has_room_for_read() && self.turns.is_free()
+    }
+
+    /// Whether there is room for a read, whoever's turn it is.
+    pub(crate) fn has_room_for_read(&self) -> bool {
+        self.reads < self.reads_max()
+    }
+
+    fn reads_max(&self) -> usize {
+        (self.limits.effects_in_flight / 4).max(1)
     }
 
     pub(crate) fn output(&mut self, output: Output) {
@@ -184,6 +218,12 @@ impl Cx {
         id
     }
 
+    /// Some time up to `max`.
+    pub(crate) fn random_part_of(&mut self, max: Duration) -> Duration {
+        use rand::Rng;
+        max.mul_f64(self.rng.random_range(0.0..1.0))
+    }
+
     /// Six digits from the node's generator, each code as likely as another (R15).
     pub(crate) fn random_otp(&mut self) -> String {
         use rand::Rng;
@@ -201,10 +241,11 @@ impl Cx {
         self.store(Op::CheckDevice(CheckDevice { account, device, family_at }), then);
     }
 
-    /// Takes the moves that were gathered for a log and performs them.
+    /// Performs the moves that were gathered for a log; those that find no room stay, and are due again.
     pub(crate) fn flush_moves(&mut self, log: wire::LogId) {
-        let moves: Vec<Move> = self.moves.take(log).collect();
-        for mut gathered in moves {
+        while !self.is_busy()
+            && let Some(mut gathered) = self.moves.take(log)
+        {
             gathered.op.now = self.now.wall;
             self.store(Op::MoveCursor(gathered.op.clone()), Pending::Move(gathered));
         }

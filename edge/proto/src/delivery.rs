@@ -8,6 +8,7 @@
 //! Bounds: [`limits::CHAT_DOWN_STREAMS_MAX`] streams, newest activity first; [`BURST_BYTES_MAX`] unsent bytes each.
 
 mod streams;
+mod turns;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -28,6 +29,7 @@ use crate::session::Session;
 use crate::timers::Timer;
 
 use self::streams::finish_down;
+pub(crate) use self::turns::{Turns, Waiting};
 
 /// Entries, and bytes of them, that are read and sent before the stream must have taken them.
 const BURST_ENTRIES_MAX: usize = 32;
@@ -279,6 +281,9 @@ impl Conn {
     fn open_chat(&mut self, cx: &mut Cx, chat: ChatId) {
         let link = self.link;
         let Stage::Active(session) = &self.stage else { return };
+        if !cx.may_read() {
+            return self.wait_for_turn(cx, chat);
+        }
         let (account, device) = (session.account, session.device);
         cx.store(Op::OpenChat(OpenChat { account, device, chat }), Pending::OpenChat { link, chat });
     }
@@ -313,22 +318,30 @@ impl Conn {
         if delivery.opening || delivery.backing_off {
             return;
         }
+        let mut waits = false;
         if let (Some(since), false) = (delivery.cursors_since, delivery.reading_cursors) {
-            delivery.reading_cursors = true;
-            let op = Op::MemberCursors(MemberCursors { log: LogId::Chat(chat), account, since });
-            cx.store(op, Pending::Cursors { link, chat });
+            if cx.may_read() {
+                delivery.reading_cursors = true;
+                let op = Op::MemberCursors(MemberCursors { log: LogId::Chat(chat), account, since });
+                cx.store(op, Pending::Cursors { link, chat });
+            } else {
+                waits = true;
+            }
         }
         match delivery.down {
             Down::Closed if delivery.is_sendable() => self.want_stream(cx, chat),
             Down::Closed if !delivery.owes() => self.forget(cx, chat),
             Down::Open { stream, full } if delivery.is_sendable() && has_room(full) => {
                 delivery.active_at = now;
-                send_owed(cx, link, stream, chat, delivery);
+                waits |= !send_owed(cx, link, stream, chat, delivery);
             }
             Down::Open { stream, full: false } if syncing && !delivery.owes() => {
                 finish_down(cx, link, stream, delivery);
             }
             _ => {}
+        }
+        if waits {
+            self.wait_for_turn(cx, chat);
         }
     }
 
@@ -390,11 +403,12 @@ impl Conn {
     /// Lets a chat go: it owes nothing, or its account is no longer a member.
     fn forget(&mut self, cx: &mut Cx, chat: ChatId) {
         let link = self.link;
-        if let Stage::Active(session) = &mut self.stage
-            && let Some(ChatDelivery { down: Down::Open { stream, .. }, .. }) = session.chats.remove(&chat)
-        {
-            // Its end is waited for by the stream alone.
-            cx.output(Output::Finish { link, stream });
+        if let Stage::Active(session) = &mut self.stage {
+            session.reads.forget(chat);
+            if let Some(ChatDelivery { down: Down::Open { stream, .. }, .. }) = session.chats.remove(&chat) {
+                // Its end is waited for by the stream alone.
+                cx.output(Output::Finish { link, stream });
+            }
         }
         self.settle(cx, chat);
     }
@@ -455,8 +469,8 @@ fn keep_newest(cursors: &mut BTreeMap<AccountId, MemberCursor>, moved: MemberCur
     }
 }
 
-/// Sends cursors, and asks for the entries that are owed.
-fn send_owed(cx: &mut Cx, link: LinkId, stream: StreamId, chat: ChatId, delivery: &mut ChatDelivery) {
+/// Sends cursors, and asks for the entries that are owed; `false` if they have to wait.
+fn send_owed(cx: &mut Cx, link: LinkId, stream: StreamId, chat: ChatId, delivery: &mut ChatDelivery) -> bool {
     if !delivery.cursors.is_empty() || !delivery.typing.is_empty() {
         delivery.down = Down::Open { stream, full: true };
     }
@@ -468,10 +482,14 @@ fn send_owed(cx: &mut Cx, link: LinkId, stream: StreamId, chat: ChatId, delivery
         cx.send(link, stream, &Event::CursorMoved(cursor(moved)));
     }
     if delivery.has_entries() && !delivery.tailing {
+        if !cx.may_read() {
+            return false;
+        }
         delivery.tailing = true;
         let log = LogId::Chat(chat);
         let tail =
             Tail { log, after: delivery.sent, entries_max: BURST_ENTRIES_MAX, bytes_max: BURST_BYTES_MAX };
         cx.store(Op::Tail(tail), Pending::Tail { link, chat });
     }
+    true
 }

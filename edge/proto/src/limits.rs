@@ -25,7 +25,9 @@ pub struct Limits {
     pub requests_in_flight: usize,
     /// Connections of this loop at a time; more are answered with "busy".
     pub connections: usize,
-    /// Effects in work at a time; past it, requests are answered with "busy" and appends wait in their streams.
+    /// Effects in work at a time. A quarter of them is kept for reads of what is to be delivered, which take turns. With the
+    /// others used up, `Hello`, requests and appends are answered with "busy", and cursor moves wait: as many as this,
+    /// more are answered with "busy".
     pub effects_in_flight: usize,
     /// How long cursor moves of one chat are gathered, milliseconds.
     pub cursor_coalesce_ms: u32,

@@ -17,24 +17,43 @@ pub(crate) struct Move {
 
 /// At most one move per (log, device): the furthest.
 #[derive(Debug, Default)]
-pub(crate) struct Moves(BTreeMap<LogId, BTreeMap<DeviceId, Move>>);
+pub(crate) struct Moves {
+    logs: BTreeMap<LogId, BTreeMap<DeviceId, Move>>,
+    count: usize,
+}
 
 impl Moves {
+    /// Whether a device's move in a log needs no room, or there is some for it.
+    pub(crate) fn has_room(&self, log: LogId, device: DeviceId, count_max: usize) -> bool {
+        self.count < count_max || self.logs.get(&log).is_some_and(|log| log.contains_key(&device))
+    }
+
     /// Adds a move; `true` if it is its log's first, so that a timer is set.
     pub(crate) fn add(&mut self, mut new: Move) -> bool {
-        let log = self.0.entry(new.op.log).or_default();
+        let log = self.logs.entry(new.op.log).or_default();
         let first = log.is_empty();
         if let Some(old) = log.get(&new.op.device) {
             new.op.delivered = new.op.delivered.max(old.op.delivered);
             new.op.read = new.op.read.max(old.op.read);
         }
-        log.insert(new.op.device, new);
+        self.count += usize::from(log.insert(new.op.device, new).is_none());
         first
     }
 
-    /// Takes what was gathered for a log.
-    pub(crate) fn take(&mut self, log: LogId) -> impl Iterator<Item = Move> {
-        self.0.remove(&log).unwrap_or_default().into_values()
+    /// Takes one of the moves that were gathered for a log.
+    pub(crate) fn take(&mut self, log: LogId) -> Option<Move> {
+        let moves = self.logs.get_mut(&log)?;
+        let taken = moves.pop_first().map(|(_, taken)| taken);
+        if moves.is_empty() {
+            self.logs.remove(&log);
+        }
+        self.count -= usize::from(taken.is_some());
+        taken
+    }
+
+    /// Whether something is gathered for a log.
+    pub(crate) fn has(&self, log: LogId) -> bool {
+        self.logs.contains_key(&log)
     }
 }
 
@@ -62,8 +81,10 @@ mod tests {
         let mut moves = Moves::default();
         assert!(moves.add(step(5, 0)));
         assert!(!moves.add(step(3, 2)));
-        let taken: Vec<_> = moves.take(log).map(|m| (m.op.delivered, m.op.read)).collect();
-        assert_eq!(taken, [(Seq(5), Seq(2))]);
-        assert_eq!(moves.take(log).count(), 0);
+        let device = DeviceId::new([3; 16]);
+        assert!(moves.has_room(log, device, 1) && !moves.has_room(log, DeviceId::new([4; 16]), 1));
+        assert_eq!(moves.take(log).map(|m| (m.op.delivered, m.op.read)), Some((Seq(5), Seq(2))));
+        assert!(moves.take(log).is_none() && !moves.has(log));
+        assert!(moves.has_room(log, DeviceId::new([4; 16]), 1), "it counts what is there");
     }
 }

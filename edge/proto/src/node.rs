@@ -117,6 +117,7 @@ impl Node {
             Input::Done { op, result } => {
                 if let Some(pending) = cx.finished(op) {
                     self.done(pending, result);
+                    self.take_turns();
                 }
             }
             Input::Hint(hint) => {
@@ -164,7 +165,12 @@ impl Node {
 
     fn fire(&mut self, timer: Timer) {
         match timer {
-            Timer::Moves(log) => self.cx.flush_moves(log),
+            Timer::Moves(log) => {
+                self.cx.flush_moves(log);
+                if self.cx.moves.has(log) {
+                    self.cx.after(Duration::from_millis(50), Timer::Moves(log));
+                }
+            }
             Timer::Hello(link) => self.with(link, |conn, cx| {
                 if matches!(conn.stage, Stage::Greeting) {
                     cx.output(Output::Close { link, code: CloseCode::Refused });
@@ -192,6 +198,16 @@ impl Node {
         let count = u32::try_from(self.conns.len()).unwrap_or(u32::MAX).max(1);
         for (place, conn) in (0u32..).zip(self.conns.values_mut()) {
             conn.lose_hints(&mut self.cx, SPREAD * place / count);
+        }
+    }
+
+    /// Reads that waited begin as far as there is room again.
+    fn take_turns(&mut self) {
+        while self.cx.has_room_for_read()
+            && let Some(link) = self.cx.turns.call()
+        {
+            self.with(link, |conn, cx| conn.take_turn(cx));
+            self.cx.turns.done();
         }
     }
 
@@ -305,7 +321,8 @@ impl Node {
                     EffectOutput::Store(OpOutput::MoveCursor(moved)) => moved,
                     other => mismatch("MoveCursor", &other),
                 });
-                append::moved(&mut self.cx, gathered, moved);
+                let is_connected = self.conns.contains_key(&gathered.link);
+                append::moved(&mut self.cx, is_connected, gathered, moved);
             }
             other => unreachable!("{other:?} is nothing said"),
         }

@@ -19,7 +19,7 @@ use wire::{AccountId, ChatId, DeviceId, ErrorCode, Event, Refusal, Seq, WallTime
 use crate::conn::{Conn, Stage};
 use crate::counters::Timing;
 use crate::cx::{Cx, Pending};
-use crate::delivery::ChatDelivery;
+use crate::delivery::{ChatDelivery, Waiting};
 use crate::heads::Heads;
 use crate::io::{EffectError, LinkId, Output, StreamId};
 use crate::limits::Rates;
@@ -33,6 +33,12 @@ pub(crate) const RECEIPTS_MARGIN: Duration = Duration::from_secs(120);
 /// A session that began with an expired token is to renew it by then.
 const RENEW_WITHIN: Duration = Duration::from_secs(60);
 
+/// A busy node asks whoever says `Hello` to come back between a second and this much more later, each at another time.
+const BUSY_SPREAD: Duration = Duration::from_secs(4);
+
+/// What a busy node puts off is looked at again after this long.
+const PUT_OFF: Duration = Duration::from_secs(5);
+
 /// One device, identified.
 #[derive(Debug)]
 pub(crate) struct Session {
@@ -44,6 +50,8 @@ pub(crate) struct Session {
     pub(crate) chats: BTreeMap<ChatId, ChatDelivery>,
     /// Chats that wait for a stream, newest activity first.
     pub(crate) waiting: BTreeSet<(Reverse<WallTime>, ChatId)>,
+    /// Chats that wait for a read.
+    pub(crate) reads: Waiting,
     /// Down streams opening, open, or with an end not yet acknowledged.
     pub(crate) downs: usize,
     /// Those of them that are open, and whose they are.
@@ -69,6 +77,7 @@ impl Session {
             token_expires: claims.expires,
             chats: BTreeMap::new(),
             waiting: BTreeSet::new(),
+            reads: Waiting::default(),
             downs: 0,
             streams: BTreeMap::new(),
             stated: hello.cursors.iter().copied().collect(),
@@ -89,6 +98,9 @@ pub(crate) fn hello(cx: &mut Cx, conn: &mut Conn, hello: &Hello) {
     conn.hello_at = Some(cx.now.instant);
     if cx.draining {
         return conn.refuse(cx, ErrorCode::ShuttingDown.refuse());
+    }
+    if cx.is_busy() {
+        return refuse_busy(cx, conn);
     }
     let version = hello.version.min(wire::VERSION);
     if version == 0 {
@@ -119,8 +131,18 @@ pub(crate) fn hello(cx: &mut Cx, conn: &mut Conn, hello: &Hello) {
     begin(cx, conn, session);
 }
 
+/// What follows `Hello` is more than the node takes on now: the client comes back, each at a time of its own.
+fn refuse_busy(cx: &mut Cx, conn: &mut Conn) {
+    let after = Duration::from_secs(1) + cx.random_part_of(BUSY_SPREAD);
+    conn.refuse(cx, ErrorCode::Busy.after(after));
+}
+
 /// Registers a session for hints, here and as a route, before anything of it is read.
 pub(crate) fn begin(cx: &mut Cx, conn: &mut Conn, session: Box<Session>) {
+    // What came as early data waited for its handshake without anything in work.
+    if cx.is_busy() {
+        return refuse_busy(cx, conn);
+    }
     cx.counters.sessions_begun += 1;
     if mutation::on(Mutation::RouteAfterHeads) {
         conn.stage = Stage::Opening(session);
@@ -246,6 +268,9 @@ pub(crate) fn renewed(conn: &mut Conn, device: DeviceId, expires: WallTime) {
 
 /// Looks again whether a live session's device may have it: at each token lifetime, and on a hint.
 pub(crate) fn recheck(cx: &mut Cx, conn: &Conn) {
+    if cx.is_busy() {
+        return cx.after(PUT_OFF, Timer::Recheck(conn.link));
+    }
     if let Some(session) = conn.session() {
         cx.check_device(session.account, session.device, Pending::Recheck { link: conn.link });
     }
@@ -264,7 +289,8 @@ pub(crate) fn rechecked(cx: &mut Cx, conn: &mut Conn, device: Result<Result<(), 
 /// A heartbeat: it keeps the route, and presence with it, alive (R28).
 pub(crate) fn ping(cx: &mut Cx, conn: &Conn, client_time: WallTime) {
     conn.say(cx, &Event::Pong { client_time, server_time: cx.now.wall });
-    if let Some(session) = conn.session() {
+    // A route outlives several heartbeats.
+    if let (Some(session), false) = (conn.session(), cx.is_busy()) {
         let route = session.route(cx.node, conn.link);
         cx.ephemeral(EphemeralOp::TouchRoute(route), Pending::Nothing);
     }
@@ -273,6 +299,7 @@ pub(crate) fn ping(cx: &mut Cx, conn: &Conn, client_time: WallTime) {
 /// A session is over: nobody is hinted on it any more.
 pub(crate) fn ended(cx: &mut Cx, session: &Session, link: LinkId) {
     cx.counters.sessions_ended += 1;
+    cx.turns.leave(&session.reads);
     if let Some(links) = cx.accounts.get_mut(&session.account) {
         links.retain(|&l| l != link);
         if links.is_empty() {

@@ -75,7 +75,7 @@ fn r51_i7_a_chat_that_began_unheard_is_found_and_an_outage_is_outlived() {
     let b = world.hello(&bob);
     appended_elsewhere(&world, chat, &alice, &bob, 1);
     let again = Duration::from_secs(1);
-    world.outage = Some(EffectError { code: ErrorCode::Unavailable, retry_after: again });
+    world.outage = Some(EffectError { code: ErrorCode::Unavailable, retry_after: again, maybe_done: false });
     world.input(Input::HintsLost);
     world.pass(LOOK);
     assert_eq!(places(&world, b, chat), []);

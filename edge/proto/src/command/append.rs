@@ -100,6 +100,10 @@ impl ChatUp {
         }
         let log = LogId::Chat(self.chat);
         let Identity { account, device } = self.who;
+        if !cx.moves.has_room(log, device, cx.limits.effects_in_flight) {
+            cx.counters.refused.add(ErrorCode::Busy);
+            return cx.send(link, stream, &Event::Refused(ErrorCode::Busy.refuse()));
+        }
         let op = MoveCursor { log, account, device, delivered, read, now: cx.now.wall };
         if cx.moves.add(Move { op, link, stream }) {
             let delay = std::time::Duration::from_millis(cx.limits.cursor_coalesce_ms.into());
@@ -340,9 +344,11 @@ pub(crate) fn fan_out(
     }
 }
 
-/// A gathered cursor move is decided: others are told, or its stream is. A store that could not say is asked again.
+/// A gathered cursor move is decided: others are told, or its stream is. A store that could not say is asked again, as
+/// long as whoever said it is there: a client tells on its next connection what may be lost with the last.
 pub(crate) fn moved(
     cx: &mut Cx,
+    is_connected: bool,
     gathered: Move,
     result: Result<Result<CursorMoved, CursorError>, EffectError>,
 ) {
@@ -359,7 +365,7 @@ pub(crate) fn moved(
         Ok(Err(CursorError::Ahead)) => ErrorCode::CursorAhead,
         Ok(Err(CursorError::NotMember)) => ErrorCode::NotMember,
         Err(error) => {
-            if cx.moves.add(gathered) {
+            if is_connected && cx.moves.add(gathered) {
                 cx.after(error.retry_after, Timer::Moves(log));
             }
             return;

@@ -117,6 +117,7 @@ impl Conn {
         let Some(chat) = session.streams.remove(&stream) else { return };
         cx.output(Output::Reset { link, stream, code: CloseCode::Cancelled });
         session.downs -= 1;
+        session.reads.forget(chat);
         session.chats.remove(&chat);
         self.open_waiting(cx);
         self.settle(cx, chat);

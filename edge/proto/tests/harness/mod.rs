@@ -155,6 +155,14 @@ impl World {
         self.run();
     }
 
+    /// Performs the oldest effect that is held back; `false` if there is none.
+    pub fn perform_one(&mut self) -> bool {
+        let Some((op, effect)) = self.held.pop_front() else { return false };
+        self.perform(op, effect);
+        self.run();
+        true
+    }
+
     fn run(&mut self) {
         while let Some(output) = self.node.poll_output() {
             match output {
@@ -333,6 +341,16 @@ impl World {
     pub fn hello(&mut self, device: &Device) -> Live {
         let token = device.tokens().access.expose().clone();
         self.hello_with(device, &token, WallTime(0))
+    }
+
+    /// Says `Hello`, and holds back every effect from when it is answered.
+    pub fn hello_held(&mut self, device: &Device) -> Live {
+        self.hold = true;
+        let live = self.hello(device);
+        while self.heard_on(live.link, live.session).is_empty() {
+            assert!(self.perform_one(), "it is answered");
+        }
+        live
     }
 
     /// Says `Hello` with cursors.

@@ -9,8 +9,8 @@ use store::{Clock, Store, StoreConfig};
 
 use super::World;
 use crate::Sabotage;
-use crate::plan::Kind;
 use crate::outside::{Outcome, SimStore, Stores};
+use crate::plan::Kind;
 use crate::tamper::Tampered;
 
 /// A process that runs, or is starting.
