@@ -51,6 +51,8 @@ impl Conn {
         let link = self.link;
         match &mut self.stage {
             Stage::Opening(_) => cx.after(SPREAD, Timer::Heads(link)),
+            // It is as large a read as there is: a busy node puts it off, and nothing else finds what was lost.
+            Stage::Active(_) if cx.is_busy() => cx.after(SPREAD, Timer::Heads(link)),
             Stage::Active(session) => {
                 session.heads = Heads::Reading { again: false };
                 cx.counters.heads_read += 1;
