@@ -14,7 +14,7 @@ use rand::rngs::StdRng;
 use rand::{RngCore, SeedableRng};
 
 /// Length of our connection ids, bytes.
-const CID_BYTES: usize = 8;
+pub(crate) const CID_BYTES: usize = 8;
 
 /// How many of them are random.
 const RANDOM_BYTES: usize = CID_BYTES - 1;

@@ -1,12 +1,16 @@
 //! The test bench, for this crate and others (feature `testing`): two endpoints joined by an emulated network in virtual
-//! time ([`Pair`], [`Network`]), and keys without cryptography ([`plain_server`], [`plain_client`]).
+//! time ([`Pair`], [`Network`]), keys without cryptography ([`plain_server`], [`plain_client`]), and a look into the packets
+//! sealed with those ([`transparent`], [`FirstCarriers`]).
 //!
 //! Everything follows from a seed: the same one gives the same run, datagram for datagram.
 
+mod carriers;
 mod network;
 mod pair;
 mod plain;
+pub mod transparent;
 
+pub use carriers::{Carried, FirstCarriers};
 pub use network::{Conditions, Datagram, Network};
 pub use pair::Pair;
 pub use plain::{

@@ -1,6 +1,7 @@
 //! An emulated network in virtual time: delay, jitter (and so reordering), loss and duplication, from a seed.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -58,6 +59,16 @@ pub struct Network {
     /// Numbers the datagrams that are not lost.
     delivered: u64,
     digest: u64,
+    filter: Option<Filter>,
+}
+
+/// Says of a datagram that is sent whether it is lost.
+struct Filter(Box<dyn FnMut(Instant, &Datagram) -> bool>);
+
+impl fmt::Debug for Filter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Filter(..)")
+    }
 }
 
 impl Network {
@@ -71,7 +82,14 @@ impl Network {
             lost: 0,
             delivered: 0,
             digest: 0,
+            filter: None,
         }
+    }
+
+    /// From now on every datagram that is sent is shown to `filter`, with the time, and is lost if that says so; the
+    /// conditions are for the others.
+    pub fn lose_if(&mut self, filter: impl FnMut(Instant, &Datagram) -> bool + 'static) {
+        self.filter = Some(Filter(Box::new(filter)));
     }
 
     /// Sends one datagram.
@@ -81,7 +99,8 @@ impl Network {
         self.digest = datagram.bytes.iter().fold(self.digest, |hash, &byte| {
             (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3).rotate_left(7)
         });
-        if conditions.is_cut || self.rng.random_bool(conditions.loss) {
+        let filtered = self.filter.as_mut().is_some_and(|Filter(is_lost)| is_lost(now, &datagram));
+        if filtered || conditions.is_cut || self.rng.random_bool(conditions.loss) {
             self.lost += 1;
             return;
         }

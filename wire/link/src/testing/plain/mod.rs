@@ -25,7 +25,7 @@ use self::session::PlainSession;
 use crate::config::ClientCrypto;
 
 /// TLS' seal is as long.
-const TAG_BYTES: usize = 16;
+pub(super) const TAG_BYTES: usize = 16;
 
 /// A server's stand-in for TLS. It remembers nobody: every handshake is a full one.
 pub fn plain_server() -> Arc<dyn ServerConfig> {
