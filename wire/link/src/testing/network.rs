@@ -63,7 +63,9 @@ pub struct Network {
 }
 
 /// Says of a datagram that is sent whether it is lost.
-struct Filter(Box<dyn FnMut(Instant, &Datagram) -> bool>);
+type IsLost = dyn FnMut(Instant, &Datagram) -> bool;
+
+struct Filter(Box<IsLost>);
 
 impl fmt::Debug for Filter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
