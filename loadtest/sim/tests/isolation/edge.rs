@@ -13,7 +13,7 @@ use bytes::BytesMut;
 use edge_proto::quic::{self, Left};
 use edge_proto::{
     Effect, EffectError, EffectOutput, Input, KeyMaterial, Keys, Limits, LinkId, Node, NodeConfig, Now, OpId,
-    Output, Rates, TokenKey,
+    Rates, TokenKey,
 };
 use store::ephemeral::Ephemeral;
 use store::ephemeral::memory::Memory;
@@ -21,7 +21,7 @@ use store::op::Op;
 use store::sim::Sim;
 use store::testing::VirtualClock;
 use store::{Store, StoreConfig};
-use wire::{ChatId, ErrorCode, Secret};
+use wire::{ErrorCode, Secret};
 use wire_link::testing::{Datagram, Network, plain_server, secrets};
 use wire_link::{Config, Endpoint, Event, ServerConfig};
 

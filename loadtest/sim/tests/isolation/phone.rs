@@ -22,8 +22,7 @@ pub(crate) struct Phone {
     bridge: Bridge,
     client: Client,
     pub(crate) arrived: Vec<(Instant, Message)>,
-    /// Connections that were made, and that were lost.
-    pub(crate) connected: u32,
+    /// Connections that were lost.
     pub(crate) lost: u32,
 }
 
@@ -42,7 +41,7 @@ impl Phone {
         client.start(now(time));
         let endpoint = Endpoint::client(link, crypto, time.instant());
         let bridge = Bridge::default();
-        Phone { user, endpoint, bridge, client, arrived: Vec::new(), connected: 0, lost: 0 }
+        Phone { user, endpoint, bridge, client, arrived: Vec::new(), lost: 0 }
     }
 
     pub(crate) fn address(user: u8) -> SocketAddr {
@@ -104,7 +103,8 @@ impl Phone {
             any = true;
             match self.bridge.perform(&mut self.endpoint, output) {
                 Some(Output::Connect { early }) => {
-                    let link = self.endpoint.connect_with(time.instant(), edge::address(), crate::NAME, early);
+                    let link =
+                        self.endpoint.connect_with(time.instant(), edge::address(), crate::NAME, early);
                     self.bridge.connecting(link.expect("the endpoint is not full"));
                 }
                 Some(Output::Persist(Write::Arrived(message))) => {
@@ -120,7 +120,6 @@ impl Phone {
     fn notice(&mut self, event: ClientEvent, time: &Time, edge: &Edge) {
         match event {
             ClientEvent::Connected { .. } => {
-                self.connected += 1;
                 if self.client.identity().is_none() {
                     self.client.ask(Ask::Plain(Request::Register(self.register())), now(time));
                 }

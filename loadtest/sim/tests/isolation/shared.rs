@@ -25,26 +25,28 @@ pub(crate) enum Loss {
 pub(crate) struct HeldUp {
     /// The chat of each down stream, by who it goes to.
     pub(crate) streams: BTreeMap<(SocketAddr, u64), ChatId>,
-    /// Whose chat is held up, and until when.
-    pub(crate) chat: Option<(SocketAddr, ChatId, Loss, Instant)>,
+    held_up: Option<(SocketAddr, ChatId, Loss, Instant)>,
     carriers: FirstCarriers<SocketAddr>,
     /// Datagrams that were lost, and of them those that carried bytes of other chats too.
     pub(crate) lost: u64,
     pub(crate) lost_with_others: u64,
-    /// Parts of other chats that went for the second time or later.
-    pub(crate) others_again: u64,
 }
 
 pub(crate) type Shared = Rc<RefCell<HeldUp>>;
 
 impl HeldUp {
+    /// From now on a chat is held up on its way to one address, until then.
+    pub(crate) fn hold_up(&mut self, to: SocketAddr, chat: ChatId, loss: Loss, until: Instant) {
+        self.held_up = Some((to, chat, loss, until));
+    }
+
     /// Whether a datagram is lost.
     pub(crate) fn is_lost(&mut self, now: Instant, datagram: &Datagram) -> bool {
         if datagram.from != edge::address() {
             return false;
         }
         let carried = self.carriers.see(&datagram.to, &datagram.bytes).expect("plain packets can be read");
-        let Some((to, chat, loss, until)) = self.chat else { return false };
+        let Some((to, chat, loss, until)) = self.held_up else { return false };
         if datagram.to != to || now >= until {
             return false;
         }
@@ -52,10 +54,7 @@ impl HeldUp {
         for of in carried {
             match self.streams.get(&(to, of.part.stream)) {
                 Some(&found) if found == chat => is_lost |= of.is_first || loss == Loss::All,
-                Some(_) => {
-                    has_others = true;
-                    self.others_again += u64::from(!of.is_first);
-                }
+                Some(_) => has_others = true,
                 None => {}
             }
         }

@@ -1,7 +1,7 @@
 //! Virtual time.
 
 use std::sync::OnceLock;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use store::Clock;
 use store::testing::VirtualClock;
@@ -15,7 +15,10 @@ pub(crate) struct Time {
 }
 
 impl Time {
-    #[expect(clippy::disallowed_methods, reason = "an Instant has no other constructor; only differences are used")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "an Instant has no other constructor; only differences are used"
+    )]
     pub(crate) fn new() -> Time {
         static ORIGIN: OnceLock<Instant> = OnceLock::new();
         Time { clock: VirtualClock::default(), origin: *ORIGIN.get_or_init(Instant::now) }
@@ -44,10 +47,5 @@ impl Time {
     /// Lets time pass.
     pub(crate) fn advance_to(&self, instant: Instant) {
         self.clock.advance_to(instant.saturating_duration_since(self.origin));
-    }
-
-    /// Since the start.
-    pub(crate) fn since_start(&self) -> Duration {
-        self.clock.now()
     }
 }
