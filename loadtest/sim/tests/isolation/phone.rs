@@ -119,10 +119,8 @@ impl Phone {
 
     fn notice(&mut self, event: ClientEvent, time: &Time, edge: &Edge) {
         match event {
-            ClientEvent::Connected { .. } => {
-                if self.client.identity().is_none() {
-                    self.client.ask(Ask::Plain(Request::Register(self.register())), now(time));
-                }
+            ClientEvent::Connected { .. } if self.client.identity().is_none() => {
+                self.client.ask(Ask::Plain(Request::Register(self.register())), now(time));
             }
             ClientEvent::Disconnected { .. } | ClientEvent::Replaced => self.lost += 1,
             ClientEvent::Answer { events, .. } => {
