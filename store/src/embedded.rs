@@ -11,7 +11,9 @@
 //! A read that misses the cache blocks its thread on the disk for a moment, so transactions belong on the threads that
 //! run the store, not on those that run connections.
 
+mod journal;
 mod lock;
+mod manifest;
 mod view;
 mod writer;
 
@@ -27,12 +29,12 @@ use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 use futures_channel::oneshot;
 
 use crate::buffer::{BufferedTx, Commit, Engine};
-use crate::keys;
 use crate::record::{Number, Record, RecordError};
 use crate::resolver::{self, Resolver};
 use crate::run::Clock;
 use crate::tx::{Backend, Cause, TxError, Versionstamp};
 use crate::watch::Watches;
+use crate::{durable, keys};
 
 use lock::LockFile;
 use view::SnapshotView;
@@ -55,6 +57,21 @@ pub struct EmbeddedConfig {
 impl Default for EmbeddedConfig {
     fn default() -> EmbeddedConfig {
         EmbeddedConfig { cache_bytes: 128 << 20, queue_max: 8192, queue_bytes_max: 128 << 20 }
+    }
+}
+
+/// What only tests choose: how soon the engine moves its data between files, and whether it syncs at all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tuning {
+    /// Bytes of writes in memory before they become a table.
+    pub memtable_bytes: u64,
+    /// Whether a group is synced before it is acknowledged. Without, acknowledged means nothing.
+    pub sync: bool,
+}
+
+impl Default for Tuning {
+    fn default() -> Tuning {
+        Tuning { memtable_bytes: 64 << 20, sync: true }
     }
 }
 
@@ -86,6 +103,16 @@ pub enum EmbeddedError {
         /// Why.
         #[source]
         source: fjall::Error,
+    },
+    /// A file is not what was written to it, and no power loss explains it.
+    #[error("the store's file {} is damaged at byte {at}: {what}", path.display())]
+    Damaged {
+        /// Which.
+        path: PathBuf,
+        /// Where in it, in bytes.
+        at: u64,
+        /// What is wrong.
+        what: &'static str,
     },
     /// The files are of a newer schema, or damaged.
     #[error("the store at {} cannot be read", path.display())]
@@ -128,6 +155,7 @@ struct Writes {
 
 /// What transactions and the writer thread share.
 struct Shared {
+    seal: journal::Seal,
     keys: Keyspace,
     db: Database,
     now: Box<dyn Fn() -> Duration + Send + Sync>,
@@ -141,6 +169,7 @@ struct Shared {
     writes: Writes,
     queued_bytes_max: usize,
     fail_next_sync: AtomicBool,
+    persist: PersistMode,
     _lock: LockFile,
 }
 
@@ -153,8 +182,31 @@ impl Embedded {
     /// # Errors
     /// [`EmbeddedError`].
     pub fn open(path: &Path, config: &EmbeddedConfig, clock: impl Clock) -> Result<Embedded, EmbeddedError> {
+        Embedded::open_with(path, config, Tuning::default(), clock)
+    }
+
+    /// As [`open`](Embedded::open), with an engine that moves its data sooner or does not sync.
+    ///
+    /// # Errors
+    /// As [`open`](Embedded::open).
+    #[cfg(any(test, feature = "testing"))]
+    pub fn open_tuned(
+        path: &Path,
+        config: &EmbeddedConfig,
+        tuning: Tuning,
+        clock: impl Clock,
+    ) -> Result<Embedded, EmbeddedError> {
+        Embedded::open_with(path, config, tuning, clock)
+    }
+
+    fn open_with(
+        path: &Path,
+        config: &EmbeddedConfig,
+        tuning: Tuning,
+        clock: impl Clock,
+    ) -> Result<Embedded, EmbeddedError> {
         let lock = LockFile::acquire(path)?;
-        let (db, keys) = open_files(path, config)?;
+        let Files { db, keys, seal, journal_version } = open_files(path, config, tuning)?;
         let engine = |source| EmbeddedError::Engine { path: path.to_owned(), source };
         let version = match keys.get(keys::commit_version()).map_err(engine)? {
             None => 0,
@@ -164,7 +216,12 @@ impl Embedded {
                     .0
             }
         };
+        if journal_version > Some(version) {
+            let (path, what) = (path.join("data"), "the engine does not show what its journal holds");
+            return Err(EmbeddedError::Damaged { path, at: 0, what });
+        }
         let shared = Arc::new(Shared {
+            seal,
             keys,
             db,
             now: Box::new(move || clock.now()),
@@ -176,6 +233,7 @@ impl Embedded {
             writes: Writes::default(),
             queued_bytes_max: config.queue_bytes_max,
             fail_next_sync: AtomicBool::new(false),
+            persist: if tuning.sync { PersistMode::SyncAll } else { PersistMode::Buffer },
             _lock: lock,
         });
         let io = |source| EmbeddedError::Io { path: path.to_owned(), source };
@@ -208,9 +266,18 @@ impl fmt::Debug for Embedded {
     }
 }
 
+/// The engine, open.
+struct Files {
+    db: Database,
+    keys: Keyspace,
+    seal: journal::Seal,
+    /// The newest version that is in a journal, if one is.
+    journal_version: Option<u64>,
+}
+
 /// Opens the engine's files. New ones are made beside their place and moved there whole, so that a crash on the way
 /// leaves nothing that looks like a store.
-fn open_files(path: &Path, config: &EmbeddedConfig) -> Result<(Database, Keyspace), EmbeddedError> {
+fn open_files(path: &Path, config: &EmbeddedConfig, tuning: Tuning) -> Result<Files, EmbeddedError> {
     let io = |source| EmbeddedError::Io { path: path.to_owned(), source };
     let engine = |source| EmbeddedError::Engine { path: path.to_owned(), source };
     let (place, making) = (path.join("data"), path.join("data.new"));
@@ -218,22 +285,30 @@ fn open_files(path: &Path, config: &EmbeddedConfig) -> Result<(Database, Keyspac
         if making.try_exists().map_err(io)? {
             std::fs::remove_dir_all(&making).map_err(io)?;
         }
-        let (db, keys) = open_engine(&making, config).map_err(engine)?;
+        let (db, keys) = open_engine(&making, config, tuning).map_err(engine)?;
         db.persist(PersistMode::SyncAll).map_err(engine)?;
         drop((keys, db));
+        // The engine syncs no folder that holds its keyspaces' folders.
+        durable::sync_dirs(&making).map_err(io)?;
         std::fs::rename(&making, &place).map_err(io)?;
-        std::fs::File::open(path).and_then(|directory| directory.sync_all()).map_err(io)?;
     }
-    open_engine(&place, config).map_err(engine)
+    // Also those of a store that was there: an earlier version may have left them to luck.
+    durable::sync_dirs(path).map_err(io)?;
+    manifest::check(&place)?;
+    let seal = journal::seal(&place)?;
+    let journal_version = journal::mend(&place, &seal)?;
+    let (db, keys) = open_engine(&place, config, tuning).map_err(engine)?;
+    Ok(Files { db, keys, seal, journal_version })
 }
 
-fn open_engine(path: &Path, config: &EmbeddedConfig) -> fjall::Result<(Database, Keyspace)> {
+fn open_engine(path: &Path, config: &EmbeddedConfig, tuning: Tuning) -> fjall::Result<(Database, Keyspace)> {
     let db = Database::builder(path)
         .cache_size(config.cache_bytes)
         .max_journaling_size(JOURNAL_BYTES_MAX)
         .manual_journal_persist(true)
         .open()?;
-    let keys = db.keyspace("keys", KeyspaceCreateOptions::default)?;
+    let options = || KeyspaceCreateOptions::default().max_memtable_size(tuning.memtable_bytes);
+    let keys = db.keyspace("keys", options)?;
     Ok((db, keys))
 }
 

@@ -8,6 +8,7 @@
 //! ```text
 //! 0 v                                   schema version of the store
 //! 0 i                                   incarnation: raised by copy and restore, since a new cluster's versions may be lower
+//! 0 b                                   embedded backend only: the seal of its groups, the same in each
 //! 0 c                                   embedded backend only: the last commit version
 //!
 //! a account                             Account: phone, name, when created, whether suspended
@@ -129,6 +130,11 @@ pub fn schema_version() -> Bytes {
 /// The incarnation.
 pub fn incarnation() -> Bytes {
     Bytes::from_static(b"0i")
+}
+
+/// What marks a group in the embedded backend's journal as its own.
+pub(crate) fn batch_seal() -> Bytes {
+    Bytes::from_static(b"0b")
 }
 
 /// The embedded backend's last commit version.

@@ -14,6 +14,7 @@ mod batch;
 mod buffer;
 #[cfg(feature = "testing")]
 pub mod conformance;
+pub mod durable;
 pub mod embedded;
 pub mod ephemeral;
 pub mod keys;

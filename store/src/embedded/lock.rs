@@ -5,6 +5,7 @@ use std::io::{Read, Seek, Write};
 use std::path::Path;
 
 use super::EmbeddedError;
+use crate::durable;
 
 /// Held while the store is open. The lock is the kernel's and goes with the process, however that ends; the number in
 /// the file only says whose it is.
@@ -14,7 +15,7 @@ pub(super) struct LockFile(#[expect(dead_code, reason = "closing the file is wha
 impl LockFile {
     pub(super) fn acquire(path: &Path) -> Result<LockFile, EmbeddedError> {
         let io = |source| EmbeddedError::Io { path: path.to_owned(), source };
-        std::fs::create_dir_all(path).map_err(io)?;
+        durable::create_dir_all(path, 0o777).map_err(io)?;
         let mut options = OpenOptions::new();
         let mut file = options
             .read(true)

@@ -6,7 +6,6 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 
 use bytes::Bytes;
-use fjall::PersistMode;
 use futures_channel::oneshot;
 
 use super::view::SnapshotView;
@@ -158,7 +157,9 @@ fn timed_write(shared: &Shared, staged: Staged, version: u64, transactions: usiz
 /// Writes and syncs a group, then lets readers see it.
 fn write(shared: &Shared, mut staged: Staged, version: u64) -> Result<(), ()> {
     staged.changes.insert(keys::commit_version(), Some(Number(version).encode()));
-    let mut batch = shared.db.batch().durability(Some(PersistMode::SyncAll));
+    let mut batch = shared.db.batch().durability(Some(shared.persist));
+    // First in the group, where opening looks for it.
+    batch.insert(&shared.keys, keys::batch_seal(), &shared.seal[..]);
     let changed: Vec<Bytes> = staged.changes.keys().cloned().collect();
     for (key, value) in staged.changes {
         match value {
