@@ -1,5 +1,7 @@
 //! Virtual time and a seeded executor, so that a test of a store is the same on every run; and what no op does yet.
 
+mod torn;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::pin::{Pin, pin};
@@ -39,6 +41,8 @@ impl Body for SetMember {
         Ok(())
     }
 }
+
+pub use torn::{Torn, torn};
 
 /// Time that passes only when nothing else can be done. Clones are the same clock.
 #[derive(Debug, Clone, Default)]
