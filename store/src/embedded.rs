@@ -297,7 +297,12 @@ fn open_files(path: &Path, config: &EmbeddedConfig, tuning: Tuning) -> Result<Fi
     manifest::check(&place)?;
     let seal = journal::seal(&place)?;
     let journal_version = journal::mend(&place, &seal)?;
-    let (db, keys) = open_engine(&place, config, tuning).map_err(engine)?;
+    let (db, keys) = open_engine(&place, config, tuning).map_err(|source| {
+        // The engine says what is wrong and not where.
+        let named = manifest::damaged_table(&place);
+        let what = "its checksum is wrong, and the engine cannot open it";
+        named.map_or_else(|| engine(source), |path| EmbeddedError::Damaged { path, at: 0, what })
+    })?;
     Ok(Files { db, keys, seal, journal_version })
 }
 

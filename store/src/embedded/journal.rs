@@ -28,7 +28,7 @@ pub(super) type Seal = [u8; 16];
 const SEAL_FILE: &str = "seal";
 
 /// How far behind the beginning of a group its seal is: the group's header, the item's, its key.
-const SEAL_AT: usize = 13 + 20 + 2;
+const SEAL_AT: usize = 13 + 21 + 2;
 
 /// The seal of a store, made if it has none.
 ///
@@ -197,4 +197,87 @@ fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
     let (head, after) = rest.split_first_chunk()?;
     *rest = after;
     Some(*head)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SEAL: Seal = *b"sixteen bytes ok";
+
+    fn put(items: &mut Vec<u8>, key: &[u8], value: &[u8]) {
+        items.extend([2, 0, 0]);
+        items.extend(1_u64.to_le_bytes());
+        items.extend((key.len() as u16).to_le_bytes());
+        items.extend((value.len() as u32).to_le_bytes());
+        items.extend((value.len() as u32).to_le_bytes());
+        items.extend(key);
+        items.extend(value);
+    }
+
+    /// A group as the engine writes it.
+    fn group(number: u64, seal: &Seal, value: &[u8]) -> Vec<u8> {
+        let mut items = Vec::new();
+        put(&mut items, &keys::batch_seal(), seal);
+        put(&mut items, &keys::commit_version(), &Number(number).encode());
+        put(&mut items, b"x", value);
+        let mut bytes = vec![1];
+        bytes.extend(3_u32.to_le_bytes());
+        bytes.extend(number.to_le_bytes());
+        bytes.extend(&items);
+        bytes.push(3);
+        bytes.extend(xxh3_64(&items).to_le_bytes());
+        bytes.extend(b"FJL\x03");
+        bytes
+    }
+
+    fn mended(bytes: &[u8]) -> (Result<Option<u64>, EmbeddedError>, u64) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("0.jnl");
+        fs::write(&path, bytes).unwrap();
+        (mend(dir.path(), &SEAL), fs::metadata(path).unwrap().len())
+    }
+
+    #[test]
+    fn r142_a_last_group_with_a_hole_is_cut_off() {
+        let mut bytes = [group(1, &SEAL, &[7; 900]), group(2, &SEAL, &[7; 900])].concat();
+        let whole = bytes.len() as u64 / 2;
+        bytes.extend([0; 3000]);
+        assert!(matches!(mended(&bytes), (Ok(Some(2)), length) if length == bytes.len() as u64));
+        bytes[1400..1500].fill(0);
+        assert!(matches!(mended(&bytes), (Ok(Some(1)), length) if length == whole));
+    }
+
+    #[test]
+    fn r51_a_broken_group_before_a_whole_one_is_damage() {
+        let mut bytes = (1..=3).flat_map(|n| group(n, &SEAL, &[7; 900])).collect::<Vec<_>>();
+        for at in [0, 3, 40, 500] {
+            bytes[at] ^= 1;
+            assert!(
+                matches!(mended(&bytes), (Err(EmbeddedError::Damaged { at: 0, .. }), length) if length == bytes.len() as u64)
+            );
+            bytes[at] ^= 1;
+        }
+        let gap = [group(1, &SEAL, b"a"), group(3, &SEAL, b"b")].concat();
+        assert!(matches!(mended(&gap), (Err(EmbeddedError::Damaged { .. }), _)));
+    }
+
+    /// A client cannot keep a store shut by sending what looks like a later group.
+    #[test]
+    fn r142_a_group_inside_a_message_is_not_the_stores() {
+        let forged = group(9, b"guessed by a bad", b"x");
+        let mut bytes = [group(1, &SEAL, b"a"), group(2, &SEAL, &[&forged[..], &[7; 900]].concat())].concat();
+        let end = bytes.len();
+        bytes[end - 500..end - 400].fill(0);
+        assert!(matches!(mended(&bytes), (Ok(Some(1)), _)));
+    }
+
+    #[test]
+    fn r51_a_sealed_journal_has_no_torn_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = group(1, &SEAL, b"a");
+        fs::write(dir.path().join("0.jnl"), [&first[..], &first[..30]].concat()).unwrap();
+        fs::write(dir.path().join("1.jnl"), [0; 64]).unwrap();
+        assert!(matches!(mend(dir.path(), &SEAL), Err(EmbeddedError::Damaged { .. })));
+    }
 }

@@ -14,6 +14,7 @@ mod layer;
 mod workload;
 
 use std::collections::BTreeMap;
+use std::io::Write as _;
 use std::path::Path;
 
 use rand::{Rng, SeedableRng};
@@ -203,6 +204,8 @@ fn r142_r51_i1_no_power_loss_takes_what_was_acknowledged() {
             failed.push(wrong);
         }
     }
+    writeln!(std::io::stderr().lock(), "{images} images of {} steps, {} kinds", ops.len(), kinds.len())
+        .unwrap();
     let some = failed.iter().take(4).cloned().collect::<Vec<_>>().join("\n");
     assert!(failed.is_empty(), "{} of {images} images are wrong:\n{some}", failed.len());
 }
