@@ -49,6 +49,7 @@ impl Development {
 pub fn make_development(dir: &Path, names: &[String]) -> Result<Development, CertError> {
     let io = |source| CertError::Io { path: dir.to_owned(), source };
     fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(io)?;
+    sync_names(dir).map_err(io)?;
     let made = Development::at(dir);
     let ca_key = dir.join("ca.key");
     let now = OffsetDateTime::now_utc();
@@ -111,6 +112,18 @@ fn make_leaf(
     let leaf = params.signed_by(&key, &issuer).map_err(ca)?;
     write_whole(&made.key, key.serialize_pem().as_bytes(), 0o600)?;
     write_whole(&made.cert, leaf.pem().as_bytes(), 0o644)
+}
+
+/// Syncs the folders above a folder, so that a power loss does not take its name. One that may not be read was not made
+/// here.
+fn sync_names(dir: &Path) -> io::Result<()> {
+    for above in dir.ancestors().skip(1).filter(|above| !above.as_os_str().is_empty()) {
+        match File::open(above).and_then(|folder| folder.sync_all()) {
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
+            result => result?,
+        }
+    }
+    Ok(())
 }
 
 /// Writes beside, syncs, renames: whoever reads meanwhile sees the old file or the new one.

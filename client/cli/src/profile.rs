@@ -146,8 +146,12 @@ fn load_or_make_key(path: &Path) -> Result<Secret<[u8; 32]>, Box<dyn std::error:
     file.write_all(&seed)?;
     file.sync_all()?;
     std::fs::rename(&beside, path)?;
-    if let Some(dir) = path.parent() {
-        File::open(dir)?.sync_all()?;
+    // The folder, and the names of those above it, which may be new. One that may not be read was not made here.
+    for above in path.ancestors().skip(1).filter(|above| !above.as_os_str().is_empty()) {
+        match File::open(above).and_then(|folder| folder.sync_all()) {
+            Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {}
+            result => result?,
+        }
     }
     Ok(Secret::new(seed))
 }

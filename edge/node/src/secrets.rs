@@ -7,7 +7,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use edge_proto::{KeyError, KeyMaterial, Keys, TokenKey};
@@ -58,7 +58,8 @@ pub fn load(dir: &Path) -> Result<NodeSecrets, SecretsError> {
         let path = path.to_owned();
         move |source| SecretsError::Io { path, source }
     };
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(io(dir))?;
+    // With the folder's own name on disk: a cluster key that a power loss takes signs everybody out.
+    store::durable::create_dir_all(dir, 0o700).map_err(io(dir))?;
     let secret = load_or_make(&dir.join("cluster.key"))?;
     let mut names: Vec<PathBuf> = fs::read_dir(dir)
         .map_err(io(dir))?

@@ -97,7 +97,7 @@ pub struct RunningNode {
 /// [`ServeError`] says what is in the way; nothing is left running.
 pub async fn start(config: &Config) -> Result<RunningNode, ServeError> {
     let data = |source| ServeError::Data { path: config.data.clone(), source };
-    std::fs::create_dir_all(&config.data).map_err(data)?;
+    store::durable::create_dir_all(&config.data, 0o777).map_err(data)?;
     let secrets = secrets::load(&config.data_path("keys"))?;
     let tls = Tls::load(config)?;
     let store = open_store(config).await?;
