@@ -198,8 +198,14 @@ fn r142_r51_i1_no_power_loss_takes_what_was_acknowledged() {
     let mut failed = Vec::new();
     for (n, points) in (0..images).zip(kinds.values().cycle()) {
         let mut rng = ChaCha8Rng::seed_from_u64(seed << 32 | n);
+        // One in three is a group of which nearly everything arrived: what the engine alone would refuse to open.
+        let torn = n % 3 == 0;
+        let points = if torn { &kinds["write journal"] } else { points };
         let at = points[rng.random_range(0..points.len())];
-        let loss = Loss::new(seed << 32 | n, at, &mut rng);
+        let mut loss = Loss::new(seed << 32 | n, at, &mut rng);
+        if torn {
+            loss.luck = Luck { data: 0.9, entries: 1.0 };
+        }
         if let Err(wrong) = lose_twice(&ops, loss) {
             failed.push(wrong);
         }
