@@ -181,7 +181,7 @@ fn lose_twice(ops: &[Op], first: Loss) -> Result<(), String> {
 #[test]
 fn r142_r51_i1_no_power_loss_takes_what_was_acknowledged() {
     let seed = setting("POWER_LOSS_SEED", 1);
-    let images = setting("POWER_LOSS_IMAGES", 300);
+    let images = setting("POWER_LOSS_IMAGES", 200);
     let ops = record(SMALL, seed);
     let kinds = kinds(&ops);
     for kind in [
@@ -219,7 +219,8 @@ fn r142_r51_i1_no_power_loss_takes_what_was_acknowledged() {
 /// The checker can fail: without syncs acknowledged commits are lost, and it says so.
 #[test]
 fn r142_a_store_that_does_not_sync_is_noticed() {
-    let ops = record(Tuning { sync: false, ..SMALL }, 2);
+    // Large tables, since the engine syncs its journal before it writes one.
+    let ops = record(Tuning { sync: false, ..Tuning::default() }, 2);
     let lost = (0..12).filter(|&seed| {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let at = rng.random_range(ops.len() / 2..ops.len());
