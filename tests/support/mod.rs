@@ -47,8 +47,21 @@ impl Node {
 
     /// Starts the process and waits until it says that clients may come.
     pub fn spawn(&mut self) {
+        self.launch();
+        let mut line = String::new();
+        let stdout = self.child.as_mut().and_then(|child| child.stdout.take()).expect("piped");
+        BufReader::new(stdout).read_line(&mut line).expect("a line");
+        assert!(
+            line.starts_with("ready"),
+            "the node did not start: {}",
+            std::fs::read_to_string(self.log()).unwrap()
+        );
+    }
+
+    /// Starts the process, and waits for nothing.
+    pub fn launch(&mut self) {
         let log = std::fs::OpenOptions::new().append(true).create(true).open(self.log()).expect("a log file");
-        let mut child = Command::new(GODWIT)
+        let child = Command::new(GODWIT)
             .args([
                 "serve",
                 "--listen",
@@ -58,19 +71,14 @@ impl Node {
                 "--data",
             ])
             .arg(&self.dir)
+            // Settings of a test, which the node would take for its own.
+            .env_remove("GODWIT_KILL_SEED")
+            .env_remove("GODWIT_KILL_ROUNDS")
             .envs(self.env.iter().cloned())
             .stdout(Stdio::piped())
             .stderr(log)
             .spawn()
             .expect("the binary runs");
-        let mut line = String::new();
-        let stdout = child.stdout.take().expect("piped");
-        BufReader::new(stdout).read_line(&mut line).expect("a line");
-        assert!(
-            line.starts_with("ready"),
-            "the node did not start: {}",
-            std::fs::read_to_string(self.log()).unwrap()
-        );
         self.child = Some(child);
     }
 
@@ -94,11 +102,16 @@ impl Node {
         }
     }
 
+    /// Sends a signal.
+    pub fn signal(&self, name: &str) {
+        let id = self.child.as_ref().expect("it runs").id().to_string();
+        let sent = Command::new("kill").args([&format!("-{name}"), &id]).status().expect("kill runs");
+        assert!(sent.success());
+    }
+
     /// SIGTERM; returns its exit code.
     pub fn terminate(&mut self) -> Option<i32> {
-        let child = self.child.as_mut().expect("it runs");
-        let sent = Command::new("kill").arg(child.id().to_string()).status().expect("kill runs");
-        assert!(sent.success());
+        self.signal("TERM");
         self.child.take().expect("it runs").wait().expect("it ends").code()
     }
 
@@ -235,6 +248,16 @@ impl Drop for Running {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// A phone number of the suite's own range. All of them begin alike, so that one look finds any of them in a log.
+pub fn phone(n: u16) -> String {
+    format!("+4915100000{n:03}")
+}
+
+/// A text that is in no log by accident.
+pub fn canary(n: usize) -> String {
+    format!("canary {n:05} sings")
 }
 
 /// The texts of what a `tail` printed, in order.
