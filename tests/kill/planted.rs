@@ -222,4 +222,7 @@ fn a_journal_that_is_not_the_log_s_beginning_is_seen() {
     let other = Fact::Got { chat: chat(), seq: 3, from: "alice".into(), id: id(3), text: text(4) };
     sees(&planted(|s| s.processes[3].facts[1] = other), not(3));
     sees(&planted(|s| s.processes[3].facts.push(got(5))), not(5));
+    // Of one's own nothing is owed, but what is shown is in the log.
+    assert_eq!(planted(|s| s.processes[2].facts.push(got(1))), []);
+    sees(&planted(|s| s.processes[2].facts.push(got(5))), not(5));
 }

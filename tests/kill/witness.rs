@@ -197,6 +197,10 @@ fn printed(
         let mut last = None;
         for fact in &process.facts {
             let Fact::Got { chat: of, seq, from, id, text } = fact else { continue };
+            if from == whose {
+                // Its own: shown where the log brought it before its acknowledgement came.
+                continue;
+            }
             last = Some((of, *seq));
             if of != chat || again.take() == Some(*seq) {
                 continue;
@@ -276,7 +280,13 @@ fn told(process: &Process, disk: &Disk, found: &mut Vec<Violation>) {
                     found.push(Violation::CursorBack { chat: chat.clone(), whose: member.clone() });
                 }
             }
-            Fact::Got { .. } => {}
+            Fact::Got { chat, seq, from, id, text } => {
+                let entry = log(chat).entries.get(seq);
+                if !entry.is_some_and(|e| e.sender == *from && e.id == *id && e.text == *text) {
+                    let (chat, whose) = (chat.clone(), process.who.clone());
+                    found.push(Violation::NotThePrefix { chat, whose, seq: *seq, expected: None });
+                }
+            }
         }
     }
     if process.end == End::Finished && acked < process.told.len() {
