@@ -5,7 +5,7 @@ mod support;
 use std::time::Duration;
 
 use support::terminal::Terminal;
-use support::{GODWIT, Node, Person, texts};
+use support::{GODWIT, Node, Person, phone, texts};
 
 const SCREEN: (u16, u16) = (24, 80);
 
@@ -20,8 +20,8 @@ struct Two {
 fn two() -> Two {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let node = Node::start(dir.path());
-    let (alice, bob) = (node.person("+4915100000001", "Alice"), node.person("+4915100000002", "Bob"));
-    alice.ok("send", &["--to", &bob.phone, "first"]);
+    let (alice, bob) = (node.person(&phone(1), "Alice"), node.person(&phone(2), "Bob"));
+    alice.ok("send", &["--to", &bob.phone, "word one"]);
     Two { node, alice, bob, _dir: dir }
 }
 
@@ -47,9 +47,9 @@ fn until_row(terminal: &mut Terminal, what: &str, end: &str) {
 
 #[test]
 fn r1_r4_two_people_chat_in_every_script_and_see_their_ticks() {
-    let Two { node: _node, alice, bob, _dir } = two();
+    let Two { _dir, node: _node, alice, bob } = two();
     let (mut a, mut b) = (open(&alice), Terminal::chat(&bob.profile, SCREEN));
-    b.until_shows("first");
+    b.until_shows("word one");
     a.press("Hi Bob 👋 你好\r");
     until_row(&mut a, "Hi Bob 👋 你好", "✓✓");
     // It is in Bob's list, and not read before he opens the chat.
@@ -84,7 +84,7 @@ fn r1_r4_two_people_chat_in_every_script_and_see_their_ticks() {
 
 #[test]
 fn r1_families_flags_and_marks_arrive_whole_and_nothing_steers_the_terminal() {
-    let Two { node: _node, alice, bob, _dir } = two();
+    let Two { _dir, node: _node, alice, bob } = two();
     let text = "👨‍👩‍👧‍👦 🇩🇪 👍🏽 e\u{301} \x1b[2J\u{202e}evil";
     alice.ok("send", &["--to", &bob.phone, text]);
     let mut b = open(&bob);
@@ -107,7 +107,7 @@ fn r1_families_flags_and_marks_arrive_whole_and_nothing_steers_the_terminal() {
 
 #[test]
 fn r1_a_paste_of_many_lines_is_one_message() {
-    let Two { node: _node, alice, bob, _dir } = two();
+    let Two { _dir, node: _node, alice, bob } = two();
     let mut a = open(&alice);
     let pasted: Vec<String> = (1..=40).map(|n| format!("line {n}")).collect();
     a.paste(&pasted.join("\r"));
@@ -124,7 +124,7 @@ fn r1_a_paste_of_many_lines_is_one_message() {
 
 #[test]
 fn r34_r35_who_types_is_shown_to_who_has_the_chat_open_until_they_stop_or_say_it() {
-    let Two { node: _node, alice, bob, _dir } = two();
+    let Two { _dir, node: _node, alice, bob } = two();
     let (mut a, mut b) = (open(&alice), open(&bob));
     a.press("thinking");
     b.until(|screen| screen.contains("Alice is typing"));
@@ -139,7 +139,7 @@ fn r34_r35_who_types_is_shown_to_who_has_the_chat_open_until_they_stop_or_say_it
 
 #[test]
 fn r1_any_size_draws_and_the_whole_comes_back() {
-    let Two { node: _node, alice, bob: _bob, _dir } = two();
+    let Two { _dir, node: _node, alice, bob: _bob } = two();
     let mut a = open(&alice);
     a.press("a message of some length\r");
     until_row(&mut a, "some length", "✓");
@@ -162,18 +162,18 @@ fn r1_any_size_draws_and_the_whole_comes_back() {
 
 #[test]
 fn g21_ctrl_c_right_after_enter_loses_nothing() {
-    let Two { node: _node, alice, bob, _dir } = two();
+    let Two { _dir, node: _node, alice, bob } = two();
     let mut a = open(&alice);
     a.press("sent and gone\r\x03");
     assert_eq!(a.finish().code(), Some(0));
     let mut again = open(&alice);
     until_row(&mut again, "sent and gone", "✓");
-    assert_eq!(texts(&bob.ok("tail", &["--count", "2"])), ["first", "sent and gone"]);
+    assert_eq!(texts(&bob.ok("tail", &["--count", "2"])), ["word one", "sent and gone"]);
 }
 
 #[test]
 fn g21_sigkill_after_the_queued_sign_loses_nothing() {
-    let Two { mut node, alice, bob, _dir } = two();
+    let Two { _dir, mut node, alice, bob } = two();
     let mut a = open(&alice);
     node.kill();
     a.press("safe on disk\r");
@@ -182,12 +182,12 @@ fn g21_sigkill_after_the_queued_sign_loses_nothing() {
     node.spawn();
     let mut again = open(&alice);
     until_row(&mut again, "safe on disk", "✓");
-    assert_eq!(texts(&bob.ok("tail", &["--count", "2"])), ["first", "safe on disk"], "once");
+    assert_eq!(texts(&bob.ok("tail", &["--count", "2"])), ["word one", "safe on disk"], "once");
 }
 
 #[test]
 fn g21_signals_end_it_in_order_and_the_terminal_is_as_before() {
-    let Two { node: _node, alice, bob, _dir } = two();
+    let Two { _dir, node: _node, alice, bob } = two();
     for (n, signal) in ["TERM", "HUP", "INT"].into_iter().enumerate() {
         let mut a = open(&alice);
         a.press(&format!("before {signal}\r"));
@@ -203,9 +203,9 @@ fn g21_signals_end_it_in_order_and_the_terminal_is_as_before() {
 
 #[test]
 fn g6_a_device_that_is_revoked_gets_its_terminal_back_and_is_told_why() {
-    let Two { node, alice, bob: _bob, _dir } = two();
+    let Two { _dir, node, alice, bob: _bob } = two();
     let mut a = open(&alice);
-    let tablet = node.person("+4915100000001", "Tablet");
+    let tablet = node.person(&phone(1), "Tablet");
     a.until_shows("a new device was added");
     let devices = tablet.ok("devices", &[]);
     let other = devices.iter().find(|device| device["current"] == false).expect("the phone");
@@ -216,7 +216,7 @@ fn g6_a_device_that_is_revoked_gets_its_terminal_back_and_is_told_why() {
 
 #[test]
 fn g21_a_draft_is_there_again_after_a_kill() {
-    let Two { node: _node, alice, bob: _bob, _dir } = two();
+    let Two { _dir, node: _node, alice, bob: _bob } = two();
     let mut a = open(&alice);
     a.press("half a שלום 👨‍👩‍👧‍👦");
     a.until_shows("› half a");
@@ -238,7 +238,7 @@ fn g21_a_draft_is_there_again_after_a_kill() {
 
 #[test]
 fn r33_without_the_node_it_waits_and_then_delivers() {
-    let Two { mut node, alice, bob, _dir } = two();
+    let Two { _dir, mut node, alice, bob } = two();
     let mut a = open(&alice);
     node.kill();
     a.press("while you were away\r");
@@ -254,20 +254,20 @@ fn r33_without_the_node_it_waits_and_then_delivers() {
 
 #[test]
 fn r1_a_new_chat_by_number_and_older_messages_from_the_server() {
-    let Two { node, alice, bob, _dir } = two();
+    let Two { _dir, node, alice, bob } = two();
     let many: Vec<String> = (1..=60).map(|n| format!("old {n}")).collect();
     for text in &many {
         alice.ok("send", &["--to", &bob.phone, text]);
     }
     bob.ok("tail", &["--count", "61"]);
     // A new device has nothing of before itself: it asks the server when somebody scrolls up.
-    let tablet = node.person("+4915100000001", "Tablet");
+    let tablet = node.person(&phone(1), "Tablet");
     let mut t = Terminal::chat(&tablet.profile, SCREEN);
     t.until_shows("● connected");
     t.press("n4915100000002\r");
     t.until_shows("old 60");
     (0..8).for_each(|_| t.press("\x1b[5~"));
-    t.until_shows("first");
+    t.until_shows("word one");
     t.press("\x1b");
     t.until_shows("Tab to write");
     t.press("n4915100000009\r");
@@ -276,7 +276,7 @@ fn r1_a_new_chat_by_number_and_older_messages_from_the_server() {
 
 #[test]
 fn without_a_terminal_it_says_so() {
-    let Two { node: _node, alice, bob: _bob, _dir } = two();
+    let Two { _dir, node: _node, alice, bob: _bob } = two();
     let output = std::process::Command::new(GODWIT)
         .args(["chat", "--profile"])
         .arg(&alice.profile)

@@ -8,7 +8,7 @@ use std::process::Command;
 
 use rcgen::{CertificateParams, KeyPair, date_time_ymd};
 use serde_json::Value;
-use support::Node;
+use support::{Node, phone};
 
 /// What `godwit doctor --json` says; its exit code must agree.
 struct Report(Vec<Value>);
@@ -260,7 +260,7 @@ fn a_server_that_works_is_said_with_its_round_trip_and_clock() {
     report.says("session", "ok", "round trip");
     report.says("server_clock", "ok", "agree within");
     assert!(report.0.iter().all(|finding| finding["check"] != "fsync"), "the node's side is not looked at");
-    let alice = node.person("+4915100000001", "Alice");
+    let alice = node.person(&phone(1), "Alice");
     let mut command = doctor(&["--profile"]);
     command.arg(&alice.profile);
     let report = Report::of(command);

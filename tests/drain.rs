@@ -7,7 +7,7 @@ mod support;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use support::{Node, Person, Running, of};
+use support::{Node, Person, Running, of, phone};
 
 const SENDERS: usize = 8;
 const EACH: usize = 300;
@@ -24,9 +24,9 @@ fn r36_a_rolling_restart_under_load_loses_and_doubles_nothing() {
     env.push(("GODWIT_STOP_TIMEOUT_MS".into(), STOP_TIMEOUT_MS.to_string()));
     env.push(("GODWIT_LIMITS__DRAIN_SPREAD_MS".into(), "500".into()));
     let mut node = Node::start_with(dir.path(), env);
-    let bob = node.person("+4915100000009", "Bob");
+    let bob = node.person(&phone(9), "Bobby");
     let people: Vec<Person> =
-        (0..SENDERS).map(|n| node.person(&format!("+491510000010{n}"), &format!("sender{n}"))).collect();
+        (0..SENDERS).map(|n| node.person(&phone(100 + n as u16), &format!("sender{n}"))).collect();
     let mut tail = bob.start("tail", &["--read"]);
     let args = ["--to", &bob.phone, "--stdin", "--timeout", "50"];
     let mut senders: Vec<Running> = people.iter().map(|person| person.start("send", &args)).collect();
@@ -38,7 +38,7 @@ fn r36_a_rolling_restart_under_load_loses_and_doubles_nothing() {
     for restart in 0..=RESTARTS {
         let part = EACH / (RESTARTS + 1);
         for _ in 0..part {
-            senders.iter_mut().enumerate().for_each(|(n, sender)| sender.say(&format!("{n} {next}")));
+            senders.iter_mut().enumerate().for_each(|(n, sender)| sender.say(&format!("{n} sings {next}")));
             next += 1;
         }
         if restart == RESTARTS {
@@ -75,7 +75,7 @@ fn r36_a_rolling_restart_under_load_loses_and_doubles_nothing() {
     for messages in chats.values() {
         let sender = messages[0].1.split(' ').next().expect("who");
         let expected: Vec<(u64, String)> =
-            (0..next).map(|n| (n as u64 + 1, format!("{sender} {n}"))).collect();
+            (0..next).map(|n| (n as u64 + 1, format!("{sender} sings {n}"))).collect();
         assert!(
             messages.iter().map(|(seq, text)| (*seq, (*text).to_owned())).eq(expected),
             "I1, I2, I3: everything once, in order: {messages:?}"

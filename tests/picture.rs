@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use support::terminal::Terminal;
-use support::{Node, Person};
+use support::{Node, Person, phone};
 use vt100::{Cell, Color};
 
 const ROWS: u16 = 20;
@@ -156,9 +156,8 @@ fn say(from: &Person, to: &Person, text: &str) {
 fn the_picture_of_the_readme() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let node = Node::start(dir.path());
-    let people = [("1", "Alice"), ("2", "Noa"), ("3", "Bob"), ("4", "李娜"), ("5", "Yusuf"), ("6", "Zoë")];
-    let [alice, noa, bob, lina, yusuf, zoe] =
-        people.map(|(n, name)| node.person(&format!("+491510000000{n}"), name));
+    let people = [(1, "Alice"), (2, "Noa"), (3, "Bob"), (4, "李娜"), (5, "Yusuf"), (6, "Zoë")];
+    let [alice, noa, bob, lina, yusuf, zoe] = people.map(|(n, name)| node.person(&phone(n), name));
     say(&zoe, &alice, "See you on Sunday 🌞");
     say(&yusuf, &alice, "صباح الخير");
     say(&noa, &alice, "Did you see the godwits? 🐦");

@@ -7,8 +7,8 @@
 
 mod disk;
 mod journal;
-mod planted;
 mod plan;
+mod planted;
 mod stage;
 #[path = "../support/mod.rs"]
 mod support;
@@ -29,7 +29,8 @@ fn number(name: &str) -> Option<u64> {
 
 #[test]
 fn r51_r141_r142_sigkill_of_node_and_clients_in_bursts() {
-    let clock = || SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("after 1970").subsec_nanos();
+    let clock =
+        || SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("after 1970").subsec_nanos();
     let seed = number("GODWIT_KILL_SEED").unwrap_or_else(|| clock().into());
     let rounds = number("GODWIT_KILL_ROUNDS").map_or(ROUNDS, |n| n as usize);
     let mut stage = Stage::new(seed);

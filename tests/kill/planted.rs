@@ -62,12 +62,22 @@ fn story() -> Story {
     let processes = vec![
         process("alice", &[1, 2, 3], vec![acked(1), acked(2), status], End::Killed),
         process("bob", &[], vec![got(1), got(2)], End::Killed),
-        process("alice", &[4], vec![acked(4), Fact::Ticked { chat: chat(), seq: 1, read: true }], End::Finished),
+        process(
+            "alice",
+            &[4],
+            vec![acked(4), Fact::Ticked { chat: chat(), seq: 1, read: true }],
+            End::Finished,
+        ),
         // The second one again: it was killed before it noted it.
         process("bob", &[], vec![got(2), got(3)], End::Alive),
     ];
     let kept = (1..=4).map(|n| (chat(), n)).collect();
-    Story { processes, before: disk(log(2, 2, 2)), disk: disk(log(4, 3, 2)), kept: [("bob".into(), kept)].into() }
+    Story {
+        processes,
+        before: disk(log(2, 2, 2)),
+        disk: disk(log(4, 3, 2)),
+        kept: [("bob".into(), kept)].into(),
+    }
 }
 
 impl Story {
@@ -178,7 +188,13 @@ fn i4_cursors_that_go_back_are_seen() {
     let back = |v: &Violation| matches!(v, Violation::CursorBack { whose, .. } if whose == "bob");
     sees(&planted(|s| s.before = disk(log(4, 4, 2))), back);
     sees(&planted(|s| s.before = disk(log(4, 3, 3))), back);
-    sees(&planted(|s| s.before.logs.get_mut("chat").expect("there").devices = [(("bob".into(), "phone".into()), 4)].into()), back);
+    sees(
+        &planted(|s| {
+            s.before.logs.get_mut("chat").expect("there").devices =
+                [(("bob".into(), "phone".into()), 4)].into()
+        }),
+        back,
+    );
     sees(&planted(|s| drop(s.log().receipts.insert(("bob".into(), b'd'), vec![2, 1, 3]))), back);
     sees(&planted(|s| drop(s.log().receipts.insert(("bob".into(), b'r'), vec![1]))), back);
     let status = |delivered, read| Fact::Status { chat: chat(), member: "bob".into(), delivered, read };

@@ -113,7 +113,9 @@ impl Stage {
     }
 
     fn listen(&mut self, who: usize) {
-        let acting = self.start(who, "tail", &["--read"], Vec::new());
+        let mut acting = self.start(who, "tail", &["--read"], Vec::new());
+        // The profile is its own from now on; a `send` of the same person leaves the sending to it.
+        acting.running.until(|lines| of(lines, "connected").count() > 0);
         self.tails.push(acting);
     }
 

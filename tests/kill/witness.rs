@@ -179,7 +179,12 @@ fn shown(chat: &Id, whose: &Id, processes: &[Process]) -> BTreeSet<u64> {
         Fact::Got { chat: of, seq, .. } if of == chat => Some(*seq),
         _ => None,
     };
-    processes.iter().filter(|process| process.who == *whose).flat_map(|p| &p.facts).filter_map(of_chat).collect()
+    processes
+        .iter()
+        .filter(|process| process.who == *whose)
+        .flat_map(|p| &p.facts)
+        .filter_map(of_chat)
+        .collect()
 }
 
 /// What was printed is the log's beginning, without what its reader wrote. A process that is killed after it has printed a
@@ -300,11 +305,8 @@ fn wrong_bytes(process: &Process, n: usize, chat: &Id, entry: &Entry, found: &mu
         return;
     }
     let in_place = process.told.get(n);
-    let is_right = if process.in_order {
-        in_place == Some(&entry.text)
-    } else {
-        process.told.contains(&entry.text)
-    };
+    let is_right =
+        if process.in_order { in_place == Some(&entry.text) } else { process.told.contains(&entry.text) };
     if !is_right {
         let (chat, told, stored) = (chat.clone(), in_place.cloned(), entry.text.clone());
         found.push(Violation::WrongBytes { chat, seq: entry.seq, told, stored });

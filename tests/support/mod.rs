@@ -3,12 +3,15 @@
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part of it")]
 #![expect(clippy::disallowed_methods, reason = "real processes run in real time")]
 
+pub mod hygiene;
+pub mod scan;
 pub mod terminal;
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Output, Stdio};
+use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
@@ -26,6 +29,9 @@ pub struct Node {
     pub admin: SocketAddr,
     env: Vec<(String, String)>,
     child: Option<Child>,
+    log: PathBuf,
+    /// Everybody's profile and name.
+    people: Mutex<Vec<(PathBuf, String)>>,
 }
 
 impl Node {
@@ -40,7 +46,8 @@ impl Node {
         let loopback = SocketAddr::from(([127, 0, 0, 1], 0));
         let listen = UdpSocket::bind(loopback).and_then(|socket| socket.local_addr()).expect("a free port");
         let admin = TcpListener::bind(loopback).and_then(|socket| socket.local_addr()).expect("a free port");
-        let mut node = Node { dir: dir.join("node"), listen, admin, env, child: None };
+        let (log, people) = (hygiene::log_file(), Mutex::default());
+        let mut node = Node { dir: dir.join("node"), listen, admin, env, child: None, log, people };
         node.spawn();
         node
     }
@@ -60,7 +67,6 @@ impl Node {
 
     /// Starts the process, and waits for nothing.
     pub fn launch(&mut self) {
-        let log = std::fs::OpenOptions::new().append(true).create(true).open(self.log()).expect("a log file");
         let child = Command::new(GODWIT)
             .args([
                 "serve",
@@ -74,16 +80,17 @@ impl Node {
             // Settings of a test, which the node would take for its own.
             .env_remove("GODWIT_KILL_SEED")
             .env_remove("GODWIT_KILL_ROUNDS")
+            .env("GODWIT_LOG", hygiene::LOG_LEVEL)
             .envs(self.env.iter().cloned())
             .stdout(Stdio::piped())
-            .stderr(log)
+            .stderr(hygiene::append(&self.log))
             .spawn()
             .expect("the binary runs");
         self.child = Some(child);
     }
 
     pub fn log(&self) -> PathBuf {
-        self.dir.with_extension("log")
+        self.log.clone()
     }
 
     pub fn ca(&self) -> PathBuf {
@@ -115,8 +122,15 @@ impl Node {
         self.child.take().expect("it runs").wait().expect("it ends").code()
     }
 
+    /// Somebody with an empty profile.
+    pub fn stranger(&self, phone: &str, name: &str) -> Person {
+        let profile = self.dir.with_file_name(name);
+        self.people.lock().expect("not poisoned").push((profile.clone(), name.to_owned()));
+        Person { profile, phone: phone.to_owned(), log: hygiene::clients_file(&self.log) }
+    }
+
     pub fn person(&self, phone: &str, name: &str) -> Person {
-        let person = Person { profile: self.dir.with_file_name(name), phone: phone.to_owned() };
+        let person = self.stranger(phone, name);
         let output = person
             .command("register")
             .args(["--server", &self.listen.to_string(), "--phone", phone, "--name", name, "--ca"])
@@ -125,6 +139,7 @@ impl Node {
             .arg(self.sms())
             .output()
             .expect("the binary runs");
+        person.note(&output);
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         person
     }
@@ -132,10 +147,19 @@ impl Node {
 
 impl Drop for Node {
     fn drop(&mut self) {
-        self.kill();
         if std::thread::panicking() {
-            eprintln!("the node's log:\n{}", std::fs::read_to_string(self.log()).unwrap_or_default());
+            self.kill();
+            for path in [self.log(), hygiene::clients_file(&self.log)] {
+                eprintln!("{}:\n{}", path.display(), std::fs::read_to_string(&path).unwrap_or_default());
+            }
+            return;
         }
+        if self.child.is_some() {
+            self.check_admin();
+        }
+        self.kill();
+        // Of every test, so that none can forget it.
+        self.check_logs();
     }
 }
 
@@ -143,6 +167,8 @@ impl Drop for Node {
 pub struct Person {
     pub profile: PathBuf,
     pub phone: String,
+    /// What its processes say on standard error is kept.
+    log: PathBuf,
 }
 
 impl Person {
@@ -154,7 +180,13 @@ impl Person {
 
     /// Runs a command to its end.
     pub fn run(&self, name: &str, args: &[&str]) -> Output {
-        self.command(name).args(args).output().expect("the binary runs")
+        let output = self.command(name).args(args).output().expect("the binary runs");
+        self.note(&output);
+        output
+    }
+
+    fn note(&self, output: &Output) {
+        hygiene::append(&self.log).write_all(&output.stderr).expect("a log");
     }
 
     /// Runs a command that must succeed, and reads what it prints.
@@ -171,7 +203,7 @@ impl Person {
 
     pub fn start(&self, name: &str, args: &[&str]) -> Running {
         let mut command = self.command(name);
-        command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped());
+        command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(hygiene::append(&self.log));
         Running::spawn(command)
     }
 }
