@@ -22,6 +22,7 @@ use wire_link::{ClientConfig, Config as LinkConfig, Endpoint, LinkId, Secrets, S
 use wire_udp::Driver;
 
 mod again;
+pub mod hygiene;
 mod path;
 
 pub use again::wall;
@@ -51,6 +52,7 @@ pub struct TestNode {
 
 impl TestNode {
     pub fn start(config: Config) -> TestNode {
+        hygiene::log();
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let node = runtime.block_on(edge_node::start(&config)).expect("the node starts");
@@ -79,7 +81,9 @@ impl TestNode {
         let request = raw.verify(registration, &code, seed);
         let verified = raw.ask(&request);
         let [Event::Verified(verified)] = &verified[..] else { panic!("{verified:?}") };
-        Person { key: key(seed), verified: verified.clone(), seed }
+        let person = Person { key: key(seed), verified: verified.clone(), seed };
+        hygiene::note(&person);
+        person
     }
 
     pub fn online(&self, person: &Person) -> Raw {
@@ -98,11 +102,20 @@ impl TestNode {
             self.runtime.block_on(node.stop());
         }
     }
+
+    /// Stops, and reads the log.
+    pub fn end(&mut self) {
+        self.stop();
+        hygiene::check(&self.config.sms_file());
+    }
 }
 
 impl Drop for TestNode {
     fn drop(&mut self) {
         self.stop();
+        if !std::thread::panicking() {
+            self.end();
+        }
     }
 }
 
@@ -316,7 +329,14 @@ impl Raw {
         self.say(stream, request);
         self.driver.endpoint().finish(self.link, stream);
         self.end_of(stream);
-        self.inbox.remove(&stream).unwrap_or_default().into()
+        let answer: Vec<Event> = self.inbox.remove(&stream).unwrap_or_default().into();
+        for event in &answer {
+            if let Event::Refreshed(tokens) = event {
+                hygiene::secrets().word("a token", tokens.access.expose());
+                hygiene::secrets().bytes("a token", tokens.refresh.expose());
+            }
+        }
+        answer
     }
 
     pub fn chat_up(&mut self, chat: ChatId, peer: Option<AccountId>) -> StreamId {
@@ -329,6 +349,7 @@ impl Raw {
         let mut id = [0; 16];
         id[8..].copy_from_slice(&n.to_be_bytes());
         let client_msg_id = ClientMsgId::new(id);
+        hygiene::secrets().text(text);
         let content = Bytes::copy_from_slice(text.as_bytes());
         self.say(stream, &Request::Append(request::Append { client_msg_id, content, kind: Kind::Text }));
         client_msg_id
