@@ -55,10 +55,17 @@ impl Secrets {
     pub fn text(&mut self, text: &str) {
         let text = text.char_indices().nth(TEXT_CHARS_MAX).map_or(text, |(end, _)| &text[..end]);
         if text.len() >= TEXT_BYTES_MIN && !self.0.contains_key(text) {
-            self.0.insert(text.to_owned(), "a text");
-            self.0.insert(text.escape_debug().to_string(), "a text");
-            self.0.insert(text.as_bytes().escape_ascii().to_string(), "a text");
+            for form in [text.to_owned(), text.escape_debug().to_string(), debug_of_bytes(text.as_bytes())] {
+                self.form("a text", form);
+            }
         }
+    }
+
+    /// One form of something, as a log has it that is text, and as one has it that is JSON.
+    fn form(&mut self, what: &'static str, form: String) {
+        let json = serde_json::Value::from(form.as_str()).to_string();
+        self.0.insert(json[1..json.len() - 1].to_owned(), what);
+        self.0.insert(form, what);
     }
 
     /// The one-time codes in the file of a node's text messages.
@@ -74,19 +81,17 @@ impl Secrets {
     pub fn bytes(&mut self, what: &'static str, bytes: &[u8]) {
         let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
         let list: Vec<String> = bytes.iter().map(u8::to_string).collect();
-        let escaped = bytes.escape_ascii().to_string();
         let forms = [
             hex.to_uppercase(),
             hex,
             list.join(", "),
             list.join(","),
-            // JSON doubles a backslash.
-            escaped.replace('\\', "\\\\"),
-            escaped,
+            debug_of_bytes(bytes),
+            bytes.escape_ascii().to_string(),
             STANDARD_NO_PAD.encode(bytes),
             URL_SAFE_NO_PAD.encode(bytes),
         ];
-        self.0.extend(forms.map(|form| (form, what)));
+        forms.into_iter().for_each(|form| self.form(what, form));
     }
 
     /// Looks through text, line by line. What is `allowed` is taken out first: a node's own address and place.
@@ -108,6 +113,12 @@ impl Secrets {
         }
         leaks
     }
+}
+
+/// What `{:?}` of `Bytes` shows, without its quotes.
+fn debug_of_bytes(bytes: &[u8]) -> String {
+    let shown = format!("{:?}", bytes::Bytes::copy_from_slice(bytes));
+    shown[2..shown.len() - 1].to_owned()
 }
 
 const CODE: &str = "a one-time code";

@@ -14,7 +14,7 @@ fn r12_register_send_deliver_read_and_return() {
     let [alice, bob] = &*people;
     let (mut a, mut b) = (node.online(alice), node.online(bob));
     let up = a.chat_up(chat, Some(bob.account()));
-    a.append(up, 1, "hello");
+    a.append(up, 1, "canary one");
     assert!(matches!(a.next(up), Event::AppendAck { seq: Seq(1), .. }), "one tick");
     b.until(|b| b.seqs(chat) == [1]);
     let b_up = b.chat_up(chat, None);

@@ -105,7 +105,7 @@ fn k1_r43_people_on_different_loops_chat_and_see_receipts() {
     for n in 1..=10 {
         let (from, to, up, peer) =
             if n % 2 == 1 { (&mut a, &mut b, a_up, bob) } else { (&mut b, &mut a, b_up, alice) };
-        from.append(up, n, "hello");
+        from.append(up, n, "canary one");
         assert!(matches!(from.next(up), Event::AppendAck { seq: Seq(s), .. } if s == n));
         // One's own message comes back too, and tells that the other's is the next.
         to.until(|to| to.seqs(chat).contains(&n));

@@ -110,7 +110,7 @@ fn chat(node: &TestNode, people: &[Person; 2], chat: wire::ChatId, n: u64) -> (R
     let (mut a, mut b) = (node.online(alice), node.online(bob));
     let up = a.chat_up(chat, Some(bob.account()));
     for i in 1..=n {
-        a.append(up, i, "hello");
+        a.append(up, i, "canary one");
         assert!(matches!(a.next(up), Event::AppendAck { seq: Seq(s), .. } if s == i));
     }
     b.until(|b| b.seqs(chat).len() as u64 == n);
@@ -130,7 +130,7 @@ fn r157_the_counters_say_exactly_what_happened() {
     assert_eq!(before.get("godwit_sms_total{outcome=\"sent\"}"), 2.0);
     let (mut a, _b) = chat(&node, &people, chat_id, 7);
     let up = a.chat_up(chat_id, Some(people[1].account()));
-    a.append(up, 7, "hello");
+    a.append(up, 7, "canary one");
     assert!(matches!(a.next(up), Event::AppendAck { seq: Seq(7), .. }), "a repeat");
     let after = Scrape::of(admin(&node));
     assert!(after.get("godwit_loops") >= 1.0);
