@@ -77,7 +77,7 @@ impl Plan {
             if strike.kills_sender() { &["sent", "delivered", "read"] } else { &["sent", "delivered"] };
         Plan {
             strike,
-            burst: rng.random_range(40..300),
+            burst: rng.random_range(40..200),
             both_ways: rng.random(),
             two_chats: rng.random(),
             wait: waits[rng.random_range(0..waits.len())],

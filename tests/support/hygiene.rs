@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use wire::content::Content;
 
-use super::scan::Secrets;
+use super::scan::{self, Secrets};
 use super::{Node, PATIENCE};
 
 /// What a node is asked to write in a test: everything. Of the QUIC library, whose lines name addresses, it must not obey.
@@ -21,10 +21,9 @@ thread_local! {
     static NODES: Cell<usize> = const { Cell::new(0) };
 }
 
-/// Where a test's logs go: the same place in each run, under `target/tmp/logs-of-tests`.
+/// Where a test's logs go, under `target/tmp/logs-of-tests`; begins them.
 pub fn log_file() -> PathBuf {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("logs-of-tests").join(env!("CARGO_CRATE_NAME"));
-    std::fs::create_dir_all(&folder).expect("a folder for logs");
+    let folder = scan::folder(env!("CARGO_TARGET_TMPDIR"), env!("CARGO_CRATE_NAME"));
     let test = std::thread::current().name().unwrap_or("unnamed").replace("::", ".");
     let n = NODES.replace(NODES.get() + 1);
     let file = folder.join(format!("{test}-{n}.log"));

@@ -3,10 +3,26 @@
 //! Two test suites use this file: that of the binary, and that of `edge/node`.
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use aho_corasick::AhoCorasick;
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+
+static FOLDER: OnceLock<(PathBuf, File)> = OnceLock::new();
+
+/// Where this process keeps the logs of its tests: the same place in each run, unless another process has it.
+pub fn folder(tmp: &str, name: &str) -> PathBuf {
+    let take = |n: usize| {
+        let folder = Path::new(tmp).join("logs-of-tests").join(format!("{name}-{n}"));
+        std::fs::create_dir_all(&folder).expect("a folder for logs");
+        let lock = File::create(folder.join("lock")).expect("a lock file");
+        lock.try_lock().is_ok().then_some((folder, lock))
+    };
+    FOLDER.get_or_init(|| (0..).find_map(take).expect("there is always a next one")).0.clone()
+}
 
 /// All phone numbers of the suites begin with this (without the plus).
 const PHONES: &str = "49151000";

@@ -28,9 +28,8 @@ pub fn secrets() -> MutexGuard<'static, Secrets> {
 /// Where this process writes its log; begins it.
 pub fn log() -> &'static Path {
     LOG.get_or_init(|| {
-        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("logs-of-tests");
-        std::fs::create_dir_all(&folder).unwrap();
-        let path = folder.join(concat!("edge_node-", env!("CARGO_CRATE_NAME"), ".log"));
+        let name = concat!("edge_node-", env!("CARGO_CRATE_NAME"));
+        let path = scan::folder(env!("CARGO_TARGET_TMPDIR"), name).join("node.log");
         let file = Arc::new(File::create(&path).unwrap());
         let builder = tracing_subscriber::fmt().json().flatten_event(true).with_writer(file);
         builder.with_env_filter(EnvFilter::new(LEVELS)).init();
