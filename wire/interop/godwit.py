@@ -138,8 +138,6 @@ class Chat:
     entries: dict[int, fb.EntryT] = field(default_factory=dict)
     cursors: dict[bytes, fb.CursorMovedT] = field(default_factory=dict)
     typing: dict[bytes, bool] = field(default_factory=dict)
-    streams: int = 0
-    down_open: Optional[Stream] = None
     arrivals: int = 0
     """Entries that came, repeats included."""
 
@@ -205,6 +203,7 @@ class Session:
         self.stream = stream
         self.connected: Optional[fb.ConnectedT] = None
         self.chats: dict[bytes, Chat] = {} if chats is None else chats
+        self.downs: dict[bytes, Stream] = {}
         link.on_server_stream = self._down
 
     @staticmethod
@@ -295,10 +294,10 @@ class Session:
             if chat is None:
                 if not isinstance(body, fb.ChatDownT):
                     raise Broken(f"{describe(body)} begins a server's stream")
-                chat, owed = self.chat(id_bytes(body.chat)), body.fromSeq
-                if chat.down_open is not None and not chat.down_open.ended:
+                id_ = id_bytes(body.chat)
+                if id_ in self.downs and not self.downs[id_].ended:
                     raise Broken("a second down stream for a chat")
-                chat.streams, chat.down_open = chat.streams + 1, stream
+                self.downs[id_], chat, owed = stream, self.chat(id_), body.fromSeq
             elif isinstance(body, fb.EntryT):
                 if body.seq != owed:
                     raise Broken(f"entry {body.seq} where {owed} follows")

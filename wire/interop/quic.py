@@ -221,6 +221,7 @@ class Link(QuicConnectionProtocol):
         super().__init__(quic)
         self.streams: dict[int, Stream] = {}
         self.closed: Optional[Closed] = None
+        self.broken: Optional[Broken] = None
         self.handshake: Optional[events.HandshakeCompleted] = None
         self.on_server_stream: Callable[[Stream], None] = lambda stream: None
         self._waiters: list[asyncio.Future[None]] = []
@@ -250,7 +251,9 @@ class Link(QuicConnectionProtocol):
     async def until(self, done: Callable[[], bool], what: str) -> None:
         """Waits for an event after which `done` holds; the connection's end is an exception."""
         deadline = self._loop.time() + PATIENCE_S
-        while not done():
+        while self.broken is not None or not done():
+            if self.broken is not None:
+                raise self.broken
             if self.closed is not None:
                 raise self.closed
             waiter = self._loop.create_future()
@@ -278,7 +281,10 @@ class Link(QuicConnectionProtocol):
         if isinstance(event, events.HandshakeCompleted):
             self.handshake = event
         elif isinstance(event, events.StreamDataReceived):
-            self._stream(event.stream_id).received(event.data, event.end_stream)
+            try:
+                self._stream(event.stream_id).received(event.data, event.end_stream)
+            except Broken as broken:  # Whoever waits is told: aioquic's loop would only print it.
+                self.broken = self.broken or broken
         elif isinstance(event, events.StreamReset):
             self._stream(event.stream_id).reset = event.error_code
         elif isinstance(event, events.StopSendingReceived):
