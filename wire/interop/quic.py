@@ -263,6 +263,13 @@ class Link(QuicConnectionProtocol):
             except asyncio.TimeoutError:
                 raise Broken(f"waited {PATIENCE_S:.0f} s for {what}") from None
 
+    async def look(self, seconds: float, done: Callable[[], bool]) -> None:
+        """Waits as `until` does, but not long, and for what may not happen."""
+        try:
+            await asyncio.wait_for(self.until(done, "what may not happen"), seconds)
+        except asyncio.TimeoutError:
+            pass
+
     async def end(self) -> Closed:
         """Waits for the connection's end by the server."""
         try:
