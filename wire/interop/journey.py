@@ -19,11 +19,12 @@ from typing import Any
 
 import frame_generated as fb
 
+import faults
+from checks import refusal, same
 from godwit import (
     Chat,
     Device,
     DeviceKey,
-    Refused,
     Registration,
     Session,
     direct_chat,
@@ -34,22 +35,6 @@ from godwit import (
     text_of,
 )
 from quic import PATIENCE_S, Broken, Server
-
-
-def same(found: Any, wanted: Any, what: str) -> None:
-    """Fails the run unless both are equal."""
-    if found != wanted:
-        raise Broken(f"{what}: {wanted!r} expected, {found!r} found")
-
-
-async def refusal(awaitable: Awaitable[Any], code: int) -> Refused:
-    """Waits for a "no" with this code."""
-    try:
-        came = await awaitable
-    except Refused as refused:
-        same(refused.code, code, f"the refusal's code ({refused})")
-        return refused
-    raise Broken(f"refusal {code} expected, {came!r} came")
 
 
 @dataclass(frozen=True)
@@ -89,6 +74,7 @@ class Stage:
     node: Node
     alice: Device
     bob: Device
+    mallory: Device
     at_alice: Session
     at_bob: Session
 
@@ -97,10 +83,11 @@ class Stage:
         """Registers and connects both."""
         alice = await node.person("+4915200000001", "Alice")
         bob = await node.person("+4915200000002", "Bob")
+        mallory = await node.person("+4915200000009", "Mallory")
         at_alice, at_bob = await Session.of(alice), await Session.of(bob)
         await at_alice.synced()
         await at_bob.synced()
-        return Stage(node, alice, bob, at_alice, at_bob)
+        return Stage(node, alice, bob, mallory, at_alice, at_bob)
 
     @property
     def chat(self) -> bytes:
@@ -439,8 +426,6 @@ JOURNEY: list[Callable[[Stage], Awaitable[None]]] = [
 
 async def run(node: Node, brief: Node | None, program: str | None, work: Path) -> int:
     """All checks, in order; returns how many there were."""
-    import faults
-
     started = time.monotonic()
     stage = await Stage.set(node)
     await stage.exchange("hello")
