@@ -9,7 +9,7 @@ import hashlib
 import os
 import struct
 from dataclasses import dataclass, field
-from typing import Any, Optional, TypeVar
+from typing import Any, TypeVar
 
 import content_generated as content
 import flatbuffers
@@ -43,7 +43,7 @@ def id_table(raw: bytes) -> fb.IdT:
     return fb.IdT(list(raw))
 
 
-def id_bytes(id_: Optional[fb.IdT]) -> Optional[bytes]:
+def id_bytes(id_: fb.IdT | None) -> bytes | None:
     """An identifier's bytes."""
     return None if id_ is None else bytes(id_.bytes)
 
@@ -102,7 +102,7 @@ class Device:
         self.access, self.access_expires = tokens.access.decode(), tokens.accessExpires
         self.refresh = bytes(tokens.refresh)
 
-    def hello(self, exporter: bytes, cursors: Optional[dict[bytes, int]] = None, since: int = 0) -> fb.HelloT:
+    def hello(self, exporter: bytes, cursors: dict[bytes, int] | None = None, since: int = 0) -> fb.HelloT:
         """What begins an ordinary session."""
         stated = [fb.HelloCursorT(id_table(chat), delivered) for chat, delivered in (cursors or {}).items()]
         return fb.HelloT(
@@ -177,7 +177,7 @@ class Up:
             raise Broken(f"{describe(answer)} answers an append")
         return answer
 
-    async def say(self, said: str, client_msg_id: Optional[bytes] = None) -> int:
+    async def say(self, said: str, client_msg_id: bytes | None = None) -> int:
         """Says a message and waits for its tick; returns its place."""
         client_msg_id = client_msg_id or new_id()
         self.append(text(said), client_msg_id)
@@ -198,10 +198,10 @@ class Up:
 class Session:
     """A connection on which `Hello` was accepted."""
 
-    def __init__(self, link: Link, stream: Stream, chats: Optional[dict[bytes, Chat]] = None) -> None:
+    def __init__(self, link: Link, stream: Stream, chats: dict[bytes, Chat] | None = None) -> None:
         self.link = link
         self.stream = stream
-        self.connected: Optional[fb.ConnectedT] = None
+        self.connected: fb.ConnectedT | None = None
         self.chats: dict[bytes, Chat] = {} if chats is None else chats
         self.downs: dict[bytes, Stream] = {}
         link.on_server_stream = self._down
@@ -213,14 +213,14 @@ class Session:
         return await Session.greet(link, fb.HelloT(version=VERSION, client="interop"))
 
     @staticmethod
-    async def of(device: Device, since: int = 0, chats: Optional[dict[bytes, Chat]] = None) -> Session:
+    async def of(device: Device, since: int = 0, chats: dict[bytes, Chat] | None = None) -> Session:
         """A device's session; `chats` are what it stored, and delivery resumes behind them."""
         link = await device.server.connect()
         cursors = {chat: known.stored() for chat, known in (chats or {}).items()}
         return await Session.greet(link, device.hello(link.exporter(), cursors, since), chats)
 
     @staticmethod
-    async def greet(link: Link, hello: fb.HelloT, chats: Optional[dict[bytes, Chat]] = None) -> Session:
+    async def greet(link: Link, hello: fb.HelloT, chats: dict[bytes, Chat] | None = None) -> Session:
         """Says `Hello`, which must be accepted."""
         session = Session(link, link.open(), chats)
         session.stream.send(hello)
@@ -267,7 +267,7 @@ class Session:
         """What is known of a chat."""
         return self.chats.setdefault(chat, Chat())
 
-    def up(self, chat: bytes, peer: Optional[bytes] = None) -> Up:
+    def up(self, chat: bytes, peer: bytes | None = None) -> Up:
         """An up stream for a chat."""
         stream = self.link.open()
         stream.send(fb.ChatUpT(id_table(chat), peer and id_table(peer)))
@@ -286,7 +286,7 @@ class Session:
 
     def _down(self, stream: Stream) -> None:
         """The server opened a stream: it must be a chat's."""
-        chat: Optional[Chat] = None
+        chat: Chat | None = None
         owed = 0
 
         def take(body: Any) -> None:
@@ -306,7 +306,11 @@ class Session:
                 chat.entries[body.seq] = body
             elif isinstance(body, fb.CursorMovedT):
                 before = chat.cursors.get(id_bytes(body.member))
-                if body.read > body.delivered or before and (body.delivered < before.delivered or body.read < before.read):
+                if (
+                    body.read > body.delivered
+                    or before
+                    and (body.delivered < before.delivered or body.read < before.read)
+                ):
                     raise Broken("cursors that go back")
                 chat.cursors[id_bytes(body.member)] = body
             elif isinstance(body, fb.TypingIndicatorT):

@@ -8,19 +8,19 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import subprocess
 import sys
 import time
 import traceback
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import frame_generated as fb
 
 import faults
+import trespass
 from checks import refusal, same
+from cli import both_stacks
 from godwit import (
     Chat,
     Device,
@@ -34,7 +34,7 @@ from godwit import (
     text,
     text_of,
 )
-from quic import PATIENCE_S, Broken, Server
+from quic import PATIENCE_S, Server
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,11 @@ async def r18_registration(stage: Stage) -> None:
     asked = await bob_key_again.ask(session)
     code = node.code_for(bob_key_again.phone)
     await refusal(bob_key_again.verify(session, id_bytes(asked.registration), code, stage.bob.key), 206)
-    for phone, name, refused in [("12", "Nobody", 200), ("+4915200000005", "", 201), ("+4915200000005", "x" * 256, 201)]:
+    for phone, name, refused in [
+        ("12", "Nobody", 200),
+        ("+4915200000005", "", 201),
+        ("+4915200000005", "x" * 256, 201),
+    ]:
         await refusal(Registration(node.server, phone, name).ask(session), refused)
     await session.link.leave()
 
@@ -152,8 +156,11 @@ async def r48_order(stage: Stage) -> None:
         await session.link.until(lambda: chat.stored() == before + 60, "the burst")
         said = [text_of(chat.entries[ack.seq]) for ack in acks]
         same(said, [f"burst {number}" for number in range(60)], "what was heard")
-        same([(chat.entries[ack.seq].at, id_bytes(chat.entries[ack.seq].clientMsgId)) for ack in acks],
-             [(ack.at, id_bytes(ack.clientMsgId)) for ack in acks], "time and id of entries and acks")
+        same(
+            [(chat.entries[ack.seq].at, id_bytes(chat.entries[ack.seq].clientMsgId)) for ack in acks],
+            [(ack.at, id_bytes(ack.clientMsgId)) for ack in acks],
+            "time and id of entries and acks",
+        )
 
 
 async def i3_repeats(stage: Stage) -> None:
@@ -332,59 +339,6 @@ async def r24_finding(stage: Stage) -> None:
     same(listed[stage.chat], (stage.bob.account, "Bob", stage.at_alice.chat(stage.chat).stored()), "the chat")
 
 
-class Cli:
-    """Our own terminal client, as a person with a profile."""
-
-    def __init__(self, program: str, node: Node, profile: Path, phone: str) -> None:
-        self.program, self.profile, self.phone = program, profile, phone
-        server = f"{node.server.host}:{node.server.port}"
-        self.run("register", "--server", server, "--ca", node.server.ca, "--phone", phone, "--name", "Dora",
-                 "--code-file", str(node.data / "sms.jsonl"))
-
-    def run(self, command: str, *arguments: str) -> list[Any]:
-        """One command to its end, and the JSON it printed."""
-        typed = [self.program, command, "--json", "--profile", str(self.profile), *arguments]
-        ran = subprocess.run(typed, capture_output=True, text=True, timeout=PATIENCE_S)
-        if ran.returncode != 0:
-            raise Broken(f"godwit {command} ended with {ran.returncode}: {ran.stderr}")
-        return [json.loads(line) for line in ran.stdout.splitlines()]
-
-    async def does(self, command: str, *arguments: str) -> list[Any]:
-        """The same, while our connections live on."""
-        return await asyncio.get_running_loop().run_in_executor(None, lambda: self.run(command, *arguments))
-
-
-def both_stacks(program: str, work: Path) -> Callable[[Stage], Awaitable[None]]:
-    async def check(stage: Stage) -> None:
-        dora = await asyncio.get_running_loop().run_in_executor(
-            None, lambda: Cli(program, stage.node, work / "dora", "+4915200000007")
-        )
-        found = await stage.at_alice.ask_one(fb.LookupT(dora.phone), fb.FoundT)
-        account, chat = id_bytes(found.account), id_bytes(found.chat)
-        up = stage.at_alice.up(chat, account)
-        seq = await up.say("grüße aus Python 🐦")
-        heard = await dora.does("tail", "--read", "--count", "1")
-        same([line["text"] for line in heard if line["event"] == "message"], ["grüße aus Python 🐦"], "what Dora read")
-        known = stage.at_alice.chat(chat)
-        await stage.at_alice.link.until(lambda: known.ticks(seq, account) == (True, True), "Dora's blue ticks")
-        await dora.does("send", "--to", stage.alice.phone, "grüße aus Rust 🦀")
-        await stage.at_alice.link.until(lambda: seq + 1 in known.entries, "Dora's message")
-        same(text_of(known.entries[seq + 1]), "grüße aus Rust 🦀", "what Alice read")
-        same(id_bytes(known.entries[seq + 1].sender), account, "who said it")
-        up.move(seq + 1, seq + 1)
-        # An answer on the same stream after the move's: history then says it.
-        await up.say("read")
-        up.stream.finish()
-        waited = await dora.does("send", "--to", stage.alice.phone, "a tick for Dora")
-        same(any(line["event"] == "sent" for line in waited), True, f"Dora's tick ({waited})")
-        history = await dora.does("history", "--with", stage.alice.phone)
-        ticks = [line.get("ticks") for line in history if line.get("text") == "grüße aus Rust 🦀"]
-        same(ticks, ["✓✓ read"], "Dora's ticks")
-
-    check.__doc__ = "r12 a client of ours and this one read each other, text and ticks, both ways"
-    return check
-
-
 async def expired(device: Device) -> None:
     """Waits until a device's access token has expired. Nothing tells that a time has come but the time."""
     while (left_s := device.access_expires / 1000 - time.time()) >= 0:
@@ -408,6 +362,9 @@ async def c1_expiry(node: Node) -> None:
     await refusal(anonymous.renew(brief, new_id()), 103)
     await anonymous.link.leave()
 
+
+RUN_S = 300.0
+"""What a run takes at most; about 15 s are usual."""
 
 JOURNEY: list[Callable[[Stage], Awaitable[None]]] = [
     r18_registration,
@@ -439,7 +396,7 @@ async def run(node: Node, brief: Node | None, program: str | None, work: Path) -
         await c1_expiry(brief)
         count += 1
         say(f"ok  {c1_expiry.__doc__}")
-    for fault in faults.FAULTS:
+    for fault in [*faults.FAULTS, *trespass.TRESPASSES]:
         await fault(stage)
         await stage.exchange(f"after {fault.__name__}")
         count += 1
@@ -457,12 +414,16 @@ def main() -> int:
     """Reads the arguments and runs."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--node", required=True, type=Node.parse, metavar="HOST:PORT=DATA")
-    parser.add_argument("--brief-node", type=Node.parse, metavar="HOST:PORT=DATA", help="its tokens live a second or two")
+    parser.add_argument(
+        "--brief-node", type=Node.parse, metavar="HOST:PORT=DATA", help="its tokens live a second or two"
+    )
     parser.add_argument("--godwit", help="the program, to chat with")
     parser.add_argument("--work", required=True, type=Path, help="an empty folder for its profile")
     arguments = parser.parse_args()
     try:
-        asyncio.run(run(arguments.node, arguments.brief_node, arguments.godwit, arguments.work))
+        asyncio.run(
+            asyncio.wait_for(run(arguments.node, arguments.brief_node, arguments.godwit, arguments.work), RUN_S)
+        )
     except Exception:  # The one place where a failed check becomes an exit code.
         say("FAILED")
         traceback.print_exc()

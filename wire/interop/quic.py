@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any, Awaitable, Callable, Optional, TypeVar
+from typing import Any, TypeVar
 
 import flatbuffers
 import frame_generated as fb
@@ -89,7 +90,7 @@ class FrameReader:
                 bodies.append(body)
         return bodies
 
-    def _next(self) -> Optional[bytes]:
+    def _next(self) -> bytes | None:
         if not self.rest:
             return None
         prefix = 1 << (self.rest[0] >> 6)
@@ -109,7 +110,7 @@ class FrameReader:
 class ExportingContext(tls.Context):
     """TLS that keeps the exporter master secret."""
 
-    exporter_secret: Optional[bytes] = None
+    exporter_secret: bytes | None = None
 
     def _setup_traffic_protection(self, direction: tls.Direction, epoch: tls.Epoch, label: bytes) -> None:
         # "s ap traffic" and "exp master" are derived from the same secret over the same transcript: all messages up to
@@ -164,9 +165,9 @@ class Stream:
     reader: FrameReader = field(default_factory=FrameReader)
     frames: list[Any] = field(default_factory=list)
     ended: bool = False
-    reset: Optional[int] = None
-    stopped: Optional[int] = None
-    on_frame: Optional[Callable[[Any], None]] = None
+    reset: int | None = None
+    stopped: int | None = None
+    on_frame: Callable[[Any], None] | None = None
     """Takes frames as they come, in place of `frame`."""
 
     def send(self, body: Any, end: bool = False) -> None:
@@ -220,9 +221,9 @@ class Link(QuicConnectionProtocol):
     def __init__(self, quic: QuicConnection) -> None:
         super().__init__(quic)
         self.streams: dict[int, Stream] = {}
-        self.closed: Optional[Closed] = None
-        self.broken: Optional[Broken] = None
-        self.handshake: Optional[events.HandshakeCompleted] = None
+        self.closed: Closed | None = None
+        self.broken: Broken | None = None
+        self.handshake: events.HandshakeCompleted | None = None
         self.on_server_stream: Callable[[Stream], None] = lambda stream: None
         self._waiters: list[asyncio.Future[None]] = []
 
@@ -321,8 +322,8 @@ class Server:
     async def start(
         self,
         alpn: str = ALPN,
-        ticket: Optional[tls.SessionTicket] = None,
-        on_ticket: Optional[Callable[[tls.SessionTicket], None]] = None,
+        ticket: tls.SessionTicket | None = None,
+        on_ticket: Callable[[tls.SessionTicket], None] | None = None,
     ) -> Link:
         """A connection whose handshake may not even have begun."""
         configuration = QuicConfiguration(
@@ -331,7 +332,9 @@ class Server:
         configuration.load_verify_locations(cafile=self.ca)
         quic = ExportingConnection(configuration=configuration, session_ticket_handler=on_ticket)
         loop = asyncio.get_running_loop()
-        _, link = await loop.create_datagram_endpoint(lambda: Link(quic), family=socket.AF_INET, local_addr=("127.0.0.1", 0))
+        _, link = await loop.create_datagram_endpoint(
+            lambda: Link(quic), family=socket.AF_INET, local_addr=("127.0.0.1", 0)
+        )
         link.connect((self.host, self.port), transmit=ticket is None)
         return link
 
