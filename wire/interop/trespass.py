@@ -156,7 +156,7 @@ async def ticket_of(server: Server) -> Any:
 
 
 async def early_data(stage: Stage) -> None:
-    """i3 g18 a first flight (0-RTT) appends, and said again has the first seq; for another server or time it is refused"""
+    """i3 g18 a first flight (0-RTT) appends, again at the first seq; for another server or time it is refused"""
     mallory, chat = stage.mallory, direct_chat(stage.mallory.account, stage.alice.account)
     id_, now_ms, places = new_id(), int(time.time() * 1000), []
     elsewhere = replace(mallory, server=replace(mallory.server, host="not.this.server"))

@@ -4,7 +4,7 @@ use anyhow::Result;
 
 use crate::step::{Outcome, Steps};
 use crate::workspace::cargo;
-use crate::{codegen, step, test, tools};
+use crate::{codegen, interop, step, test, tools};
 
 /// Runs every check, cheapest first, and stops at the first that fails.
 ///
@@ -27,6 +27,7 @@ pub(crate) fn run() -> Result<()> {
             .map(|()| Outcome::Passed)
     })?;
     test::tests(&mut steps)?;
+    steps.run(test::INTEROP, || interop::run().map(|()| Outcome::Passed))?;
     steps.finish("cargo xtask ci");
     Ok(())
 }

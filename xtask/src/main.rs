@@ -8,6 +8,7 @@
 mod ci;
 mod codegen;
 mod demo;
+mod interop;
 mod step;
 mod test;
 mod tools;
@@ -29,6 +30,7 @@ Commands:
                     licences, then `test`
   codegen           Make wire/src/generated/ from wire/schema/
   codegen --check   Fail if wire/src/generated/ is not what the schema makes
+  interop           Run the protocol's second client (wire/interop, in Python) against a node
   help              This text
 
 The tools they fetch are kept in target/tools/, each at one pinned version.
@@ -56,6 +58,7 @@ fn run(arguments: &[String]) -> Result<()> {
         [_, "--help" | "-h"] => print!("{HELP}"),
         ["test"] => test::run()?,
         ["ci"] => ci::run()?,
+        ["interop"] => interop::run()?,
         ["codegen"] => codegen::write()?,
         ["codegen", "--check"] => codegen::check()?,
         other => bail!("no such chore: `{}`; `cargo xtask help` lists them", other.join(" ")),

@@ -5,26 +5,35 @@
 
 use anyhow::Result;
 
-use crate::codegen;
 use crate::step::{Outcome, Steps};
 use crate::tools::Unavailable;
 use crate::workspace::cargo;
+use crate::{codegen, interop};
 
-/// Checks the generated code, then runs every test.
+/// Checks the generated code, then runs every test, the second client's last.
 ///
 /// # Errors
 /// The failing step.
 pub(crate) fn run() -> Result<()> {
     let mut steps = Steps::new();
-    steps.run("generated code", || match codegen::check() {
-        Ok(()) => Ok(Outcome::Passed),
-        // The code it would check is committed; the tests say whether it works.
-        Err(error) if error.is::<Unavailable>() => Ok(Outcome::Skipped(error.to_string())),
-        Err(error) => Err(error),
-    })?;
+    // The code it would check is committed; the tests say whether it works.
+    steps.run("generated code", || unless_unavailable(codegen::check()))?;
     tests(&mut steps)?;
+    steps.run(INTEROP, || unless_unavailable(interop::run()))?;
     steps.finish("cargo xtask test");
     Ok(())
+}
+
+/// The step that runs the protocol's second client.
+pub(crate) const INTEROP: &str = "a second client, in Python";
+
+/// What cannot be done on this machine is skipped, and said in the table of steps.
+fn unless_unavailable(result: Result<()>) -> Result<Outcome> {
+    match result {
+        Ok(()) => Ok(Outcome::Passed),
+        Err(error) if error.is::<Unavailable>() => Ok(Outcome::Skipped(error.to_string())),
+        Err(error) => Err(error),
+    }
 }
 
 /// The tests alone, as steps of a longer chore: one build, then unit, behaviour and documentation tests.

