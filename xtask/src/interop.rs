@@ -61,6 +61,7 @@ fn make_venv(venv: &Path) -> Result<()> {
         return Ok(());
     }
     // Debian packs it apart from Python.
-    tools::apt_install("python3-venv")?;
-    make()
+    let missing = |error| Unavailable(format!("needs Python's venv: {error}"));
+    tools::apt_install("python3-venv").map_err(missing)?;
+    make().map_err(|error| missing(error).into())
 }
