@@ -9,6 +9,7 @@ mod ci;
 mod codegen;
 mod demo;
 mod interop;
+mod sim;
 mod step;
 mod test;
 mod tools;
@@ -28,6 +29,7 @@ Commands:
   test              Install what the tests need, check the generated code, run every test
   ci                What continuous integration runs: formatting, lints, documentation,
                     licences, then `test`
+  sim               Play seeds of the whole cluster in virtual time; `sim --help` for its options
   codegen           Make wire/src/generated/ from wire/schema/
   codegen --check   Fail if wire/src/generated/ is not what the schema makes
   interop           Run the protocol's second client (wire/interop, in Python) against a node
@@ -55,10 +57,12 @@ fn run(arguments: &[String]) -> Result<()> {
         [] | ["help" | "--help" | "-h", ..] => print!("{HELP}"),
         ["demo", "--help" | "-h"] => print!("{}", demo::HELP),
         ["demo", options @ ..] => demo::run(&demo::options(options)?)?,
+        ["sim", "--help" | "-h"] => sim::run(&["--help"])?,
         [_, "--help" | "-h"] => print!("{HELP}"),
         ["test"] => test::run()?,
         ["ci"] => ci::run()?,
         ["interop"] => interop::run()?,
+        ["sim", options @ ..] => sim::run(options)?,
         ["codegen"] => codegen::write()?,
         ["codegen", "--check"] => codegen::check()?,
         other => bail!("no such chore: `{}`; `cargo xtask help` lists them", other.join(" ")),

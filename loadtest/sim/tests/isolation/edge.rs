@@ -205,7 +205,7 @@ fn now(time: &Time) -> Now {
 }
 
 fn unavailable() -> EffectError {
-    EffectError { code: ErrorCode::Unavailable, retry_after: Duration::from_secs(1) }
+    EffectError { code: ErrorCode::Unavailable, retry_after: Duration::from_secs(1), maybe_done: true }
 }
 
 /// The defaults, with rates that these people do not reach.
