@@ -13,7 +13,7 @@
 mod store;
 mod violation;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -35,16 +35,21 @@ const PROMPT: Duration = Duration::from_secs(2);
 pub(crate) struct Checker {
     people: BTreeMap<AccountId, usize>,
     /// By number; see [`loadtest_workload::Phone`].
-    phones: Vec<(AccountId, DeviceId)>,
+    phones: BTreeMap<usize, (AccountId, DeviceId)>,
+    /// Those that were added while things went wrong.
+    late: BTreeSet<DeviceId>,
     pub(crate) chats: BTreeMap<ChatId, ChatLog>,
     /// What each phone queued in each chat, in order.
     queues: BTreeMap<(ChatId, usize), Vec<(ClientMsgId, Bytes)>>,
     acked: BTreeMap<ClientMsgId, (usize, ChatId, Seq)>,
     /// Seen since the store was last looked at.
     fresh: Vec<Fresh>,
+    has_new_phone: bool,
     /// Where the store had each member's cursors, delivered and read.
     cursors: BTreeMap<(ChatId, AccountId), (Seq, Seq)>,
     device_cursors: BTreeMap<(ChatId, DeviceId), Seq>,
+    /// Where a late device's log of a chat begins: where its cursor was before it had an entry.
+    starts: BTreeMap<(ChatId, DeviceId), Seq>,
 }
 
 /// A chat's log as the store has shown it.
@@ -76,17 +81,30 @@ pub(crate) struct Logged {
 #[derive(Debug)]
 enum Fresh {
     Acked(usize, ChatId, Seq, ClientMsgId),
-    Stored(usize, Message),
+    /// Whether it is the device's first entry of the chat.
+    Stored(usize, Message, bool),
 }
 
 impl Checker {
     // ---- what is told to it ----
 
     /// A phone is a device of an account.
-    pub(crate) fn registered(&mut self, phone: Phone, account: AccountId, device: DeviceId) {
+    pub(crate) fn registered(&mut self, phone: Phone, account: AccountId, device: DeviceId, late: bool) {
         self.people.insert(account, phone.person);
-        self.phones.resize(self.phones.len().max(phone.number + 1), (account, device));
-        self.phones[phone.number] = (account, device);
+        self.phones.insert(phone.number, (account, device));
+        if late {
+            // Where it begins is to be seen before it has anything.
+            self.has_new_phone |= self.late.insert(device);
+        }
+    }
+
+    /// Takes note of the cursor of a device that is being added: until it has its first entry, it is where it begins.
+    fn begins(&mut self, chat: ChatId, device: DeviceId, at: Seq, disks: &[&Disk]) {
+        let phone = self.phones.iter().find(|(_, is)| is.1 == device).map(|(&phone, _)| phone);
+        let is_late = self.late.contains(&device);
+        if phone.is_none_or(|phone| is_late && disks[phone].have(chat) == Seq::ZERO) {
+            self.starts.insert((chat, device), at);
+        }
     }
 
     /// Two people may chat.
@@ -112,11 +130,12 @@ impl Checker {
     /// # Errors
     /// [`Violation::Gap`] if it is not the next one.
     pub(crate) fn stored(&mut self, user: usize, have: Seq, message: &Message) -> Result<(), Violation> {
-        if message.seq != have.next() {
+        // The first one's place is compared with where the device begins.
+        if message.seq != have.next() && have != Seq::ZERO {
             let chat = self.chat_name(message.chat).to_owned();
             return Err(Violation::Gap { user, chat, have, came: message.seq });
         }
-        self.fresh.push(Fresh::Stored(user, message.clone()));
+        self.fresh.push(Fresh::Stored(user, message.clone(), have == Seq::ZERO));
         Ok(())
     }
 
@@ -144,21 +163,29 @@ impl Checker {
         if is_member { Ok(()) } else { Err(leaked()) }
     }
 
+    /// Where a phone's log of a chat begins.
+    fn start(&self, chat: ChatId, phone: usize) -> Seq {
+        let device = self.phones.get(&phone).map(|&(_, device)| device);
+        device.and_then(|device| self.starts.get(&(chat, device))).copied().unwrap_or_default()
+    }
+
+    /// Up to where a phone has a chat.
+    fn have(&self, disk: &Disk, chat: ChatId, phone: usize) -> Seq {
+        disk.have(chat).max(self.start(chat, phone))
+    }
+
     fn person(&self, phone: usize) -> usize {
-        self.phones
-            .get(phone)
-            .and_then(|(account, _)| self.people.get(account))
-            .copied()
-            .unwrap_or(usize::MAX)
+        let account = self.phones.get(&phone).map(|(account, _)| account);
+        account.and_then(|account| self.people.get(account)).copied().unwrap_or(usize::MAX)
     }
 
     /// The phones whose person is one of these.
     fn phones_of<'a>(&'a self, people: &'a [usize]) -> impl Iterator<Item = usize> + 'a {
-        (0..self.phones.len()).filter(|&phone| people.contains(&self.person(phone)))
+        self.phones.keys().copied().filter(|&phone| people.contains(&self.person(phone)))
     }
 
     pub(crate) fn has_news(&self) -> bool {
-        !self.fresh.is_empty()
+        !self.fresh.is_empty() || self.has_new_phone
     }
 
     // ---- names ----
@@ -175,10 +202,11 @@ impl Checker {
 
     /// Compares what was seen since the last look with the logs, which were read after it.
     fn judge(&mut self) -> Result<(), Violation> {
+        self.has_new_phone = false;
         for fresh in std::mem::take(&mut self.fresh) {
             match fresh {
                 Fresh::Acked(user, chat, seq, id) => self.judge_ack(user, chat, seq, id)?,
-                Fresh::Stored(user, message) => self.judge_stored(user, &message)?,
+                Fresh::Stored(user, message, is_first) => self.judge_stored(user, &message, is_first)?,
             }
         }
         Ok(())
@@ -194,14 +222,21 @@ impl Checker {
         Ok(())
     }
 
-    fn judge_stored(&self, user: usize, message: &Message) -> Result<(), Violation> {
+    fn judge_stored(&self, user: usize, message: &Message, is_first: bool) -> Result<(), Violation> {
         let log = &self.chats[&message.chat];
         let logged = usize::try_from(message.seq.0).ok().and_then(|seq| log.entries.get(seq.checked_sub(1)?));
         let same = logged.is_some_and(|logged| {
             (logged.sender, logged.client_msg_id) == (message.sender, message.client_msg_id)
                 && logged.content == message.content
         });
-        if same { Ok(()) } else { Err(Violation::Forged { user, chat: log.name.clone(), seq: message.seq }) }
+        if !same {
+            return Err(Violation::Forged { user, chat: log.name.clone(), seq: message.seq });
+        }
+        let start = self.start(message.chat, user);
+        if is_first && message.seq != start.next() {
+            return Err(Violation::Gap { user, chat: log.name.clone(), have: start, came: message.seq });
+        }
+        Ok(())
     }
 
     /// Adds an entry that the store shows for the first time.
@@ -215,7 +250,11 @@ impl Checker {
         if let Some(&first) = log.places.get(&logged.client_msg_id) {
             return Err(Violation::Doubled { chat: name(), first, second: seq });
         }
-        let phone = self.phones.iter().position(|&phone| phone == (logged.sender, logged.device));
+        let phone = self
+            .phones
+            .iter()
+            .find(|(_, is)| **is == (logged.sender, logged.device))
+            .map(|(&phone, _)| phone);
         let Some(phone) = phone else { return Err(Violation::Invented { chat: name(), seq }) };
         let queue = self.queues.get(&(chat, phone)).map_or(&[][..], |queue| queue);
         let said = log.said.entry(phone).or_default();
@@ -249,9 +288,9 @@ impl Checker {
     fn judge_cursors(&self, disks: &[&Disk]) -> Result<(), Violation> {
         for (&(chat, account), &(delivered, read)) in &self.cursors {
             let Some(&person) = self.people.get(&account) else { continue };
-            let own = || self.phones_of(std::slice::from_ref(&person)).map(|phone| disks[phone]);
-            let have = own().map(|disk| disk.have(chat)).max().unwrap_or_default();
-            let has_read = own().map(|disk| disk.read(chat)).max().unwrap_or_default();
+            let own = || self.phones_of(std::slice::from_ref(&person));
+            let have = own().map(|phone| self.have(disks[phone], chat, phone)).max().unwrap_or_default();
+            let has_read = own().map(|phone| disks[phone].read(chat)).max().unwrap_or_default();
             let user = person;
             if delivered > have || read > has_read {
                 let chat = self.chat_name(chat).to_owned();
@@ -264,8 +303,11 @@ impl Checker {
             }
         }
         for (&(chat, device), &delivered) in &self.device_cursors {
-            let Some(user) = self.phones.iter().position(|&(_, d)| d == device) else { continue };
-            let have = disks[user].have(chat);
+            let Some(user) = self.phones.iter().find(|(_, is)| is.1 == device).map(|(&phone, _)| phone)
+            else {
+                continue;
+            };
+            let have = self.have(disks[user], chat, user);
             if delivered > have {
                 let (chat, zero) = (self.chat_name(chat).to_owned(), Seq::ZERO);
                 return Err(Violation::CursorAhead {
@@ -287,14 +329,15 @@ impl Checker {
         for (&chat, log) in &self.chats {
             let head = Seq(log.entries.len() as u64);
             for user in self.phones_of(&log.members) {
-                let (who, disk, (account, device)) = (name(user), disks[user], self.phones[user]);
+                let (who, disk, (account, device)) = (name(user), disks[user], self.phones[&user]);
                 let queued = self.queues.get(&(chat, user)).map_or(0, Vec::len);
                 let said = log.said.get(&user).copied().unwrap_or_default();
                 if said < queued {
                     return Some(format!("{said} of {who}'s {queued} messages are in {}", log.name));
                 }
-                if disk.have(chat) < head {
-                    return Some(format!("{who} has {} of {head} in {}", disk.have(chat), log.name));
+                let have = self.have(disk, chat, user);
+                if have < head {
+                    return Some(format!("{who} has {have} of {head} in {}", log.name));
                 }
                 let told = self.cursors.get(&(chat, account)).copied().unwrap_or_default();
                 let device = self.device_cursors.get(&(chat, device)).copied().unwrap_or_default();
@@ -324,7 +367,7 @@ impl Checker {
         for (&chat, log) in &self.chats {
             let due = Seq(log.entries.iter().take_while(|logged| logged.at <= then).count() as u64);
             for user in self.phones_of(&log.members) {
-                let have = disks[user].have(chat);
+                let have = self.have(disks[user], chat, user);
                 if since[user].is_some_and(|since| since <= then) && have < due {
                     return Err(Violation::Late { user, chat: log.name.clone(), have, due });
                 }
@@ -338,9 +381,10 @@ impl Checker {
         for (&(chat, account), cursors) in &self.cursors {
             for user in self.phones_of(&self.chats[&chat].members) {
                 let shown = disks[user].cursors.get(&(chat, account)).copied().unwrap_or_default();
-                if self.phones[user].0 == account {
+                if self.phones[&user].0 == account {
                     // One's own: what one has read is read on every phone that has it.
-                    if disks[user].read(chat) < cursors.1 {
+                    let has = disks[user].have(chat) >= cursors.1;
+                    if has && disks[user].read(chat) < cursors.1 {
                         let (who, chat) = (name(user), self.chat_name(chat));
                         return Some(format!("{who} does not know that {chat} is read up to {}", cursors.1));
                     }
@@ -367,7 +411,7 @@ mod tests {
         let account = |user: usize| AccountId::new([user as u8 + 1; 16]);
         for number in 0..3 {
             let phone = Phone { number, person: number };
-            checker.registered(phone, account(number), DeviceId::new([number as u8 + 1; 16]));
+            checker.registered(phone, account(number), DeviceId::new([number as u8 + 1; 16]), false);
         }
         let chat = ChatId::new([9; 16]);
         checker.may_chat(chat, [0, 1]);

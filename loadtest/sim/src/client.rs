@@ -49,6 +49,11 @@ pub(crate) struct SimClient {
     pub(crate) ready_since: Option<Duration>,
     /// Until when its process does not read what has come.
     pub(crate) dawdles_until: Option<Instant>,
+    /// It is added while things go wrong.
+    pub(crate) is_late: bool,
+    /// Registrations that failed, and when it tries again.
+    registrations: u64,
+    registers_at: Option<Instant>,
     /// Messages its owner has said on it.
     pub(crate) said: u64,
     starts: u64,
@@ -91,6 +96,9 @@ impl SimClient {
             only_moves,
             ready_since: None,
             dawdles_until: None,
+            is_late: false,
+            registrations: 0,
+            registers_at: None,
             said: 0,
             starts: 0,
             places: 0,
@@ -217,10 +225,9 @@ impl SimClient {
         peer: AccountId,
         content: Bytes,
     ) -> Result<(), Violation> {
-        if let Some(running) = &mut self.running {
-            running.asleep = None;
-        } else {
-            return Ok(());
+        match &mut self.running {
+            Some(running) if self.disk.login.is_some() => running.asleep = None,
+            _ => return Ok(()),
         }
         out.counts.sent += 1;
         let mut full = false;

@@ -23,8 +23,10 @@ pub struct Counts {
     pub dawdled: u64,
     /// Times that a loop was told that hints for it were lost.
     pub looked_again: u64,
-    /// Phones beyond everybody's first.
+    /// Phones beyond everybody's first, and of them those that were added while things went wrong.
     pub second_phones: u64,
+    /// See [`second_phones`](Counts::second_phones).
+    pub late_phones: u64,
     /// Jumps of a node's wall clock.
     pub clock_jumps: u64,
     /// Hints lost between nodes.

@@ -90,6 +90,8 @@ pub(crate) struct Plan {
     pub(crate) shape: Shape,
     /// All nodes' loops belong to one process, with one batcher and one cache.
     pub(crate) one_process: bool,
+    /// Second phones are added while things go wrong, and not before.
+    pub(crate) late_phones: bool,
     /// Life of an access token, seconds.
     pub(crate) access_token_s: u32,
     /// Hints that wait for a loop.
@@ -129,15 +131,22 @@ impl Plan {
         };
         let hints_max = few.map_or(16 * 1024, |few| rng.random_range(few));
         let one_memory = rng.random_bool(0.4);
+        let late_phones = rng.random_bool(0.5);
         let mut planner = Planner { rng, storm, kind, phones: shape.phones().count(), actions: Vec::new() };
         for phone in shape.phones() {
             let acts = shape.acts(seed, phone);
             planner.actions.extend(acts.map(|(at, act)| (at, Action::Act { phone: phone.number, act })));
         }
         planner.faults();
+        for phone in USERS..planner.phones {
+            if late_phones {
+                let at = planner.rng.random_range(Duration::ZERO..storm.mul_f64(0.6));
+                planner.actions.push((at, Action::Online { phone }));
+            }
+        }
         planner.actions.sort_by_key(|&(at, _)| at);
         let actions = planner.actions;
-        Plan { kind, shape, one_process, access_token_s, hints_max, one_memory, actions }
+        Plan { kind, shape, one_process, late_phones, access_token_s, hints_max, one_memory, actions }
     }
 }
 

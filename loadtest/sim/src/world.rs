@@ -6,6 +6,7 @@ mod processes;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
+use loadtest_workload::Phone;
 use store::keys::direct_chat_id;
 use store::sim::Faults;
 use wire_link::testing::{Conditions, EarlyPolicy, PlainSessions};
@@ -77,7 +78,12 @@ impl World {
             SimNode::new(seed, index, plan)
         };
         let only_moves = plan.kind == Kind::OnlyMoves;
-        let client = |phone| SimClient::new(seed, phone, only_moves, sabotage);
+        let client = |phone: Phone| {
+            let is_late = plan.late_phones && phone.number >= USERS;
+            let mut client = SimClient::new(seed, phone, only_moves, sabotage);
+            client.is_late = is_late;
+            client
+        };
         World {
             nodes: (0..NODES).map(node).collect(),
             clients: plan.shape.phones().map(client).collect(),
@@ -104,7 +110,7 @@ impl World {
         for process in processes {
             self.boot(process);
         }
-        for user in 0..self.clients.len() {
+        for user in (0..self.clients.len()).filter(|&user| user < USERS || !plan.late_phones) {
             self.clients[user].go_online(&mut self.out)?;
             let end = self.out.time.instant() + Duration::from_secs(30);
             if !self.run_until(end, |world| world.clients[user].is_ready())? {

@@ -88,7 +88,9 @@ impl Checker {
             }
             for (key, value) in devices {
                 let (device, delivered) = (DeviceId::new(id(&key, REST + 16)?), Seq(number(&value, 1)?));
-                let before = self.device_cursors.insert((chat, device), delivered).unwrap_or_default();
+                let before = self.device_cursors.insert((chat, device), delivered);
+                self.begins(chat, device, delivered, disks);
+                let before = before.unwrap_or_default();
                 if delivered < before {
                     let (who, chat) =
                         (self.account_name(AccountId::new(id(&key, REST)?)), self.chat_name(chat));

@@ -17,7 +17,12 @@ use crate::outside::Outside;
 impl SimClient {
     pub(crate) fn next_timer(&self) -> Option<Instant> {
         let running = self.running.as_ref()?;
-        let timers = [running.endpoint.poll_timeout(), running.client.poll_timeout(), self.dawdles_until];
+        let timers = [
+            running.endpoint.poll_timeout(),
+            running.client.poll_timeout(),
+            self.dawdles_until,
+            self.registers_at,
+        ];
         timers.into_iter().flatten().min()
     }
 
@@ -50,6 +55,12 @@ impl SimClient {
         }
         if running.client.poll_timeout().is_some_and(|at| at <= now.instant) {
             running.client.handle_timeout(now);
+            self.drain(out)?;
+            any = true;
+        }
+        if self.registers_at.is_some_and(|at| at <= now.instant) {
+            self.registers_at = None;
+            self.register(out)?;
             self.drain(out)?;
             any = true;
         }
@@ -145,7 +156,10 @@ impl SimClient {
             }
             Write::Failed { code, .. } => return Err(Violation::Refused { user: self.user, code: *code }),
             Write::LoggedOut => return Err(Violation::LoggedOut { user: self.user }),
-            Write::Login(_) => out.counts.renewed += 1,
+            Write::Login(login) => {
+                out.counts.renewed += u64::from(self.disk.login.is_some());
+                out.checker.registered(self.phone, login.account, login.device, self.is_late);
+            }
             _ => {}
         }
         self.disk.apply(write);

@@ -1,5 +1,7 @@
 //! What a person sees on its phone, and its registration.
 
+use std::time::Duration;
+
 use client_core::{Ask, Client, ClientEvent, Now};
 use wire::content::Content;
 use wire::event::Event;
@@ -88,13 +90,15 @@ impl SimClient {
         Ok(())
     }
 
-    fn register(&mut self, out: &mut Outside) -> Result<(), Violation> {
-        let id = [self.user as u8 + 1; 16];
+    /// Registers with its person's number, if it has not begun to. After a failure it is another request.
+    pub(super) fn register(&mut self, out: &mut Outside) -> Result<(), Violation> {
+        let (id, mut request) = ([self.user as u8 + 1; 16], [self.user as u8 + 1; 16]);
+        request[..8].copy_from_slice(&self.registrations.to_le_bytes());
         let register = request::Register {
             phone: Secret::new(self.phone()),
             name: loadtest_workload::name(self.phone.person).into_owned(),
             install: InstallId::new(id),
-            request: RequestId::new(id),
+            request: RequestId::new(request),
         };
         match &mut self.running {
             Some(running) if self.disk.login.is_none() && !running.asked => running.asked = true,
@@ -117,8 +121,18 @@ impl SimClient {
                 });
                 Ok(())
             }
-            [Event::Verified(verified)] => {
-                out.checker.registered(self.phone, verified.account, verified.device);
+            [Event::Verified(_)] => {
+                out.counts.late_phones += u64::from(self.is_late);
+                out.say(format_args!("{} is a device of its account", name(self.user)));
+                Ok(())
+            }
+            // While things go wrong it may be refused; people try again.
+            _ if self.is_late => {
+                self.registrations += 1;
+                self.registers_at = Some(out.time.instant() + Duration::from_secs(1));
+                if let Some(running) = &mut self.running {
+                    running.asked = false;
+                }
                 Ok(())
             }
             _ => {

@@ -327,6 +327,7 @@ fn limits(access_token_s: u32) -> Limits {
         messages_per_minute: 10_000,
         requests_per_minute: 10_000,
         anonymous_per_minute: 100_000,
+        otp_per_hour: 1_000,
         ..Rates::default()
     };
     Limits { rates, access_token_s, ..Limits::default() }
