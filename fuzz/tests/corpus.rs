@@ -1,0 +1,34 @@
+//! Every committed input, and some from a seed, through every target's body; and what fuzzing found, by name.
+
+use std::fs;
+use std::path::Path;
+
+use rand::{Rng, RngCore, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+/// Runs a target's body over its corpus, then over random inputs that grow.
+fn replay(target: &str, random: u32, run: impl Fn(&[u8])) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(target);
+    let mut files: Vec<_> =
+        fs::read_dir(&folder).expect("a corpus").map(|entry| entry.expect("an entry").path()).collect();
+    files.sort();
+    assert!(!files.is_empty(), "{} has inputs", folder.display());
+    for file in files {
+        let input = fs::read(&file).expect("a readable input");
+        // The name of the one that fails is on the captured output.
+        eprintln!("{}", file.display());
+        run(&input);
+    }
+    let mut rng = ChaCha8Rng::seed_from_u64(1);
+    for n in 0..random {
+        let mut input = vec![0; rng.random_range(0..=usize::try_from(n % 512).expect("small"))];
+        rng.fill_bytes(&mut input);
+        eprintln!("random input {n}: {input:02x?}");
+        run(&input);
+    }
+}
+
+#[test]
+fn r152_frames() {
+    replay("frames", 20_000, fuzz::frames::run);
+}
