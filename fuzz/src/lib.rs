@@ -7,4 +7,4 @@
 
 pub mod frames;
 //pub mod link;
-//pub mod session;
+pub mod session;

@@ -32,3 +32,8 @@ fn replay(target: &str, random: u32, run: impl Fn(&[u8])) {
 fn r152_frames() {
     replay("frames", 20_000, fuzz::frames::run);
 }
+
+#[test]
+fn r141_sessions() {
+    replay("session", 300, fuzz::session::run);
+}

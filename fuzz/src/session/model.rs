@@ -1,0 +1,219 @@
+//! What should be true of everything that clients hear.
+//!
+//! - one place per message, and one message per place: the same for whoever sees it (I2, I3);
+//! - chats, and what is in them, are told only to their members, and only after a `Hello` that proves who they are;
+//! - a stream's entries follow each other without a gap, and never come twice on one connection;
+//! - READ implies DELIVERED, and nobody has read what is not there (I4).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
+use bytes::Bytes;
+use edge_proto::LinkId;
+use store::keys::direct_chat_id;
+use wire::event::{Connected, Cursor, Entry, Verified};
+use wire::{AccountId, ChatId, ClientMsgId, Event, Seq};
+
+use super::client::bytes_of;
+use super::link::{Asked, Kind};
+use super::world::World;
+
+/// One device: its key and what it was told.
+pub(super) struct Device {
+    pub(super) key: Ed25519KeyPair,
+    pub(super) verified: Verified,
+    /// It may have been logged out or revoked.
+    pub(super) is_ended: bool,
+}
+
+impl Device {
+    pub(super) fn account(&self) -> AccountId {
+        self.verified.account
+    }
+
+    pub(super) fn public(&self) -> [u8; 32] {
+        bytes_of(self.key.public_key().as_ref())
+    }
+}
+
+/// What was said, and what was seen of it.
+#[derive(Debug, Default)]
+pub(super) struct Model {
+    /// What each account said in each chat under each id.
+    said: BTreeMap<(ChatId, AccountId, ClientMsgId), BTreeSet<Bytes>>,
+    /// Where each message is, as acknowledged or seen.
+    pub(super) places: BTreeMap<(ChatId, AccountId, ClientMsgId), Seq>,
+    /// What is at each place, as acknowledged or seen.
+    owners: BTreeMap<(ChatId, Seq), (AccountId, ClientMsgId)>,
+    pub(super) entries: BTreeMap<(ChatId, Seq), Entry>,
+    /// Somebody registered a device that is not in the table.
+    pub(super) strangers_enrolled: bool,
+}
+
+impl Model {
+    pub(super) fn said(&mut self, chat: ChatId, sender: AccountId, id: ClientMsgId, content: &Bytes) {
+        self.said.entry((chat, sender, id)).or_default().insert(content.clone());
+    }
+
+    /// The last place that is known to be taken.
+    pub(super) fn last(&self, chat: ChatId) -> Seq {
+        let mut of_chat = self.owners.range((chat, Seq::ZERO)..=(chat, Seq(u64::MAX)));
+        of_chat.next_back().map_or(Seq::ZERO, |((_, seq), _)| *seq)
+    }
+
+    fn is_at(&mut self, chat: ChatId, sender: AccountId, id: ClientMsgId, seq: Seq) {
+        let place = *self.places.entry((chat, sender, id)).or_insert(seq);
+        assert_eq!(place, seq, "I3: a message has one place");
+        let owner = *self.owners.entry((chat, seq)).or_insert((sender, id));
+        assert_eq!(owner, (sender, id), "I2: a place has one message");
+    }
+
+    /// Somebody sees an entry, or the store has it.
+    pub(super) fn saw(&mut self, chat: ChatId, entry: Entry) {
+        let said = self.said.get(&(chat, entry.sender, entry.client_msg_id));
+        assert!(said.is_some_and(|said| said.contains(&entry.content)), "somebody said it");
+        self.is_at(chat, entry.sender, entry.client_msg_id, entry.seq);
+        let first = self.entries.entry((chat, entry.seq)).or_insert_with(|| entry.clone());
+        assert_eq!(*first, entry, "everybody sees the same entry");
+    }
+}
+
+impl World {
+    /// Whether an account is one of a chat's two.
+    pub(super) fn is_member(&self, chat: ChatId, account: AccountId) -> bool {
+        self.devices.iter().any(|other| direct_chat_id(account, other.account()) == chat)
+    }
+
+    /// A client hears something, on the stream at a place of its link.
+    pub(super) fn heard(&mut self, id: LinkId, place: usize, event: Event) {
+        let Some(at) = self.links.iter().position(|link| link.id == id) else { return };
+        let link = &mut self.links[at];
+        let claims = link.claims.map(|device| self.devices[device].account());
+        match (&mut link.streams[place].kind, event) {
+            (Kind::Session, event) => self.heard_on_session(at, event),
+            (Kind::Down { .. }, event) => self.heard_of_chat(at, place, event),
+            (Kind::Chat { chat, said }, Event::AppendAck { client_msg_id, seq, .. }) => {
+                assert!(said.contains(&client_msg_id), "an ack is for what was said on its stream");
+                let chat = *chat;
+                let sender = claims.expect("only who proved who they are gets an ack");
+                assert!(self.is_member(chat, sender), "only a member gets an ack");
+                self.model.is_at(chat, sender, client_msg_id, seq);
+            }
+            (Kind::Chat { said, .. }, Event::AppendRefused { client_msg_id, .. }) => {
+                assert!(said.contains(&client_msg_id), "a refusal is for what was said on its stream");
+            }
+            (_, Event::Refused(_)) => {}
+            (Kind::Asked(asked), event) => {
+                let asked = *asked;
+                self.heard_answer(at, asked, event);
+            }
+            // A request on a stream that was opened for nothing is answered like any.
+            (Kind::Other, event) => self.heard_answer(at, Asked::Else, event),
+            (Kind::Chat { .. }, event) => self.heard_answer(at, Asked::Else, event),
+        }
+    }
+
+    fn heard_on_session(&mut self, at: usize, event: Event) {
+        let link = &mut self.links[at];
+        match event {
+            Event::Connected(Connected { identity: Some(identity), .. }) => {
+                let device = link.claims.expect("only who proved it is told who they are");
+                let Device { verified, .. } = &self.devices[device];
+                assert_eq!(identity, (verified.account, verified.device), "the device that signed");
+                assert!(link.complete, "a session begins with the handshake's end");
+                link.connected = Some(Some(device));
+            }
+            Event::Connected(_) => {
+                assert_eq!(link.claims, None, "who said who they are is somebody");
+                link.connected = Some(None);
+            }
+            Event::Synced { .. } => {
+                assert!(!link.synced, "a session is synced once");
+                link.synced = true;
+            }
+            Event::Refused(refusal) | Event::Goodbye(refusal) => link.ended = Some(refusal.code),
+            Event::Pong { .. } => assert!(link.connected.is_some(), "a session answers"),
+            Event::DeviceAdded { .. } => assert!(matches!(link.connected, Some(Some(_)))),
+            other => panic!("a session says no {other:?}"),
+        }
+    }
+
+    fn heard_of_chat(&mut self, at: usize, place: usize, event: Event) {
+        let link = &mut self.links[at];
+        let device = link.connected.flatten().expect("a chat is told to a session");
+        let account = self.devices[device].account();
+        let Kind::Down { chat, begun, last, cursors } = &mut link.streams[place].kind else { return };
+        let id = *chat;
+        match event {
+            Event::ChatDown { chat, from_seq, .. } => {
+                assert!(!std::mem::replace(begun, true), "a stream begins once");
+                assert_eq!(chat, id, "a stream is for its chat");
+                *last = Seq(from_seq.0 - 1);
+                let before = link.delivered.get(&chat).copied().unwrap_or_default();
+                assert!(before <= *last, "what was delivered is not delivered again");
+                assert!(self.is_member(chat, account), "a chat is told to its members");
+            }
+            Event::Entry(entry) => {
+                assert!(*begun, "a stream says what it is first");
+                assert_eq!(entry.seq, last.next(), "I2: entries follow each other");
+                *last = entry.seq;
+                link.delivered.insert(id, entry.seq);
+                self.model.saw(id, entry);
+            }
+            Event::CursorMoved(cursor) => {
+                assert!(*begun, "a stream says what it is first");
+                let now = (cursor.delivered, cursor.read);
+                cursors.insert(cursor.member, now);
+                self.saw_cursor(id, &cursor);
+            }
+            Event::Typing { member, .. } => {
+                assert!(*begun, "a stream says what it is first");
+                assert!(self.is_member(id, member), "a member types");
+            }
+            other => panic!("a chat says no {other:?}"),
+        }
+    }
+
+    fn saw_cursor(&self, chat: ChatId, cursor: &Cursor) {
+        assert!(cursor.read <= cursor.delivered, "I4: READ implies DELIVERED");
+        assert!(self.is_member(chat, cursor.member), "a cursor is a member's");
+        let head = self.head(chat);
+        assert!(cursor.delivered <= head, "nobody has what is not there");
+    }
+
+    fn heard_answer(&mut self, at: usize, asked: Asked, event: Event) {
+        let claims = self.links[at].claims.map(|device| self.devices[device].account());
+        match event {
+            Event::Registered { registration, .. } => self.registrations.push(registration),
+            Event::Verified(verified) => self.enrolled(verified),
+            Event::Refreshed(tokens) => {
+                if let Asked::Refresh { device } = asked {
+                    self.devices[device].verified.tokens = tokens;
+                }
+            }
+            Event::Entry(entry) => {
+                let account = claims.expect("history is for who proved who they are");
+                if let Asked::Messages(chat) = asked {
+                    assert!(self.is_member(chat, account), "history is for members");
+                    self.model.saw(chat, entry);
+                }
+            }
+            Event::Page(page) => {
+                if let Asked::Messages(chat) = asked {
+                    page.members.iter().for_each(|cursor| self.saw_cursor(chat, cursor));
+                }
+            }
+            Event::Devices(_) | Event::Chats { .. } | Event::Receipts(_) | Event::Found { .. } => {
+                assert!(claims.is_some(), "answers are for who proved who they are");
+            }
+            // A device of this account, or this one, was ended: which, its answer does not say.
+            Event::Done => {
+                let account = claims.expect("only somebody can end a device");
+                let of_account = self.devices.iter_mut().filter(|device| device.account() == account);
+                of_account.for_each(|device| device.is_ended = true);
+            }
+            Event::Refused(_) => {}
+            other => panic!("nobody answers {other:?}"),
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! The end of a run: everything that waited happens, everybody reads, and what is in the store, what is acknowledged and
+//! what a device is told when it comes back are compared.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use edge_proto::LinkId;
+use store::op::{MemberCursors, Op, OpOutput, OpenSession, Tail};
+use wire::{ChatId, ErrorCode, Event, LogId, Seq, WallTime};
+
+use super::world::World;
+
+/// Longer than every lifetime of a session's timers: the access token's is an hour.
+const ALL_TIMERS: Duration = Duration::from_secs(3 * 3600);
+
+impl World {
+    /// The log's last place in the store.
+    pub(super) fn head(&self, chat: ChatId) -> Seq {
+        let tail = Tail { log: LogId::Chat(chat), after: Seq::ZERO, entries_max: 1, bytes_max: 1 };
+        match self.execute(Op::Tail(tail)) {
+            OpOutput::Tail(tailed) => tailed.head,
+            other => panic!("a tail is answered by one, not {other:?}"),
+        }
+    }
+
+    /// Ends the run.
+    pub(super) fn settle(&mut self) {
+        self.release();
+        self.holds_hints = false;
+        self.hints.clear();
+        self.read_everything();
+        self.pass(Duration::from_secs(120));
+        self.check_store();
+        self.nobody_is_left();
+        for device in 0..self.devices.len() {
+            self.come_back(device);
+        }
+        self.nobody_is_left();
+    }
+
+    fn read_everything(&mut self) {
+        for id in self.links.iter().map(|link| link.id).collect::<Vec<LinkId>>() {
+            if let Some(link) = self.link(id) {
+                link.stalls_new = false;
+                link.streams.iter_mut().for_each(|stream| stream.stalled = false);
+                let node = link.node;
+                self.run(node);
+                self.allow_streams(id, 64);
+            }
+        }
+    }
+
+    /// Every log is what was seen of it, and holds what was acknowledged.
+    fn check_store(&mut self) {
+        let accounts: Vec<_> = self.devices.iter().map(|device| device.account()).collect();
+        let mut heads = BTreeMap::new();
+        for (n, &one) in accounts.iter().enumerate() {
+            for &other in &accounts[n..] {
+                let chat = store::keys::direct_chat_id(one, other);
+                heads.insert(chat, self.check_log(chat));
+                let cursors = MemberCursors { log: LogId::Chat(chat), account: one, since: WallTime(0) };
+                if let OpOutput::MemberCursors(Ok(cursors)) = self.execute(Op::MemberCursors(cursors)) {
+                    for cursor in cursors {
+                        assert!(cursor.read <= cursor.delivered, "I4: READ implies DELIVERED");
+                        assert!(cursor.delivered <= heads[&chat], "nobody has what is not there");
+                    }
+                }
+            }
+        }
+        for ((chat, _, id), seq) in &self.model.places {
+            let head = heads.get(chat).copied().unwrap_or_default();
+            assert!(*seq <= head, "I1: what was acknowledged is there: {id} at {seq} of {head}");
+        }
+    }
+
+    fn check_log(&mut self, chat: ChatId) -> Seq {
+        let (mut last, head) = (Seq::ZERO, self.head(chat));
+        while last < head {
+            let tail = Tail { log: LogId::Chat(chat), after: last, entries_max: 100, bytes_max: 1 << 20 };
+            let OpOutput::Tail(tailed) = self.execute(Op::Tail(tail)) else { return last };
+            assert!(!tailed.entries.is_empty(), "I2: a log has no hole");
+            for stored in tailed.entries {
+                assert_eq!(stored.seq, last.next(), "I2: a log has no hole");
+                last = stored.seq;
+                let event = Event::decode(&wire::frame::body_of(&stored.frame));
+                let Ok(Event::Entry(entry)) = event else { panic!("a log holds entries, not {event:?}") };
+                assert_eq!(entry.seq, last, "an entry knows its place");
+                self.model.saw(chat, entry);
+            }
+        }
+        head
+    }
+
+    /// Everybody goes, and the nodes hold nothing of them.
+    fn nobody_is_left(&mut self) {
+        for id in self.links.iter().map(|link| link.id).collect::<Vec<LinkId>>() {
+            self.close(id);
+        }
+        self.pass(ALL_TIMERS);
+        for node in &self.nodes {
+            let stats = node.stats();
+            assert_eq!((stats.connections, stats.accounts, stats.effects), (0, 0, 0), "nothing is left");
+            assert_eq!(node.poll_timeout(), None, "no timer is left");
+            let counters = node.counters();
+            assert_eq!(counters.sessions_begun, counters.sessions_ended, "every session ended");
+        }
+    }
+
+    /// A device that comes back is told everything after its cursor, and that this is all.
+    fn come_back(&mut self, device: usize) {
+        let (account, id) = (self.devices[device].account(), self.devices[device].verified.device);
+        // Its token has ended meanwhile; a device can renew it, unless it was ended itself.
+        self.renew(device);
+        let Some(link) = self.connect(device % 2, false) else { return };
+        self.allow_streams(link, 64);
+        self.greet_as(link, device);
+        let open = OpenSession { account, device: id, receipts_since: WallTime(0) };
+        let state = match self.execute(Op::OpenSession(open)) {
+            OpOutput::OpenSession(state) => state,
+            other => panic!("a session is answered by one, not {other:?}"),
+        };
+        let Some(found) = self.link(link) else { return };
+        match (&state, found.ended) {
+            (Ok(_), Some(ErrorCode::TokenExpired | ErrorCode::ShuttingDown | ErrorCode::TokenRevoked)) => return,
+            (Err(_), Some(_)) => return,
+            (_, ended) => assert_eq!(ended, None, "who may come back does"),
+        }
+        assert_eq!(found.connected, Some(Some(device)), "who comes back is greeted");
+        assert!(found.synced, "and told when that is all");
+        let delivered = found.delivered.clone();
+        for chat in state.expect("a session began").chats {
+            if chat.head > chat.delivered {
+                assert_eq!(delivered.get(&chat.chat), Some(&chat.head), "everything is delivered");
+            }
+        }
+    }
+}
