@@ -6,5 +6,5 @@
 //! Invariant: an input alone decides what happens. Nothing here reads a clock or ambient randomness, so a crash repeats.
 
 pub mod frames;
-//pub mod link;
+pub mod link;
 pub mod session;

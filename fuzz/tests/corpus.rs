@@ -37,3 +37,8 @@ fn r152_frames() {
 fn r141_sessions() {
     replay("session", 300, fuzz::session::run);
 }
+
+#[test]
+fn r50_links() {
+    replay("link", 300, fuzz::link::run);
+}

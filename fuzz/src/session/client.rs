@@ -43,7 +43,6 @@ impl World {
             assert_eq!(self.devices.len(), place + 1, "a device was enrolled");
             self.close(link);
         }
-        self.pass(Duration::from_secs(20));
     }
 
     /// Keeps what a device was told when it was enrolled.
@@ -231,7 +230,7 @@ impl World {
         let Some(session) = self.open(link, Kind::Session) else { return };
         let said = hello(Some(self.credentials(link, device)));
         if let Some(found) = self.link(link) {
-            (found.claims, found.greeted) = (Some(device), true);
+            found.claims = Some(device);
             self.tell(link, session, &Request::Hello(said));
         }
     }
@@ -301,7 +300,6 @@ impl World {
             found.claims = is_good.then_some(device);
         }
         let Some(session) = found.streams.first().map(|stream| stream.id) else { return };
-        found.greeted = true;
         self.tell(link, session, &Request::Hello(said));
     }
 
@@ -377,7 +375,7 @@ impl World {
         // Somebody who is nobody says it too.
         let (claims, first) = (found.claims.unwrap_or_default(), found.streams.is_empty());
         let chat = direct_chat_id(self.devices[claims].account(), peer);
-        let kind = if first { Kind::Session } else { Kind::Chat { chat, said: Vec::new() } };
+        let kind = if first { Kind::Session } else { Kind::Other };
         if let Some(stream) = self.open(link, kind) {
             self.tell(link, stream, &Request::ChatUp { chat, peer: named.then_some(peer) });
         }
@@ -394,16 +392,6 @@ impl World {
             Size::TooMuch => wire::limits::CONTENT_BYTES_MAX + 1,
         };
         let content = Bytes::from(vec![id; bytes]);
-        let Some(found) = self.link(link) else { return };
-        let claims = found.claims;
-        if let Some(Stream { kind: Kind::Chat { chat, said }, .. }) = found.stream(stream) {
-            said.push(client_msg_id);
-            let chat = *chat;
-            if let Some(device) = claims {
-                let sender = self.devices[device].account();
-                self.model.said(chat, sender, client_msg_id, &content);
-            }
-        }
         self.tell(link, stream, &Request::Append(request::Append { client_msg_id, content, kind: Hinted::Text }));
     }
 

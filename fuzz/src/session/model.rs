@@ -2,17 +2,18 @@
 //!
 //! - one place per message, and one message per place: the same for whoever sees it (I2, I3);
 //! - chats, and what is in them, are told only to their members, and only after a `Hello` that proves who they are;
-//! - a stream's entries follow each other without a gap, and never come twice on one connection;
+//! - a stream's entries follow each other, and no stream begins past what the device has;
 //! - READ implies DELIVERED, and nobody has read what is not there (I4).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
 use bytes::Bytes;
-use edge_proto::LinkId;
+use edge_proto::{LinkId, StreamId};
 use store::keys::direct_chat_id;
 use wire::event::{Connected, Cursor, Entry, Verified};
-use wire::{AccountId, ChatId, ClientMsgId, Event, Seq};
+use wire::{AccountId, ChatId, ClientMsgId, Event, Request, Seq};
 
 use super::client::bytes_of;
 use super::link::{Asked, Kind};
@@ -46,6 +47,8 @@ pub(super) struct Model {
     /// What is at each place, as acknowledged or seen.
     owners: BTreeMap<(ChatId, Seq), (AccountId, ClientMsgId)>,
     pub(super) entries: BTreeMap<(ChatId, Seq), Entry>,
+    /// How far each device ever said it has each chat.
+    claimed: BTreeMap<(usize, ChatId), Seq>,
     /// Somebody registered a device that is not in the table.
     pub(super) strangers_enrolled: bool,
 }
@@ -53,6 +56,14 @@ pub(super) struct Model {
 impl Model {
     pub(super) fn said(&mut self, chat: ChatId, sender: AccountId, id: ClientMsgId, content: &Bytes) {
         self.said.entry((chat, sender, id)).or_default().insert(content.clone());
+    }
+
+    /// A device says that it has everything up to here.
+    fn claims(&mut self, devices: Range<usize>, chat: ChatId, seq: Seq) {
+        for device in devices {
+            let claimed = self.claimed.entry((device, chat)).or_default();
+            *claimed = seq.max(*claimed);
+        }
     }
 
     /// The last place that is known to be taken.
@@ -82,6 +93,40 @@ impl World {
     /// Whether an account is one of a chat's two.
     pub(super) fn is_member(&self, chat: ChatId, account: AccountId) -> bool {
         self.devices.iter().any(|other| direct_chat_id(account, other.account()) == chat)
+    }
+
+    /// A client says something: what can come of it.
+    pub(super) fn note(&mut self, id: LinkId, stream: StreamId, request: &Request) {
+        // What is said before `Hello` waits for it, whoever that will be.
+        let anybody = 0..self.devices.len();
+        let Some(link) = self.link(id) else { return };
+        let claims = link.claims.map_or(anybody, |device| device..device + 1);
+        // The first counts, whatever it is.
+        link.greeted |= matches!(request, Request::Hello(_));
+        let Some(found) = link.stream(stream) else { return };
+        match (&mut found.kind, request) {
+            (kind @ Kind::Other, Request::ChatUp { chat, .. }) => {
+                *kind = Kind::Chat { chat: *chat, said: Vec::new() };
+            }
+            (Kind::Chat { chat, said }, Request::Append(append)) => {
+                said.push(append.client_msg_id);
+                let chat = *chat;
+                for device in claims {
+                    let sender = self.devices[device].account();
+                    self.model.said(chat, sender, append.client_msg_id, &append.content);
+                }
+            }
+            (Kind::Chat { chat, .. }, Request::MoveCursor { delivered, read }) => {
+                let chat = *chat;
+                self.model.claims(claims, chat, *delivered.max(read));
+            }
+            (Kind::Session, Request::Hello(hello)) => {
+                for (chat, seq) in &hello.cursors {
+                    self.model.claims(claims.clone(), *chat, *seq);
+                }
+            }
+            _ => {}
+        }
     }
 
     /// A client hears something, on the stream at a place of its link.
@@ -150,14 +195,16 @@ impl World {
                 assert_eq!(chat, id, "a stream is for its chat");
                 *last = Seq(from_seq.0 - 1);
                 let before = link.delivered.get(&chat).copied().unwrap_or_default();
-                assert!(before <= *last, "what was delivered is not delivered again");
+                let claimed = self.model.claimed.get(&(device, chat)).copied().unwrap_or_default();
+                assert!(*last <= before.max(claimed), "I2: nothing is passed over");
                 assert!(self.is_member(chat, account), "a chat is told to its members");
             }
             Event::Entry(entry) => {
                 assert!(*begun, "a stream says what it is first");
                 assert_eq!(entry.seq, last.next(), "I2: entries follow each other");
                 *last = entry.seq;
-                link.delivered.insert(id, entry.seq);
+                let delivered = link.delivered.entry(id).or_default();
+                *delivered = entry.seq.max(*delivered);
                 self.model.saw(id, entry);
             }
             Event::CursorMoved(cursor) => {

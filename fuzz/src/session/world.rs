@@ -17,7 +17,8 @@ use store::ephemeral::memory::Memory;
 use store::op::{Op, OpOutput};
 use store::sim::Sim;
 use store::{Clock, Store, StoreConfig};
-use wire::{ErrorCode, Event, Secret, WallTime};
+use wire::event::Verified;
+use wire::{ErrorCode, Event, Request, Secret, WallTime};
 
 use super::link::{Kind, Link, Said, Stream, UNREAD_MAX};
 use super::model::{Device, Model};
@@ -73,6 +74,8 @@ pub(super) struct World {
     pub(super) holds_hints: bool,
     pub(super) hints: VecDeque<(usize, Hint)>,
     pub(super) serial: u64,
+    /// Devices that were added to the store.
+    enrolments: Vec<Op>,
 }
 
 /// Any moment will do: only differences count.
@@ -102,7 +105,25 @@ fn limits(small: bool) -> Limits {
 
 impl World {
     /// Three people with four devices, nobody connected.
+    ///
+    /// They register once in a process, as clients do, and each world does to its store what that did: signatures are
+    /// most of what a short input costs.
     pub(super) fn new(small: bool) -> World {
+        static ENROLLED: OnceLock<(Vec<Op>, Vec<Verified>)> = OnceLock::new();
+        let (ops, devices) = ENROLLED.get_or_init(|| {
+            let mut world = World::empty(false);
+            world.enrol();
+            (world.enrolments, world.devices.into_iter().map(|device| device.verified).collect())
+        });
+        let mut world = World::empty(small);
+        for op in ops {
+            world.execute(op.clone());
+        }
+        devices.iter().for_each(|verified| world.enrolled(verified.clone()));
+        world
+    }
+
+    fn empty(small: bool) -> World {
         let now = Now { instant: start(), wall: START };
         let limits = limits(small);
         let node = |number: u8| {
@@ -117,7 +138,7 @@ impl World {
             Node::new(config, now)
         };
         let store = block_on(Store::open(Sim::new(1, Still), StoreConfig::default(), Still));
-        let mut world = World {
+        World {
             nodes: [node(1), node(2)],
             limits: limits.clone(),
             store: store.expect("an empty store opens"),
@@ -134,9 +155,8 @@ impl World {
             holds_hints: false,
             hints: VecDeque::new(),
             serial: 0,
-        };
-        world.enrol();
-        world
+            enrolments: Vec::new(),
+        }
     }
 
     pub(super) fn number(&mut self) -> u64 {
@@ -171,7 +191,12 @@ impl World {
 
     pub(super) fn perform(&mut self, effect: Effect) -> Result<EffectOutput, EffectError> {
         match effect {
-            Effect::Store(op) => Ok(EffectOutput::Store(self.execute(op))),
+            Effect::Store(op) => {
+                if matches!(op, Op::AddDevice(_)) {
+                    self.enrolments.push(op.clone());
+                }
+                Ok(EffectOutput::Store(self.execute(op)))
+            }
             Effect::Ephemeral(op) => {
                 let output = block_on(self.ephemeral.execute(op, self.now.wall));
                 output.map(EffectOutput::Ephemeral).map_err(|_| failure())
@@ -331,6 +356,12 @@ impl World {
         let node = link.node;
         let Some(found) = link.stream(stream).filter(|stream| !stream.up_over) else { return };
         found.up_over = matches!(said, Said::Finished);
+        if let Said::Frame(body) = &said
+            && let Ok(request) = Request::decode(body)
+        {
+            self.note(id, stream, &request);
+        }
+        let Some(found) = self.link(id).and_then(|link| link.stream(stream)) else { return };
         if found.paused {
             if found.unread.len() < UNREAD_MAX || found.up_over {
                 found.unread.push_back(said);
