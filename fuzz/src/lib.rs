@@ -8,3 +8,10 @@
 pub mod frames;
 pub mod link;
 pub mod session;
+
+/// Prints what an input does, for whoever looks for what a crash means.
+fn show(act: &dyn std::fmt::Debug) {
+    if std::env::var_os("GODWIT_FUZZ_SHOW").is_some() {
+        eprintln!("{act:?}");
+    }
+}

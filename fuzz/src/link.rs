@@ -32,6 +32,7 @@ pub fn run(data: &[u8]) {
             break;
         }
         let Ok(act) = Act::arbitrary(&mut input) else { break };
+        crate::show(&act);
         bench.act(act);
     }
     bench.settle();

@@ -34,7 +34,7 @@ pub fn run(data: &[u8]) {
             break;
         }
         let Ok(act) = Act::arbitrary(&mut input) else { break };
-        if std::env::var_os("FUZZ_SHOW").is_some() { eprintln!("{act:?}"); }
+        crate::show(&act);
         world.act(act);
     }
     world.settle();

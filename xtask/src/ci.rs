@@ -4,7 +4,7 @@ use anyhow::Result;
 
 use crate::step::{Outcome, Steps};
 use crate::workspace::cargo;
-use crate::{codegen, interop, step, test, tools};
+use crate::{codegen, fuzz, interop, step, test, tools};
 
 /// Runs every check, cheapest first, and stops at the first that fails.
 ///
@@ -28,6 +28,7 @@ pub(crate) fn run() -> Result<()> {
     })?;
     test::tests(&mut steps)?;
     steps.run(test::INTEROP, || interop::run().map(|()| Outcome::Passed))?;
+    fuzz::smoke(&mut steps)?;
     steps.finish("cargo xtask ci");
     Ok(())
 }

@@ -8,6 +8,7 @@
 mod ci;
 mod codegen;
 mod demo;
+mod fuzz;
 mod interop;
 mod sim;
 mod step;
@@ -28,8 +29,9 @@ Commands:
   demo              Two people chat through a node that is killed; `demo --help` for its options
   test              Install what the tests need, check the generated code, run every test
   ci                What continuous integration runs: formatting, lints, documentation,
-                    licences, then `test`
+                    licences, `test`, then a short run of every fuzz target
   sim               Play seeds of the whole cluster in virtual time; `sim --help` for its options
+  fuzz              Fuzz decoding and whole sessions; `fuzz --help` for its options
   codegen           Make wire/src/generated/ from wire/schema/
   codegen --check   Fail if wire/src/generated/ is not what the schema makes
   interop           Run the protocol's second client (wire/interop, in Python) against a node
@@ -58,6 +60,8 @@ fn run(arguments: &[String]) -> Result<()> {
         ["demo", "--help" | "-h"] => print!("{}", demo::HELP),
         ["demo", options @ ..] => demo::run(&demo::options(options)?)?,
         ["sim", "--help" | "-h"] => sim::run(&["--help"])?,
+        ["fuzz", "--help" | "-h"] => print!("{}", fuzz::HELP),
+        ["fuzz", options @ ..] => fuzz::run(&fuzz::options(options)?)?,
         [_, "--help" | "-h"] => print!("{HELP}"),
         ["test"] => test::run()?,
         ["ci"] => ci::run()?,

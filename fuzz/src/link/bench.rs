@@ -52,16 +52,20 @@ pub(super) struct Bench {
     fates: VecDeque<Fate>,
     old: VecDeque<Datagram>,
     ledger: Ledger,
-    /// Links that were made, datagrams that were sent, bytes of frames, steps, servers.
+    /// Links that were made, datagrams that were sent and that were under way, bytes of frames, steps, servers.
     connects: usize,
     datagrams: usize,
+    put_count: usize,
     bytes: usize,
     steps: usize,
     servers: u8,
 }
 
 /// Any moment will do.
-#[expect(clippy::disallowed_methods, reason = "there is no other way to have an Instant; only differences count")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "there is no other way to have an Instant; only differences count"
+)]
 fn start() -> Instant {
     static START: OnceLock<Instant> = OnceLock::new();
     *START.get_or_init(Instant::now)
@@ -102,6 +106,7 @@ impl Bench {
             ledger: Ledger::default(),
             connects: 0,
             datagrams: 0,
+            put_count: 0,
             bytes: 0,
             steps: 0,
             servers: 0,
@@ -165,7 +170,10 @@ impl Bench {
             Act::Finish { at } => {
                 if let Some((link, stream)) = self.place(at) {
                     self.endpoint(at.side).finish(link, stream);
-                    self.ledger.link(at.side, link).stream(stream).finished = true;
+                    let is_own = stream.is_client_initiated() == (at.side == Side::Client);
+                    if is_own || stream.is_bidirectional() {
+                        self.ledger.link(at.side, link).stream(stream).finished = true;
+                    }
                 }
             }
             Act::Abandon { at } => {
@@ -244,7 +252,8 @@ impl Bench {
             self.ledger.link(Side::Server, link).closed = Some(wire_link::CloseReason::Reset);
         }
         // Ids of the new one's links begin again.
-        let gone: Vec<_> = self.ledger.links.keys().filter(|(side, _)| *side == Side::Server).copied().collect();
+        let gone: Vec<_> =
+            self.ledger.links.keys().filter(|(side, _)| *side == Side::Server).copied().collect();
         for key in gone {
             self.ledger.links.remove(&key);
         }
@@ -295,8 +304,8 @@ impl Bench {
     }
 
     fn put(&mut self, delay: Duration, datagram: Datagram) {
-        let number = self.datagrams * 2 + usize::from(self.under_way.contains_key(&(self.now + delay, self.datagrams * 2)));
-        self.under_way.insert((self.now + delay, number), datagram);
+        self.put_count += 1;
+        self.under_way.insert((self.now + delay, self.put_count), datagram);
     }
 
     fn arrive(&mut self, side: Side, from: SocketAddr, bytes: &[u8]) {
@@ -371,7 +380,11 @@ impl Bench {
         self.wait(TAIL);
         assert_eq!((self.client.links(), self.server.links()), (0, 0), "nothing is left");
         assert_eq!((self.client.handshakes(), self.server.handshakes()), (0, 0), "nothing is left");
-        assert_eq!((self.client.poll_timeout(), self.server.poll_timeout()), (None, None), "no timer is left");
+        assert_eq!(
+            (self.client.poll_timeout(), self.server.poll_timeout()),
+            (None, None),
+            "no timer is left"
+        );
         assert!(self.ledger.links.values().all(|known| known.closed.is_some()), "every link said its end");
     }
 }

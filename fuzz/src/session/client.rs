@@ -11,7 +11,9 @@ use store::op::{ClearOutbox, Op, OpOutput, Sweep};
 use wire::event::Kind as Hinted;
 use wire::proof::{self, Purpose};
 use wire::request::{self, Request};
-use wire::{AccountId, ChatId, ClientMsgId, InstallId, LogId, RegistrationId, RequestId, Secret, Seq, WallTime};
+use wire::{
+    AccountId, ChatId, ClientMsgId, InstallId, LogId, RegistrationId, RequestId, Secret, Seq, WallTime,
+};
 
 use super::act::{Act, Ask, At, Greeting, Place, Size, Time};
 use super::link::{Asked, Kind, Link, STREAMS_MAX, Said, Stream};
@@ -392,7 +394,11 @@ impl World {
             Size::TooMuch => wire::limits::CONTENT_BYTES_MAX + 1,
         };
         let content = Bytes::from(vec![id; bytes]);
-        self.tell(link, stream, &Request::Append(request::Append { client_msg_id, content, kind: Hinted::Text }));
+        self.tell(
+            link,
+            stream,
+            &Request::Append(request::Append { client_msg_id, content, kind: Hinted::Text }),
+        );
     }
 
     fn move_cursor(&mut self, at: At, delivered: Place, read: Place) {

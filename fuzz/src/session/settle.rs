@@ -127,7 +127,9 @@ impl World {
         self.greet_as(link, device);
         let Some(found) = self.link(link) else { return };
         match (&state, found.ended) {
-            (Ok(_), Some(ErrorCode::TokenExpired | ErrorCode::ShuttingDown | ErrorCode::TokenRevoked)) => return,
+            (Ok(_), Some(ErrorCode::TokenExpired | ErrorCode::ShuttingDown | ErrorCode::TokenRevoked)) => {
+                return;
+            }
             (Err(_), Some(_)) => return,
             (_, ended) => assert_eq!(ended, None, "who may come back does"),
         }

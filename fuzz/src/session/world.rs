@@ -79,7 +79,10 @@ pub(super) struct World {
 }
 
 /// Any moment will do: only differences count.
-#[expect(clippy::disallowed_methods, reason = "there is no other way to have an Instant; only differences count")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "there is no other way to have an Instant; only differences count"
+)]
 fn start() -> Instant {
     static START: OnceLock<Instant> = OnceLock::new();
     *START.get_or_init(Instant::now)
