@@ -124,7 +124,9 @@ fn fuzz_one(target: &str, bytes_max: u32, options: &Options, seed: Option<u32>) 
     step::run(&mut run).with_context(|| repeat(target, &artifacts))?;
     if options.keep {
         let mut merge = program(target)?;
-        merge.args(["-merge=1".to_owned(), format!("-max_len={bytes_max}")]).args([&committed, &found]);
+        // By places in the code, not by how often each is passed: a few hundred small files, not thousands.
+        merge.args(["-set_cover_merge=1", "-use_counters=0"]);
+        merge.arg(format!("-max_len={bytes_max}")).args([&committed, &found]);
         step::run(&mut merge)?;
     }
     Ok(())
