@@ -101,8 +101,9 @@ impl World {
         let anybody = 0..self.devices.len();
         let Some(link) = self.link(id) else { return };
         let claims = link.claims.map_or(anybody, |device| device..device + 1);
-        // The first counts, whatever it is.
-        link.greeted |= matches!(request, Request::Hello(_));
+        // On the session's stream the first counts, whatever it is; elsewhere none does.
+        let is_session = link.stream(stream).is_some_and(|stream| matches!(stream.kind, Kind::Session));
+        link.greeted |= is_session && matches!(request, Request::Hello(_));
         let Some(found) = link.stream(stream) else { return };
         match (&mut found.kind, request) {
             (kind @ Kind::Other, Request::ChatUp { chat, .. }) => {
