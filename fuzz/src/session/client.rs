@@ -298,10 +298,10 @@ impl World {
             }
         }
         let Some(found) = self.link(link) else { return };
+        let Some(session) = found.streams.first().map(|stream| stream.id) else { return };
         if !found.greeted {
             found.claims = is_good.then_some(device);
         }
-        let Some(session) = found.streams.first().map(|stream| stream.id) else { return };
         self.tell(link, session, &Request::Hello(said));
     }
 
