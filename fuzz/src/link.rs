@@ -4,7 +4,7 @@
 //! Keys are those of `wire_link::testing`, which seal with a checksum: a bent packet must be dropped, and what is outside
 //! the seal (versions, connection ids, lengths, coalesced packets, resets) reaches the parsers as the input has it.
 //!
-//! [`bench`] has the network and the endpoints, [`ledger`] what should arrive.
+//! `bench` has the network and the endpoints, `ledger` what should arrive.
 
 mod act;
 mod bench;
