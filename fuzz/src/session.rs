@@ -10,6 +10,8 @@ mod act;
 mod client;
 mod link;
 mod model;
+mod outside;
+mod request;
 mod settle;
 mod world;
 

@@ -29,16 +29,16 @@ fn replay(target: &str, random: u32, run: impl Fn(&[u8])) {
 }
 
 #[test]
-fn r152_frames() {
+fn r115_r152_frames_in_any_pieces_decode_or_are_refused() {
     replay("frames", 20_000, fuzz::frames::run);
 }
 
 #[test]
-fn r141_sessions() {
+fn i1_i2_i3_i4_sessions_hold_whatever_goes_wrong() {
     replay("session", 300, fuzz::session::run);
 }
 
 #[test]
-fn r50_links() {
+fn r50_r115_links_hold_whatever_the_network_does() {
     replay("link", 300, fuzz::link::run);
 }

@@ -1,32 +1,27 @@
-//! What clients do: acts become inputs, signed as devices sign them.
+//! What clients do: acts become inputs.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
 use bytes::Bytes;
-use edge_proto::{Hint, Input, LinkId, StreamId};
-use store::keys::{OUTBOX_SHARDS, direct_chat_id};
-use store::op::{ClearOutbox, Op, OpOutput, Sweep};
+use edge_proto::{Input, LinkId, StreamId};
+use store::keys::direct_chat_id;
 use wire::event::Kind as Hinted;
-use wire::proof::{self, Purpose};
+use wire::proof::Purpose;
 use wire::request::{self, Request};
-use wire::{
-    AccountId, ChatId, ClientMsgId, InstallId, LogId, RegistrationId, RequestId, Secret, Seq, WallTime,
-};
+use wire::{AccountId, ChatId, ClientMsgId, Secret};
 
-use super::act::{Act, Ask, At, Greeting, Place, Size, Time};
+use super::act::{Act, At, Greeting, Place, Size, Time};
 use super::link::{Asked, Kind, Link, STREAMS_MAX, Said, Stream};
 use super::model::Device;
-use super::world::{NAME, World, failure};
+use super::request::{exporter, hello, key, register, sign, verify};
+use super::world::World;
 
 const REMOTE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 /// Alice has two devices, Bob and Carol one each.
-const NUMBERS: [&str; 4] = ["+4915100000001", "+4915100000001", "+4915100000002", "+4915100000003"];
-
-/// Hints that are kept to be told again.
-const HINTS_MAX: usize = 64;
+pub(super) const NUMBERS: [&str; 4] =
+    ["+4915100000001", "+4915100000001", "+4915100000002", "+4915100000003"];
 
 impl World {
     /// Registers the devices, as clients do.
@@ -50,11 +45,9 @@ impl World {
     /// Keeps what a device was told when it was enrolled.
     pub(super) fn enrolled(&mut self, verified: wire::event::Verified) {
         // Later ones, of keys that are made up, are devices too, but nobody's here.
-        let key = key(self.devices.len() as u8 + 1);
         if self.devices.len() < NUMBERS.len() {
-            self.devices.push(Device { key, verified, is_ended: false });
-        } else {
-            self.model.strangers_enrolled = true;
+            let key = key(self.devices.len() as u8 + 1);
+            self.devices.push(Device { key, verified });
         }
     }
 
@@ -133,48 +126,6 @@ impl World {
         }
     }
 
-    /// Acts of the world around the nodes.
-    fn outside(&mut self, act: Act) {
-        match act {
-            Act::Hold(true) => self.holds = true,
-            Act::Hold(false) | Act::Release => self.release(),
-            Act::Perform { effect } => {
-                if let Some((node, op, effect)) = take(&mut self.effects, effect) {
-                    let result = self.perform(effect);
-                    self.answers.push_back((node, op, result));
-                }
-            }
-            Act::Fail { effect, happened } => {
-                if let Some((node, op, effect)) = take(&mut self.effects, effect) {
-                    if happened {
-                        drop(self.perform(effect));
-                    }
-                    self.answer((node, op, Err(failure())));
-                }
-            }
-            Act::Answer { answer } => {
-                if let Some(answer) = take(&mut self.answers, answer) {
-                    self.answer(answer);
-                }
-            }
-            Act::HoldHints(holds) => {
-                self.holds_hints = holds;
-                while !holds && let Some((node, hint)) = self.hints.pop_front() {
-                    self.input(node, Input::Hint(hint));
-                }
-            }
-            Act::Hint { hint } => {
-                if let Some((node, hint)) = take(&mut self.hints, hint) {
-                    self.hints.push_back((node, hint.clone()));
-                    self.hints.truncate(HINTS_MAX);
-                    self.input(node, Input::Hint(hint));
-                }
-            }
-            Act::LoseHints => self.hints.clear(),
-            _ => {}
-        }
-    }
-
     // ---- Connections.
 
     /// The device that a number stands for.
@@ -182,7 +133,7 @@ impl World {
         usize::from(number) % self.devices.len()
     }
 
-    fn account(&self, number: u8) -> AccountId {
+    pub(super) fn account(&self, number: u8) -> AccountId {
         self.devices[self.device(number)].account()
     }
 
@@ -247,14 +198,6 @@ impl World {
         self.close(link);
     }
 
-    fn refresh(&self, link: LinkId, device: usize, request: u8) -> Request {
-        let device = &self.devices[device];
-        let token = device.verified.tokens.refresh.clone();
-        let request = RequestId::new([request; 16]);
-        let proof = sign(&device.key, Purpose::Refresh, link, &[token.expose(), request.as_bytes()]);
-        Request::Refresh(request::Refresh { token, request, device_key: device.public(), proof })
-    }
-
     fn greet(&mut self, link: u8, device: u8, how: Greeting) {
         let Some(link) = self.pick(link) else { return };
         let device = self.device(device);
@@ -303,23 +246,6 @@ impl World {
             found.claims = is_good.then_some(device);
         }
         self.tell(link, session, &Request::Hello(said));
-    }
-
-    fn credentials(&self, link: LinkId, device: usize) -> request::Credentials {
-        let Device { key, verified, .. } = &self.devices[device];
-        let token = verified.tokens.access.clone();
-        let proof = sign(key, Purpose::Hello, link, &[token.expose().as_bytes()]);
-        request::Credentials { token, proof, early: None }
-    }
-
-    fn early_credentials(&self, device: usize, late_s: i16) -> request::Credentials {
-        let Device { key, verified, .. } = &self.devices[device];
-        let token = verified.tokens.access.clone();
-        let off = Duration::from_secs(late_s.unsigned_abs().into());
-        let at = if late_s < 0 { self.now.wall - off } else { self.now.wall + off };
-        let proof = bytes_of(key.sign(&proof::early_message(token.expose(), NAME, at)).as_ref());
-        let early = Some(request::EarlyProof { signed_at: at, server_name: NAME.into() });
-        request::Credentials { token, proof, early }
     }
 
     // ---- Streams.
@@ -452,83 +378,6 @@ impl World {
             self.input(node, Input::StreamsAvailable { link: id });
         }
     }
-
-    // ---- Requests.
-
-    fn seq(&self, chat: ChatId, place: Place) -> Seq {
-        let last = self.model.last(chat).0;
-        Seq(match place {
-            Place::Zero => 0,
-            Place::Back(by) => last.saturating_sub(by.into()),
-            Place::Ahead(by) => last.saturating_add(by.into()),
-            Place::Any(seq) => seq,
-        })
-    }
-
-    fn request(&mut self, link: LinkId, ask: Ask) -> Request {
-        let me = self.link(link).and_then(|link| link.claims).unwrap_or_default();
-        let account = self.devices[me].account();
-        match ask {
-            Ask::Ping => Request::Ping { client_time: self.now.wall },
-            Ask::Register { number, request } => {
-                register(NUMBERS[usize::from(number) % NUMBERS.len()], request)
-            }
-            Ask::VerifyOtp { registration, right, key: seed } => {
-                let places = self.registrations.len().max(1);
-                let registration = self.registrations.get(usize::from(registration) % places);
-                let registration = registration.copied().unwrap_or(RegistrationId::new([seed; 16]));
-                let code = if right { self.code.clone() } else { "000000".to_owned() };
-                verify(&key(seed.max(100)), link, registration, &code)
-            }
-            Ask::Refresh { device, request } => self.refresh(link, self.device(device), request),
-            Ask::Logout => Request::Logout,
-            Ask::ListDevices => Request::ListDevices,
-            Ask::RevokeDevice { device } => {
-                Request::RevokeDevice { device: self.devices[self.device(device)].verified.device }
-            }
-            Ask::Lookup { person } => {
-                Request::Lookup { phone: self.devices[self.device(person)].verified.phone.clone() }
-            }
-            Ask::GetMessages { with, limit, before, after } => {
-                let chat = direct_chat_id(account, self.account(with));
-                let (before, after) = (self.seq(chat, before), self.seq(chat, after));
-                Request::GetMessages(request::GetMessages { chat, limit, before, after })
-            }
-            Ask::GetChats { after } => Request::GetChats { after: after.map(|byte| ChatId::new([byte; 16])) },
-            Ask::GetReceipts { with, seq } => {
-                let chat = direct_chat_id(account, self.account(with));
-                Request::GetReceipts { chat, seq: self.seq(chat, seq) }
-            }
-            Ask::Hello => Request::Hello(hello(None)),
-            Ask::ChatUp { with } => {
-                Request::ChatUp { chat: direct_chat_id(account, self.account(with)), peer: None }
-            }
-        }
-    }
-
-    /// What `edge/node/src/sweeper.rs` does, in one round.
-    fn sweep(&mut self) {
-        for shard in 0..OUTBOX_SHARDS {
-            let due = self.now.wall - Duration::from_secs(5);
-            let OpOutput::Sweep(swept) = self.execute(Op::Sweep(Sweep { shard, due, limit: 256 })) else {
-                continue;
-            };
-            for behind in swept.behind {
-                let LogId::Chat(chat) = behind.log else { continue };
-                let (head, account, device) = (behind.head, behind.account, behind.device);
-                for node in 0..2 {
-                    self.input(node, Input::Hint(Hint::Behind { chat, head, account, device }));
-                }
-            }
-            if !swept.keys.is_empty() {
-                self.execute(Op::ClearOutbox(ClearOutbox { keys: swept.keys }));
-            }
-        }
-    }
-}
-
-fn take<T>(queue: &mut std::collections::VecDeque<T>, number: u8) -> Option<T> {
-    queue.remove(usize::from(number) % queue.len().max(1))
 }
 
 fn duration(time: Time) -> Duration {
@@ -537,44 +386,4 @@ fn duration(time: Time) -> Duration {
         Time::Seconds(s) => Duration::from_secs(s.into()),
         Time::Minutes(minutes) => Duration::from_secs(60 * u64::from(minutes)),
     }
-}
-
-fn exporter(link: LinkId) -> proof::Exporter {
-    let mut exporter = [7; 32];
-    exporter[..8].copy_from_slice(&link.0.to_le_bytes());
-    exporter
-}
-
-fn key(seed: u8) -> Ed25519KeyPair {
-    Ed25519KeyPair::from_seed_unchecked(&[seed; 32]).expect("any seed is a key")
-}
-
-fn sign(key: &Ed25519KeyPair, purpose: Purpose, link: LinkId, fields: &[&[u8]]) -> [u8; 64] {
-    bytes_of(key.sign(&proof::message(purpose, &exporter(link), fields)).as_ref())
-}
-
-/// Keys and signatures have their size.
-pub(super) fn bytes_of<const N: usize>(bytes: &[u8]) -> [u8; N] {
-    bytes.try_into().expect("of this size")
-}
-
-fn hello(credentials: Option<request::Credentials>) -> request::Hello {
-    let (version, receipts_since) = (1, WallTime(0));
-    request::Hello { version, credentials, receipts_since, cursors: Vec::new(), client: "fuzz".into() }
-}
-
-fn register(phone: &str, request: u8) -> Request {
-    Request::Register(request::Register {
-        phone: Secret::new(phone.into()),
-        name: "Somebody".into(),
-        install: InstallId::new([request; 16]),
-        request: RequestId::new([request; 16]),
-    })
-}
-
-fn verify(key: &Ed25519KeyPair, link: LinkId, registration: RegistrationId, otp: &str) -> Request {
-    let device_key: [u8; 32] = bytes_of(key.public_key().as_ref());
-    let proof = sign(key, Purpose::VerifyOtp, link, &[registration.as_bytes(), &device_key]);
-    let (otp, device_name) = (Secret::new(otp.to_owned()), "fuzz".into());
-    Request::VerifyOtp(request::VerifyOtp { registration, otp, device_key, device_name, proof })
 }

@@ -15,16 +15,14 @@ use store::keys::direct_chat_id;
 use wire::event::{Connected, Cursor, Entry, Verified};
 use wire::{AccountId, ChatId, ClientMsgId, Event, Request, Seq};
 
-use super::client::bytes_of;
 use super::link::{Asked, Kind};
+use super::request::bytes_of;
 use super::world::World;
 
 /// One device: its key and what it was told.
 pub(super) struct Device {
     pub(super) key: Ed25519KeyPair,
     pub(super) verified: Verified,
-    /// It may have been logged out or revoked.
-    pub(super) is_ended: bool,
 }
 
 impl Device {
@@ -49,8 +47,6 @@ pub(super) struct Model {
     pub(super) entries: BTreeMap<(ChatId, Seq), Entry>,
     /// How far each device ever said it has each chat.
     claimed: BTreeMap<(usize, ChatId), Seq>,
-    /// Somebody registered a device that is not in the table.
-    pub(super) strangers_enrolled: bool,
 }
 
 impl Model {
@@ -254,12 +250,7 @@ impl World {
             Event::Devices(_) | Event::Chats { .. } | Event::Receipts(_) | Event::Found { .. } => {
                 assert!(claims.is_some(), "answers are for who proved who they are");
             }
-            // A device of this account, or this one, was ended: which, its answer does not say.
-            Event::Done => {
-                let account = claims.expect("only somebody can end a device");
-                let of_account = self.devices.iter_mut().filter(|device| device.account() == account);
-                of_account.for_each(|device| device.is_ended = true);
-            }
+            Event::Done => assert!(claims.is_some(), "only somebody can end a device"),
             Event::Refused(_) => {}
             other => panic!("nobody answers {other:?}"),
         }
