@@ -116,7 +116,9 @@ impl Ledger {
             for (id, stream) in &known.sides {
                 let none = Stream::default();
                 let sent = peer.sides.get(id).unwrap_or(&none);
-                compare(sent, stream, all && lives(known));
+                // quinn-proto 0.11.19 forgets, at a Retry, the end of an early stream on which nothing was sent.
+                let may_be_lost = peer.early && sent.sent.is_empty();
+                compare(sent, stream, all && lives(known) && !may_be_lost);
             }
         }
     }

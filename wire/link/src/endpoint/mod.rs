@@ -264,6 +264,9 @@ impl Endpoint {
     }
 
     /// Ends our side of a stream after what is queued. [`Event::Delivered`] follows, unless the peer stops the stream.
+    ///
+    /// Send something first: if a client ends a stream in early data on which it has sent nothing and the server asks for
+    /// a Retry, quinn-proto 0.11.19 forgets the end, and neither side hears of it.
     pub fn finish(&mut self, link: LinkId, stream: StreamId) {
         self.with(link, |link| link.finish(stream));
     }
