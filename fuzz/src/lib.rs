@@ -1,4 +1,5 @@
-//! What the fuzz targets do with one input, as plain functions: [`frames::run`], [`session::run`], [`link::run`].
+//! What the fuzz targets do with one input, as plain functions: [`frames::run`], [`session::run`], [`link::run`],
+//! [`torn::run`].
 //!
 //! libFuzzer calls them from `fuzz_targets/` (feature `libfuzzer`, see `README.md`); `cargo test` calls them with every
 //! file of `corpus/` and with some inputs from a seed, so that what a fuzzer found once is checked on every run.
@@ -8,6 +9,7 @@
 pub mod frames;
 pub mod link;
 pub mod session;
+pub mod torn;
 
 /// Prints what an input does, for whoever looks for what a crash means.
 fn show(act: &dyn std::fmt::Debug) {

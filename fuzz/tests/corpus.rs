@@ -42,3 +42,8 @@ fn i1_i2_i3_i4_sessions_hold_whatever_goes_wrong() {
 fn r50_r115_links_hold_whatever_the_network_does() {
     replay("link", 300, fuzz::link::run);
 }
+
+#[test]
+fn r51_torn_files_are_read_or_named() {
+    replay("torn", 30, fuzz::torn::run);
+}

@@ -12,6 +12,7 @@ fn an_input_of_one_s_own() {
     match path.parent().and_then(|folder| folder.file_name()?.to_str()) {
         Some("frames") => fuzz::frames::run(&input),
         Some("session") => fuzz::session::run(&input),
+        Some("torn") => fuzz::torn::run(&input),
         Some("link") => fuzz::link::run(&input),
         other => panic!("the input's folder is named for its target, not {other:?}"),
     }

@@ -31,7 +31,7 @@ impl World {
                     if happened {
                         drop(self.perform(effect));
                     }
-                    self.answer((node, op, Err(failure())));
+                    self.answer((node, op, Err(failure(happened))));
                 }
             }
             Act::Answer { answer } => {

@@ -202,7 +202,7 @@ impl World {
             }
             Effect::Ephemeral(op) => {
                 let output = block_on(self.ephemeral.execute(op, self.now.wall));
-                output.map(EffectOutput::Ephemeral).map_err(|_| failure())
+                output.map(EffectOutput::Ephemeral).map_err(|_| failure(false))
             }
             Effect::Sms(sms) => {
                 sms.text.expose().rsplit(' ').next().unwrap_or_default().clone_into(&mut self.code);
@@ -407,8 +407,8 @@ impl World {
 }
 
 /// What the outside says when it did not do its part.
-pub(super) fn failure() -> EffectError {
-    EffectError { code: ErrorCode::Unavailable, retry_after: Duration::from_secs(1) }
+pub(super) fn failure(maybe_done: bool) -> EffectError {
+    EffectError { code: ErrorCode::Unavailable, retry_after: Duration::from_secs(1), maybe_done }
 }
 
 /// Runs what never waits.
