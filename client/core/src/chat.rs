@@ -141,6 +141,15 @@ impl Chat {
         self.told
     }
 
+    /// The stream is over, and the server may not have looked at what was told on it: all is told again at `due`.
+    pub(crate) fn untold(&mut self, due: Instant) {
+        self.told = (Seq::ZERO, self.read_known);
+        self.read_told_at = None;
+        if self.has_news() {
+            self.tell_by(due);
+        }
+    }
+
     /// The connection is gone, and what was told on it may be lost: it is told again on the next.
     pub(crate) fn disconnected(&mut self) {
         self.told.1 = self.read_known;
@@ -209,6 +218,18 @@ mod tests {
         assert_eq!(chat.read, Seq(5));
         chat.disconnected();
         assert_eq!((chat.read, chat.told.1), (Seq(5), Seq(5)));
+    }
+
+    #[test]
+    fn i4_what_was_told_on_a_stream_that_was_refused_is_told_again() {
+        let (mut chat, now) = (chat(), start());
+        chat.arrive(Seq(4), now);
+        chat.mark_read(Seq(2), now);
+        assert_eq!(chat.tell(now), (Seq(4), Seq(2)));
+        let later = now + Duration::from_millis(100);
+        chat.untold(later);
+        assert_eq!(chat.tell_at, Some(later));
+        assert_eq!(chat.tell(later), (Seq(4), Seq(2)));
     }
 
     #[test]

@@ -247,8 +247,10 @@ impl Client {
         self.finish(stream);
         self.outbox.restart(chat);
         if let Some(state) = self.chats.get_mut(&chat) {
+            let due = now.instant + after.max(Duration::from_millis(20));
             state.up = None;
-            state.blocked_until = Some(now.instant + after.max(Duration::from_millis(20)));
+            state.blocked_until = Some(due);
+            state.untold(due);
         }
     }
 
