@@ -11,6 +11,11 @@ use crate::limits;
 pub(crate) type Builder = FlatBufferBuilder<'static>;
 pub(crate) type Member = (fb::Body, WIPOffset<UnionWIPOffset>);
 
+/// No member: what the values say that stand for members nobody knows.
+pub(crate) fn nothing() -> Member {
+    (fb::Body::NONE, WIPOffset::new(0))
+}
+
 thread_local! {
     static BUILDER: RefCell<Builder> = RefCell::new(FlatBufferBuilder::with_capacity(1024));
 }
@@ -20,7 +25,8 @@ pub(crate) fn frame(build: impl FnOnce(&mut Builder) -> Member) -> Bytes {
     BUILDER.with_borrow_mut(|builder| {
         builder.reset();
         let (body_type, body) = build(builder);
-        let frame = fb::Frame::create(builder, &fb::FrameArgs { body_type, body: Some(body) });
+        let body = (body_type != fb::Body::NONE).then_some(body);
+        let frame = fb::Frame::create(builder, &fb::FrameArgs { body_type, body });
         builder.finish(frame, None);
         prefixed(builder.finished_data())
     })

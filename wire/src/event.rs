@@ -291,21 +291,7 @@ impl Kind {
 impl Entry {
     /// One frame, length prefix included. Content is within [`limits::CONTENT_BYTES_MAX`].
     pub fn encode(&self) -> Bytes {
-        encode::frame(|b| {
-            let content = Some(b.create_vector(&self.content));
-            let (sender, device) = (fb::Id(*self.sender.as_bytes()), fb::Id(*self.device.as_bytes()));
-            let client_msg_id = fb::Id(*self.client_msg_id.as_bytes());
-            let args = fb::EntryArgs {
-                seq: self.seq.0,
-                sender: Some(&sender),
-                device: Some(&device),
-                client_msg_id: Some(&client_msg_id),
-                at: self.at.0,
-                kind: self.kind.to_wire(),
-                content,
-            };
-            (fb::Body::Entry, fb::Entry::create(b, &args).as_union_value())
-        })
+        encode::frame(|b| write::encode_entry(b, self))
     }
 }
 
@@ -318,11 +304,8 @@ impl Event {
         read::event(body)
     }
 
-    /// One frame, length prefix included.
+    /// One frame, length prefix included. [`Event::Unknown`] is a frame without a body, which is one that nobody knows.
     pub fn encode(&self) -> Bytes {
-        match self {
-            Event::Entry(entry) => entry.encode(),
-            event => encode::frame(|b| write::event(b, event)),
-        }
+        encode::frame(|b| write::event(b, self))
     }
 }

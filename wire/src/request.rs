@@ -217,7 +217,7 @@ impl Request {
         decode_unary(frame)
     }
 
-    /// One frame, length prefix included.
+    /// One frame, length prefix included. [`Request::Unknown`] is a frame without a body, which is one that nobody knows.
     pub fn encode(&self) -> Bytes {
         encode::frame(|b| match self {
             Request::Hello(hello) => encode_hello(b, hello),
@@ -225,27 +225,44 @@ impl Request {
                 let t = fb::Ping::create(b, &fb::PingArgs { client_time: client_time.0 });
                 (fb::Body::Ping, t.as_union_value())
             }
-            Request::ChatUp { chat, peer } => {
-                let (chat, peer) = (fb::Id(*chat.as_bytes()), peer.map(|id| fb::Id(*id.as_bytes())));
-                let t = fb::ChatUp::create(b, &fb::ChatUpArgs { chat: Some(&chat), peer: peer.as_ref() });
-                (fb::Body::ChatUp, t.as_union_value())
-            }
-            Request::Append(append) => {
-                let content = Some(b.create_vector(&append.content));
-                let id = fb::Id(*append.client_msg_id.as_bytes());
-                let args = fb::AppendArgs { client_msg_id: Some(&id), content, kind: append.kind.to_wire() };
-                (fb::Body::Append, fb::Append::create(b, &args).as_union_value())
-            }
+            Request::ChatUp { chat, peer } => encode_chat_up(b, *chat, *peer),
+            Request::Append(append) => encode_append(b, append),
             Request::MoveCursor { delivered, read } => {
-                let t =
-                    fb::MoveCursor::create(b, &fb::MoveCursorArgs { delivered: delivered.0, read: read.0 });
-                (fb::Body::MoveCursor, t.as_union_value())
+                let args = fb::MoveCursorArgs { delivered: delivered.0, read: read.0 };
+                (fb::Body::MoveCursor, fb::MoveCursor::create(b, &args).as_union_value())
             }
             Request::Typing { typing } => {
                 let t = fb::Typing::create(b, &fb::TypingArgs { typing: *typing });
                 (fb::Body::Typing, t.as_union_value())
             }
-            unary => encode_unary(b, unary),
+            Request::Register(register) => encode_register(b, register),
+            Request::VerifyOtp(verify) => encode_verify(b, verify),
+            Request::Refresh(refresh) => encode_refresh(b, refresh),
+            Request::Logout => (fb::Body::Logout, fb::Logout::create(b, &fb::LogoutArgs {}).as_union_value()),
+            Request::ListDevices => {
+                (fb::Body::ListDevices, fb::ListDevices::create(b, &fb::ListDevicesArgs {}).as_union_value())
+            }
+            Request::RevokeDevice { device } => {
+                let device = fb::Id(*device.as_bytes());
+                let t = fb::RevokeDevice::create(b, &fb::RevokeDeviceArgs { device: Some(&device) });
+                (fb::Body::RevokeDevice, t.as_union_value())
+            }
+            Request::Lookup { phone } => {
+                let args = fb::LookupArgs { phone: Some(b.create_string(phone.expose())) };
+                (fb::Body::Lookup, fb::Lookup::create(b, &args).as_union_value())
+            }
+            Request::GetMessages(get) => encode_get_messages(b, get),
+            Request::GetChats { after } => {
+                let after = after.map(|id| fb::Id(*id.as_bytes()));
+                let t = fb::GetChats::create(b, &fb::GetChatsArgs { after: after.as_ref() });
+                (fb::Body::GetChats, t.as_union_value())
+            }
+            Request::GetReceipts { chat, seq } => {
+                let chat = fb::Id(*chat.as_bytes());
+                let t = fb::GetReceipts::create(b, &fb::GetReceiptsArgs { chat: Some(&chat), seq: seq.0 });
+                (fb::Body::GetReceipts, t.as_union_value())
+            }
+            Request::Unknown => encode::nothing(),
         })
     }
 }
@@ -363,69 +380,59 @@ fn decode_unary(frame: fb::Frame<'_>) -> Result<Request, DecodeError> {
     })
 }
 
-fn encode_unary(b: &mut Builder, request: &Request) -> Member {
-    match request {
-        Request::Register(register) => {
-            let (phone, name) = (b.create_string(register.phone.expose()), b.create_string(&register.name));
-            let (install, request) =
-                (fb::Id(*register.install.as_bytes()), fb::Id(*register.request.as_bytes()));
-            let args = fb::RegisterArgs {
-                phone: Some(phone),
-                name: Some(name),
-                install: Some(&install),
-                request: Some(&request),
-            };
-            (fb::Body::Register, fb::Register::create(b, &args).as_union_value())
-        }
-        Request::VerifyOtp(verify) => {
-            let registration = fb::Id(*verify.registration.as_bytes());
-            let args = fb::VerifyOtpArgs {
-                registration: Some(&registration),
-                otp: Some(b.create_string(verify.otp.expose())),
-                device_key: Some(b.create_vector(&verify.device_key)),
-                device_name: Some(b.create_string(&verify.device_name)),
-                proof: Some(b.create_vector(&verify.proof)),
-            };
-            (fb::Body::VerifyOtp, fb::VerifyOtp::create(b, &args).as_union_value())
-        }
-        Request::Refresh(refresh) => {
-            let request = fb::Id(*refresh.request.as_bytes());
-            let args = fb::RefreshArgs {
-                token: Some(b.create_vector(refresh.token.expose())),
-                request: Some(&request),
-                device_key: Some(b.create_vector(&refresh.device_key)),
-                proof: Some(b.create_vector(&refresh.proof)),
-            };
-            (fb::Body::Refresh, fb::Refresh::create(b, &args).as_union_value())
-        }
-        Request::RevokeDevice { device } => {
-            let device = fb::Id(*device.as_bytes());
-            let t = fb::RevokeDevice::create(b, &fb::RevokeDeviceArgs { device: Some(&device) });
-            (fb::Body::RevokeDevice, t.as_union_value())
-        }
-        Request::Lookup { phone } => {
-            let phone = b.create_string(phone.expose());
-            (fb::Body::Lookup, fb::Lookup::create(b, &fb::LookupArgs { phone: Some(phone) }).as_union_value())
-        }
-        Request::GetMessages(get) => {
-            let chat = fb::Id(*get.chat.as_bytes());
-            let (before, after) = (get.before.0, get.after.0);
-            let args = fb::GetMessagesArgs { chat: Some(&chat), limit: get.limit, before, after };
-            (fb::Body::GetMessages, fb::GetMessages::create(b, &args).as_union_value())
-        }
-        Request::GetChats { after } => {
-            let after = after.map(|id| fb::Id(*id.as_bytes()));
-            let t = fb::GetChats::create(b, &fb::GetChatsArgs { after: after.as_ref() });
-            (fb::Body::GetChats, t.as_union_value())
-        }
-        Request::GetReceipts { chat, seq } => {
-            let chat = fb::Id(*chat.as_bytes());
-            let t = fb::GetReceipts::create(b, &fb::GetReceiptsArgs { chat: Some(&chat), seq: seq.0 });
-            (fb::Body::GetReceipts, t.as_union_value())
-        }
-        Request::Logout => (fb::Body::Logout, fb::Logout::create(b, &fb::LogoutArgs {}).as_union_value()),
-        _ => (fb::Body::ListDevices, fb::ListDevices::create(b, &fb::ListDevicesArgs {}).as_union_value()),
-    }
+fn encode_chat_up(b: &mut Builder, chat: ChatId, peer: Option<AccountId>) -> Member {
+    let (chat, peer) = (fb::Id(*chat.as_bytes()), peer.map(|id| fb::Id(*id.as_bytes())));
+    let t = fb::ChatUp::create(b, &fb::ChatUpArgs { chat: Some(&chat), peer: peer.as_ref() });
+    (fb::Body::ChatUp, t.as_union_value())
+}
+
+fn encode_append(b: &mut Builder, append: &Append) -> Member {
+    let content = Some(b.create_vector(&append.content));
+    let id = fb::Id(*append.client_msg_id.as_bytes());
+    let args = fb::AppendArgs { client_msg_id: Some(&id), content, kind: append.kind.to_wire() };
+    (fb::Body::Append, fb::Append::create(b, &args).as_union_value())
+}
+
+fn encode_register(b: &mut Builder, register: &Register) -> Member {
+    let (phone, name) = (b.create_string(register.phone.expose()), b.create_string(&register.name));
+    let (install, request) = (fb::Id(*register.install.as_bytes()), fb::Id(*register.request.as_bytes()));
+    let args = fb::RegisterArgs {
+        phone: Some(phone),
+        name: Some(name),
+        install: Some(&install),
+        request: Some(&request),
+    };
+    (fb::Body::Register, fb::Register::create(b, &args).as_union_value())
+}
+
+fn encode_verify(b: &mut Builder, verify: &VerifyOtp) -> Member {
+    let registration = fb::Id(*verify.registration.as_bytes());
+    let args = fb::VerifyOtpArgs {
+        registration: Some(&registration),
+        otp: Some(b.create_string(verify.otp.expose())),
+        device_key: Some(b.create_vector(&verify.device_key)),
+        device_name: Some(b.create_string(&verify.device_name)),
+        proof: Some(b.create_vector(&verify.proof)),
+    };
+    (fb::Body::VerifyOtp, fb::VerifyOtp::create(b, &args).as_union_value())
+}
+
+fn encode_refresh(b: &mut Builder, refresh: &Refresh) -> Member {
+    let request = fb::Id(*refresh.request.as_bytes());
+    let args = fb::RefreshArgs {
+        token: Some(b.create_vector(refresh.token.expose())),
+        request: Some(&request),
+        device_key: Some(b.create_vector(&refresh.device_key)),
+        proof: Some(b.create_vector(&refresh.proof)),
+    };
+    (fb::Body::Refresh, fb::Refresh::create(b, &args).as_union_value())
+}
+
+fn encode_get_messages(b: &mut Builder, get: &GetMessages) -> Member {
+    let chat = fb::Id(*get.chat.as_bytes());
+    let (before, after) = (get.before.0, get.after.0);
+    let args = fb::GetMessagesArgs { chat: Some(&chat), limit: get.limit, before, after };
+    (fb::Body::GetMessages, fb::GetMessages::create(b, &args).as_union_value())
 }
 
 pub(crate) fn array<const N: usize>(

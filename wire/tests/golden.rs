@@ -273,4 +273,7 @@ fn r115_unknown_members_are_skipped() {
     let body = Bytes::copy_from_slice(b.finished_data());
     assert_eq!(Request::decode(&body), Ok(Request::Unknown));
     assert_eq!(Event::decode(&body), Ok(Event::Unknown));
+    // Said on, it is still what nobody knows, and not some frame that exists.
+    assert_eq!(Request::decode(&wire::frame::body_of(&Request::Unknown.encode())), Ok(Request::Unknown));
+    assert_eq!(Event::decode(&wire::frame::body_of(&Event::Unknown.encode())), Ok(Event::Unknown));
 }

@@ -1,18 +1,28 @@
 //! Events into frames.
 
-use super::{Chat, Cursor, Device, Event, Receipt, Tokens};
+use super::{Chat, Connected, Cursor, Device, Entry, Event, Page, Receipt, Tokens, Verified};
 use crate::WallTime;
-use crate::encode::{Builder, Member};
+use crate::encode::{self, Builder, Member};
 use crate::error::{Refusal, Retry};
 use crate::generated::wire as fb;
 
 pub(super) fn event(b: &mut Builder, event: &Event) -> Member {
     match event {
-        Event::Connected(_)
-        | Event::Synced { .. }
-        | Event::Pong { .. }
-        | Event::Goodbye(_)
-        | Event::DeviceAdded { .. } => encode_session(b, event),
+        Event::Connected(connected) => encode_connected(b, connected),
+        Event::Synced { through } => {
+            let t = fb::Synced::create(b, &fb::SyncedArgs { through: through.0 });
+            (fb::Body::Synced, t.as_union_value())
+        }
+        Event::Pong { client_time, server_time } => {
+            let args = fb::PongArgs { client_time: client_time.0, server_time: server_time.0 };
+            (fb::Body::Pong, fb::Pong::create(b, &args).as_union_value())
+        }
+        Event::Goodbye(refusal) => encode_goodbye(b, refusal),
+        Event::DeviceAdded { device, name, at } => {
+            let (device, name) = (fb::Id(*device.as_bytes()), Some(b.create_string(name)));
+            let args = fb::DeviceAddedArgs { device: Some(&device), name, at: at.0 };
+            (fb::Body::DeviceAdded, fb::DeviceAdded::create(b, &args).as_union_value())
+        }
         Event::AppendAck { client_msg_id, seq, at } => {
             let id = fb::Id(*client_msg_id.as_bytes());
             let args = fb::AppendAckArgs { client_msg_id: Some(&id), seq: seq.0, at: at.0 };
@@ -21,107 +31,41 @@ pub(super) fn event(b: &mut Builder, event: &Event) -> Member {
         Event::AppendRefused { client_msg_id, refusal } => {
             let id = fb::Id(*client_msg_id.as_bytes());
             let refused = Some(encode_refusal(b, refusal));
-            let t =
-                fb::AppendRefused::create(b, &fb::AppendRefusedArgs { client_msg_id: Some(&id), refused });
-            (fb::Body::AppendRefused, t.as_union_value())
+            let args = fb::AppendRefusedArgs { client_msg_id: Some(&id), refused };
+            (fb::Body::AppendRefused, fb::AppendRefused::create(b, &args).as_union_value())
         }
         Event::ChatDown { chat, from_seq, peer } => {
             let (chat, peer) = (fb::Id(*chat.as_bytes()), peer.map(|id| fb::Id(*id.as_bytes())));
             let args = fb::ChatDownArgs { chat: Some(&chat), from_seq: from_seq.0, peer: peer.as_ref() };
             (fb::Body::ChatDown, fb::ChatDown::create(b, &args).as_union_value())
         }
+        Event::Entry(entry) => encode_entry(b, entry),
         Event::CursorMoved(cursor) => (fb::Body::CursorMoved, encode_cursor(b, cursor).as_union_value()),
-        Event::Refused(refusal) => (fb::Body::Refused, encode_refusal(b, refusal).as_union_value()),
         Event::Typing { member, typing } => {
             let member = fb::Id(*member.as_bytes());
             let args = fb::TypingIndicatorArgs { member: Some(&member), typing: *typing };
             (fb::Body::TypingIndicator, fb::TypingIndicator::create(b, &args).as_union_value())
         }
-        answer => encode_answer(b, answer),
-    }
-}
-
-fn encode_session(b: &mut Builder, event: &Event) -> Member {
-    match event {
-        Event::Connected(c) => {
-            let account = c.identity.map(|(id, _)| fb::Id(*id.as_bytes()));
-            let device = c.identity.map(|(_, id)| fb::Id(*id.as_bytes()));
-            let args = fb::ConnectedArgs {
-                version: c.version,
-                account: account.as_ref(),
-                device: device.as_ref(),
-                server_time: c.server_time.0,
-                token_expires: c.token_expires.0,
-                chats: c.chats,
-                refresh: c.refresh,
-            };
-            (fb::Body::Connected, fb::Connected::create(b, &args).as_union_value())
-        }
-        Event::Pong { client_time, server_time } => {
-            let args = fb::PongArgs { client_time: client_time.0, server_time: server_time.0 };
-            (fb::Body::Pong, fb::Pong::create(b, &args).as_union_value())
-        }
-        Event::Goodbye(refusal) => {
-            let text = Some(b.create_string(refusal.code.text()));
-            let retry_after_ms = retry_after_ms(refusal);
-            let args = fb::GoodbyeArgs { code: refusal.code.number(), retry_after_ms, text };
-            (fb::Body::Goodbye, fb::Goodbye::create(b, &args).as_union_value())
-        }
-        Event::DeviceAdded { device, name, at } => {
-            let (device, name) = (fb::Id(*device.as_bytes()), Some(b.create_string(name)));
-            let args = fb::DeviceAddedArgs { device: Some(&device), name, at: at.0 };
-            (fb::Body::DeviceAdded, fb::DeviceAdded::create(b, &args).as_union_value())
-        }
-        Event::Synced { through } => {
-            let t = fb::Synced::create(b, &fb::SyncedArgs { through: through.0 });
-            (fb::Body::Synced, t.as_union_value())
-        }
-        _ => unreachable!("encode_event sends only session events here"),
-    }
-}
-
-fn encode_answer(b: &mut Builder, event: &Event) -> Member {
-    match event {
+        Event::Refused(refusal) => (fb::Body::Refused, encode_refusal(b, refusal).as_union_value()),
         Event::Registered { registration, expires_in } => {
             let registration = fb::Id(*registration.as_bytes());
             let expires_in_s = expires_in.as_secs().try_into().unwrap_or(u32::MAX);
             let args = fb::RegisteredArgs { registration: Some(&registration), otp_sent: true, expires_in_s };
             (fb::Body::Registered, fb::Registered::create(b, &args).as_union_value())
         }
-        Event::Verified(v) => {
-            let (account, device) = (fb::Id(*v.account.as_bytes()), fb::Id(*v.device.as_bytes()));
-            let args = fb::VerifiedArgs {
-                account: Some(&account),
-                device: Some(&device),
-                name: Some(b.create_string(&v.name)),
-                phone: Some(b.create_string(v.phone.expose())),
-                tokens: Some(encode_tokens(b, &v.tokens)),
-            };
-            (fb::Body::Verified, fb::Verified::create(b, &args).as_union_value())
-        }
+        Event::Verified(verified) => encode_verified(b, verified),
         Event::Refreshed(tokens) => {
             let tokens = Some(encode_tokens(b, tokens));
             (fb::Body::Refreshed, fb::Refreshed::create(b, &fb::RefreshedArgs { tokens }).as_union_value())
         }
+        Event::Done => (fb::Body::Done, fb::Done::create(b, &fb::DoneArgs {}).as_union_value()),
         Event::Found { account, name, chat } => {
             let (account, chat) = (fb::Id(*account.as_bytes()), fb::Id(*chat.as_bytes()));
             let name = Some(b.create_string(name));
             let t = fb::Found::create(b, &fb::FoundArgs { account: Some(&account), name, chat: Some(&chat) });
             (fb::Body::Found, t.as_union_value())
         }
-        Event::Page(page) => {
-            let members: Vec<_> = page.members.iter().map(|c| encode_cursor(b, c)).collect();
-            let members = Some(b.create_vector(&members));
-            let (has_more, next_cursor) = (page.has_more, page.next_cursor.0);
-            let t = fb::Page::create(b, &fb::PageArgs { count: page.count, has_more, next_cursor, members });
-            (fb::Body::Page, t.as_union_value())
-        }
-        list => encode_list(b, list),
-    }
-}
-
-fn encode_list(b: &mut Builder, event: &Event) -> Member {
-    match event {
+        Event::Page(page) => encode_page(b, page),
         Event::Chats { chats, has_more } => {
             let chats: Vec<_> = chats.iter().map(|c| encode_chat(b, c)).collect();
             let chats = Some(b.create_vector(&chats));
@@ -138,8 +82,66 @@ fn encode_list(b: &mut Builder, event: &Event) -> Member {
             let receipts = Some(b.create_vector(&receipts));
             (fb::Body::Receipts, fb::Receipts::create(b, &fb::ReceiptsArgs { receipts }).as_union_value())
         }
-        _ => (fb::Body::Done, fb::Done::create(b, &fb::DoneArgs {}).as_union_value()),
+        Event::Unknown => encode::nothing(),
     }
+}
+
+fn encode_connected(b: &mut Builder, c: &Connected) -> Member {
+    let account = c.identity.map(|(id, _)| fb::Id(*id.as_bytes()));
+    let device = c.identity.map(|(_, id)| fb::Id(*id.as_bytes()));
+    let args = fb::ConnectedArgs {
+        version: c.version,
+        account: account.as_ref(),
+        device: device.as_ref(),
+        server_time: c.server_time.0,
+        token_expires: c.token_expires.0,
+        chats: c.chats,
+        refresh: c.refresh,
+    };
+    (fb::Body::Connected, fb::Connected::create(b, &args).as_union_value())
+}
+
+fn encode_goodbye(b: &mut Builder, refusal: &Refusal) -> Member {
+    let text = Some(b.create_string(refusal.code.text()));
+    let retry_after_ms = retry_after_ms(refusal);
+    let args = fb::GoodbyeArgs { code: refusal.code.number(), retry_after_ms, text };
+    (fb::Body::Goodbye, fb::Goodbye::create(b, &args).as_union_value())
+}
+
+pub(super) fn encode_entry(b: &mut Builder, entry: &Entry) -> Member {
+    let content = Some(b.create_vector(&entry.content));
+    let (sender, device) = (fb::Id(*entry.sender.as_bytes()), fb::Id(*entry.device.as_bytes()));
+    let client_msg_id = fb::Id(*entry.client_msg_id.as_bytes());
+    let args = fb::EntryArgs {
+        seq: entry.seq.0,
+        sender: Some(&sender),
+        device: Some(&device),
+        client_msg_id: Some(&client_msg_id),
+        at: entry.at.0,
+        kind: entry.kind.to_wire(),
+        content,
+    };
+    (fb::Body::Entry, fb::Entry::create(b, &args).as_union_value())
+}
+
+fn encode_verified(b: &mut Builder, v: &Verified) -> Member {
+    let (account, device) = (fb::Id(*v.account.as_bytes()), fb::Id(*v.device.as_bytes()));
+    let args = fb::VerifiedArgs {
+        account: Some(&account),
+        device: Some(&device),
+        name: Some(b.create_string(&v.name)),
+        phone: Some(b.create_string(v.phone.expose())),
+        tokens: Some(encode_tokens(b, &v.tokens)),
+    };
+    (fb::Body::Verified, fb::Verified::create(b, &args).as_union_value())
+}
+
+fn encode_page(b: &mut Builder, page: &Page) -> Member {
+    let members: Vec<_> = page.members.iter().map(|c| encode_cursor(b, c)).collect();
+    let members = Some(b.create_vector(&members));
+    let (has_more, next_cursor) = (page.has_more, page.next_cursor.0);
+    let t = fb::Page::create(b, &fb::PageArgs { count: page.count, has_more, next_cursor, members });
+    (fb::Body::Page, t.as_union_value())
 }
 
 type Offset<T> = flatbuffers::WIPOffset<T>;

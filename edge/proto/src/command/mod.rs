@@ -80,22 +80,42 @@ impl From<ErrorCode> for Step {
 
 /// Begins a request: who may ask it, and is it within its rates.
 pub(crate) fn begin(cx: &mut Cx, caller: &Caller, request: Request) -> Step {
-    let rates = &cx.limits.rates;
-    let take = match (&request, caller.identity) {
-        (Request::Unknown, _) => return ErrorCode::Unsupported.into(),
-        (Request::Register(_) | Request::VerifyOtp(_) | Request::Refresh(_), _) => Take {
+    match rate(&cx.limits.rates, caller, &request) {
+        Ok(take) => Step::perform(Effect::Ephemeral(EphemeralOp::Take(vec![take])), Call::Counted(request)),
+        Err(code) => code.into(),
+    }
+}
+
+/// What a request counts against, or why this caller may not ask it. Without a wildcard: who may ask a new request is
+/// decided here.
+fn rate(rates: &Rates, caller: &Caller, request: &Request) -> Result<Take, ErrorCode> {
+    let who = caller.identity.ok_or(ErrorCode::Unauthenticated);
+    match request {
+        Request::Register(_) | Request::VerifyOtp(_) | Request::Refresh(_) => Ok(Take {
             bucket: Bucket::Anonymous(caller.remote),
             rate: Rates::per_minute(rates.anonymous_per_minute),
-        },
-        (_, None) => return ErrorCode::Unauthenticated.into(),
-        (Request::Lookup { .. }, Some(who)) => {
-            Take { bucket: Bucket::Lookups(who.account), rate: Rates::per_hour(rates.lookups_per_hour) }
+        }),
+        Request::Lookup { .. } => {
+            let bucket = Bucket::Lookups(who?.account);
+            Ok(Take { bucket, rate: Rates::per_hour(rates.lookups_per_hour) })
         }
-        (_, Some(who)) => {
-            Take { bucket: Bucket::Requests(who.account), rate: Rates::per_minute(rates.requests_per_minute) }
+        Request::Logout
+        | Request::ListDevices
+        | Request::RevokeDevice { .. }
+        | Request::GetMessages(_)
+        | Request::GetChats { .. }
+        | Request::GetReceipts { .. } => {
+            let bucket = Bucket::Requests(who?.account);
+            Ok(Take { bucket, rate: Rates::per_minute(rates.requests_per_minute) })
         }
-    };
-    Step::perform(Effect::Ephemeral(EphemeralOp::Take(vec![take])), Call::Counted(request))
+        Request::Hello(_)
+        | Request::Ping { .. }
+        | Request::ChatUp { .. }
+        | Request::Append(_)
+        | Request::MoveCursor { .. }
+        | Request::Typing { .. }
+        | Request::Unknown => Err(ErrorCode::Unsupported),
+    }
 }
 
 impl Call {
@@ -127,19 +147,37 @@ impl Call {
 }
 
 fn admitted(cx: &mut Cx, caller: &Caller, request: Request) -> Step {
-    match (request, caller.identity) {
-        (Request::Register(request), _) => register::Register::begin(cx, request),
-        (Request::VerifyOtp(request), _) => register::Verify::begin(cx, caller, request),
-        (Request::Refresh(request), _) => account::Refresh::begin(cx, caller, &request),
-        (Request::Lookup { phone }, Some(who)) => account::Lookup::begin(who, phone.expose()),
-        (Request::Logout, Some(who)) => device::DeviceCall::revoke(cx, who, who.device),
-        (Request::RevokeDevice { device }, Some(who)) => device::DeviceCall::revoke(cx, who, device),
-        (Request::ListDevices, Some(who)) => device::DeviceCall::list(who),
-        (Request::GetMessages(request), Some(who)) => history::HistoryCall::messages(who, &request),
-        (Request::GetReceipts { chat, seq }, Some(who)) => history::HistoryCall::receipts(who, chat, seq),
-        (Request::GetChats { after }, Some(who)) => chats::ChatsCall::begin(who, after),
-        _ => ErrorCode::Unsupported.into(),
+    match start(cx, caller, request) {
+        Ok(step) => step,
+        Err(code) => code.into(),
     }
+}
+
+/// The first step of a request that was counted. Without a wildcard: what a new request does is decided here.
+fn start(cx: &mut Cx, caller: &Caller, request: Request) -> Result<Step, ErrorCode> {
+    let who = caller.identity.ok_or(ErrorCode::Unauthenticated);
+    Ok(match request {
+        Request::Register(request) => register::Register::begin(cx, request),
+        Request::VerifyOtp(request) => register::Verify::begin(cx, caller, request),
+        Request::Refresh(request) => account::Refresh::begin(cx, caller, &request),
+        Request::Lookup { phone } => account::Lookup::begin(who?, phone.expose()),
+        Request::Logout => {
+            let who = who?;
+            device::DeviceCall::revoke(cx, who, who.device)
+        }
+        Request::RevokeDevice { device } => device::DeviceCall::revoke(cx, who?, device),
+        Request::ListDevices => device::DeviceCall::list(who?),
+        Request::GetMessages(request) => history::HistoryCall::messages(who?, &request),
+        Request::GetReceipts { chat, seq } => history::HistoryCall::receipts(who?, chat, seq),
+        Request::GetChats { after } => chats::ChatsCall::begin(who?, after),
+        Request::Hello(_)
+        | Request::Ping { .. }
+        | Request::ChatUp { .. }
+        | Request::Append(_)
+        | Request::MoveCursor { .. }
+        | Request::Typing { .. }
+        | Request::Unknown => return Err(ErrorCode::Unsupported),
+    })
 }
 
 /// Whether the tokens that were asked for are there.
