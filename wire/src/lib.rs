@@ -17,6 +17,8 @@ pub mod limits;
 pub mod proof;
 pub mod request;
 mod role;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod text;
 mod time;
 
