@@ -176,18 +176,46 @@ fn c44_r156_cursors_and_reads_are_for_members() {
     let mut world = World::new();
     let Pair { alice, bob, chat } = pair(&mut world);
     let mallory = world.register("+4915100000009", "Mallory", 9);
-    let (a, m) = (world.hello(&alice), world.hello(&mallory));
+    let (a, b, m) = (world.hello(&alice), world.hello(&bob), world.hello(&mallory));
     let up = world.chat_up(a, chat, Some(bob.account()));
     world.say(a.link, up, &append(1, "private"));
-    let get = |limit, before, after| {
-        Request::GetMessages(request::GetMessages { chat, limit, before: Seq(before), after: Seq(after) })
-    };
-    assert_eq!(world.refused(m.link, &get(50, 0, 0)), ErrorCode::NotMember);
-    assert_eq!(world.refused(m.link, &Request::GetReceipts { chat, seq: Seq(1) }), ErrorCode::NotMember);
-    let up = world.chat_up(m, chat, None);
-    world.say(m.link, up, &Request::MoveCursor { delivered: Seq(1), read: Seq(1) });
-    world.pass(Duration::from_millis(60));
-    assert!(matches!(world.heard_on(m.link, up), [Event::Refused(r)] if r.code == ErrorCode::NotMember));
+    for (name, request) in wire::testing::every_request(chat) {
+        let refused = match request {
+            // Not about a chat, or about the chats that are one's own.
+            Request::Hello(_)
+            | Request::Ping { .. }
+            | Request::Register(_)
+            | Request::VerifyOtp(_)
+            | Request::Refresh(_)
+            | Request::Logout
+            | Request::ListDevices
+            | Request::RevokeDevice { .. }
+            | Request::Lookup { .. }
+            | Request::GetChats { .. } => continue,
+            Request::Append(_) | Request::MoveCursor { .. } | Request::Typing { .. } => {
+                let up = world.chat_up(m, chat, None);
+                world.say(m.link, up, &request);
+                world.pass(Duration::from_millis(200));
+                match *world.heard_on(m.link, up) {
+                    [Event::Refused(refusal) | Event::AppendRefused { refusal, .. }] => Some(refusal.code),
+                    [] => None,
+                    ref other => panic!("{name}: {other:?}"),
+                }
+            }
+            // Anything that is added later, too.
+            _ => Some(world.refused(m.link, &request)),
+        };
+        let code = match request {
+            Request::Typing { .. } => None,
+            Request::ChatUp { .. } => Some(ErrorCode::ChatMismatch),
+            _ => Some(ErrorCode::NotMember),
+        };
+        assert_eq!(refused, code, "{name}");
+    }
+    assert_eq!(world.entries(b.link, chat), [(Seq(1), "private".into())], "nothing came of it");
+    assert_eq!(world.cursor(b.link, mallory.account()), None);
+    let chats = world.ask(m.link, &Request::GetChats { after: None });
+    assert!(matches!(&chats[..], [Event::Chats { chats, .. }] if chats.is_empty()), "{chats:?}");
     let up = world.chat_up(a, chat, None);
     world.say(a.link, up, &Request::MoveCursor { delivered: Seq(2), read: Seq(0) });
     world.pass(Duration::from_millis(60));

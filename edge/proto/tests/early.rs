@@ -106,6 +106,44 @@ fn g18_reads_are_answered_and_everything_else_waits() {
 }
 
 #[test]
+fn g18_whoever_replays_a_flight_is_answered_nothing_that_is_not_named_here() {
+    let mut world = World::new();
+    let Pair { alice, chat, .. } = pair(&mut world);
+    let a = early(&mut world, &alice);
+    let mut waiting = Vec::new();
+    for (name, request) in wire::testing::every_request(chat) {
+        let stream = world.open(a.link);
+        world.say(a.link, stream, &request);
+        let answered = !world.heard_on(a.link, stream).is_empty();
+        let is_reset = world.reset.contains(&(a.link, stream));
+        match request {
+            Request::GetMessages(_)
+            | Request::GetReceipts { .. }
+            | Request::GetChats { .. }
+            | Request::ListDevices => assert!(answered && !is_reset, "{name}"),
+            // Another chat than the two's: refused at once, and the store is not asked.
+            Request::ChatUp { .. } => assert!(answered, "{name}"),
+            Request::Hello(_)
+            | Request::Ping { .. }
+            | Request::Append(_)
+            | Request::MoveCursor { .. }
+            | Request::Typing { .. } => assert!(is_reset && !answered, "{name}"),
+            // Anything that is added later, too.
+            _ => {
+                assert!(!answered && !is_reset, "{name}");
+                waiting.push(stream);
+            }
+        }
+    }
+    assert!(waiting.len() >= 6, "{} wait", waiting.len());
+    world.complete(a.link);
+    assert!(
+        waiting.iter().all(|&stream| !world.heard_on(a.link, stream).is_empty()),
+        "and then they are not"
+    );
+}
+
+#[test]
 fn i3_a_replayed_flight_commits_nothing_and_is_charged_once() {
     let mut limits = Limits::default();
     limits.rates.messages_per_minute = 2;
