@@ -41,47 +41,83 @@ pub use tail::{StoredEntry, Tail, Tailed};
 
 use wire::AccountId;
 
-/// One request to the store. Appends and cursor moves to one log that wait together commit together.
-#[derive(Debug, Clone)]
-pub enum Op {
+/// The ops, each with its name in measurements: one list, so that a name cannot stand for another op.
+macro_rules! ops {
+    ($($(#[$doc:meta])* $op:ident = $name:literal,)*) => {
+        /// One request to the store. Appends and cursor moves to one log that wait together commit together.
+        #[derive(Debug, Clone)]
+        pub enum Op {
+            $($(#[$doc])* $op($op),)*
+        }
+
+        /// Which [`Op`], without what it asks.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum OpKind {
+            $(#[doc = concat!("See [`Op::", stringify!($op), "`].")] $op,)*
+        }
+
+        impl Op {
+            /// Which it is.
+            pub fn kind(&self) -> OpKind {
+                match self {
+                    $(Op::$op(_) => OpKind::$op,)*
+                }
+            }
+        }
+
+        impl OpKind {
+            /// Every kind, in the order of its number: `ALL[kind as usize]` is `kind`.
+            pub const ALL: &'static [OpKind] = &[$(OpKind::$op),*];
+
+            /// Its name in measurements, in snake case; it never changes.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(OpKind::$op => $name,)*
+                }
+            }
+        }
+    };
+}
+
+ops! {
     /// Appends entries of one device to one log.
-    Append(Append),
+    Append = "append",
     /// Moves a device's cursors forward.
-    MoveCursor(MoveCursor),
+    MoveCursor = "move_cursor",
     /// Entries after a place, for delivery.
-    Tail(Tail),
+    Tail = "tail",
     /// A page of history, for a member.
-    History(History),
+    History = "history",
     /// When each member got and read one entry.
-    Receipts(Receipts),
+    Receipts = "receipts",
     /// Where every member's cursors stand.
-    MemberCursors(MemberCursors),
+    MemberCursors = "member_cursors",
     /// Who is in a log, for one of them.
-    Members(Members),
+    Members = "members",
     /// Who a device is and what it owes and is owed: read when a session begins.
-    OpenSession(OpenSession),
+    OpenSession = "open_session",
     /// One chat of [`OpenSession`], read when a hint names a chat the session does not know.
-    OpenChat(OpenChat),
+    OpenChat = "open_chat",
     /// Whether a device may still have a session.
-    CheckDevice(CheckDevice),
+    CheckDevice = "check_device",
     /// A page of an account's chats.
-    Chats(Chats),
+    Chats = "chats",
     /// Creates the account of a proved phone number if there is none, and adds a device to it.
-    AddDevice(AddDevice),
+    AddDevice = "add_device",
     /// Rotates a refresh token.
-    Refresh(Refresh),
+    Refresh = "refresh",
     /// An account's devices.
-    Devices(Devices),
+    Devices = "devices",
     /// Ends a device: its record, its tokens, its cursors.
-    RevokeDevice(RevokeDevice),
+    RevokeDevice = "revoke_device",
     /// The account of a phone number.
-    FindAccount(FindAccount),
+    FindAccount = "find_account",
     /// Keeps when an account's last connection ended.
-    SawLast(SawLast),
+    SawLast = "saw_last",
     /// Outbox keys past their grace time.
-    Sweep(Sweep),
+    Sweep = "sweep",
     /// Clears outbox keys that were looked at.
-    ClearOutbox(ClearOutbox),
+    ClearOutbox = "clear_outbox",
 }
 
 /// The answer to an [`Op`], variant for variant.
@@ -131,3 +167,19 @@ pub enum OpOutput {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not a member of this log")]
 pub struct NotMember;
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn r157_every_op_has_a_name_of_its_own() {
+        let names: BTreeSet<_> = OpKind::ALL.iter().map(|kind| kind.name()).collect();
+        assert_eq!(names.len(), OpKind::ALL.len());
+        for (place, &kind) in OpKind::ALL.iter().enumerate() {
+            assert_eq!(kind as usize, place);
+        }
+    }
+}

@@ -11,7 +11,7 @@ use tokio::runtime::Handle;
 use wire::ErrorCode;
 
 use crate::clock::{TokioClock, wall_now};
-use crate::metrics::{Metrics, Work};
+use crate::metrics::Metrics;
 use crate::registry::Registry;
 use crate::sms::FileSms;
 
@@ -41,9 +41,9 @@ impl Performer {
     /// # Errors
     /// [`StoreError`]; it is not logged yet.
     pub(crate) async fn store(&self, op: Op) -> Result<OpOutput, StoreError> {
-        let (place, began) = (Work::op(&op), Instant::now());
+        let (kind, began) = (op.kind(), Instant::now());
         let result = self.store.execute(op).await;
-        self.metrics.work().op_done(place, began.elapsed(), result.as_ref().err());
+        self.metrics.work().op_done(kind, began.elapsed(), result.as_ref().err());
         result
     }
 

@@ -4,35 +4,13 @@ use std::time::Duration;
 
 use metrics::{Counter, Histogram};
 use store::StoreError;
-use store::op::Op;
+use store::op::OpKind;
 
 use super::register::Register;
 
-/// Store ops, in the order of [`place`].
-const OPS: [&str; 19] = [
-    "append",
-    "move_cursor",
-    "tail",
-    "history",
-    "receipts",
-    "member_cursors",
-    "members",
-    "open_session",
-    "open_chat",
-    "check_device",
-    "chats",
-    "add_device",
-    "refresh",
-    "devices",
-    "revoke_device",
-    "find_account",
-    "sweep",
-    "clear_outbox",
-    "saw_last",
-];
-
 /// See the [module](self).
 pub(crate) struct Work {
+    /// By [`OpKind`].
     ops: Vec<Histogram>,
     errors: [Counter; 4],
     sms_sent: Counter,
@@ -47,15 +25,11 @@ pub(crate) struct Work {
     pub(crate) sweeps_failed: Counter,
 }
 
-/// A store op under way.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct OpPlace(usize);
-
 impl Work {
     pub(super) fn new(register: &Register) -> Work {
-        let of_op = |op: &&'static str| {
+        let of_op = |op: &OpKind| {
             let help = "Store ops, from being asked for to their answer; commit and retries included.";
-            register.histogram("godwit_store_op_seconds", help, Some(("op", op)))
+            register.histogram("godwit_store_op_seconds", help, Some(("op", op.name())))
         };
         let error = |kind| {
             register.counter("godwit_store_errors_total", "Store ops that failed.", Some(("error", kind)))
@@ -65,7 +39,7 @@ impl Work {
         };
         let counter = |name, help| register.counter(name, help, None);
         Work {
-            ops: OPS.iter().map(of_op).collect(),
+            ops: OpKind::ALL.iter().map(of_op).collect(),
             errors: [error("busy"), error("unavailable"), error("record"), error("limit")],
             sms_sent: sms("sent"),
             sms_failed: sms("failed"),
@@ -79,14 +53,9 @@ impl Work {
         }
     }
 
-    /// A store op is asked for.
-    pub(crate) fn op(op: &Op) -> OpPlace {
-        OpPlace(place(op))
-    }
-
-    /// It was answered, or failed.
-    pub(crate) fn op_done(&self, op: OpPlace, took: Duration, error: Option<&StoreError>) {
-        if let Some(histogram) = self.ops.get(op.0) {
+    /// A store op was answered, or failed.
+    pub(crate) fn op_done(&self, op: OpKind, took: Duration, error: Option<&StoreError>) {
+        if let Some(histogram) = self.ops.get(op as usize) {
             histogram.record(took.as_secs_f64());
         }
         let Some(error) = error else { return };
@@ -104,29 +73,5 @@ impl Work {
     pub(crate) fn sms(&self, sent: bool) {
         let counter = if sent { &self.sms_sent } else { &self.sms_failed };
         counter.increment(1);
-    }
-}
-
-fn place(op: &Op) -> usize {
-    match op {
-        Op::Append(_) => 0,
-        Op::MoveCursor(_) => 1,
-        Op::Tail(_) => 2,
-        Op::History(_) => 3,
-        Op::Receipts(_) => 4,
-        Op::MemberCursors(_) => 5,
-        Op::Members(_) => 6,
-        Op::OpenSession(_) => 7,
-        Op::OpenChat(_) => 8,
-        Op::CheckDevice(_) => 9,
-        Op::Chats(_) => 10,
-        Op::AddDevice(_) => 11,
-        Op::Refresh(_) => 12,
-        Op::Devices(_) => 13,
-        Op::RevokeDevice(_) => 14,
-        Op::FindAccount(_) => 15,
-        Op::Sweep(_) => 16,
-        Op::ClearOutbox(_) => 17,
-        Op::SawLast(_) => 18,
     }
 }
