@@ -25,7 +25,7 @@ mod tail;
 
 pub use add_device::{AddDevice, AddDeviceError, DeviceAdded};
 pub use append::{Append, AppendError, Appended, Message};
-pub use chats::{ChatInfo, Chats, ChatsPage};
+pub use chats::{Chats, ChatsPage, ListedChat};
 pub use cursor::{CursorError, CursorMoved, MemberCursor, MemberCursors, MoveCursor};
 pub use device::{CheckDevice, DeviceError, DeviceInfo, Devices};
 pub use find_account::{AccountInfo, FindAccount};

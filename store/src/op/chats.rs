@@ -25,14 +25,14 @@ pub struct Chats {
 #[derive(Debug, Clone)]
 pub struct ChatsPage {
     /// The chats.
-    pub chats: Vec<ChatInfo>,
+    pub chats: Vec<ListedChat>,
     /// Whether there are more.
     pub has_more: bool,
 }
 
 /// One chat as its member lists it.
 #[derive(Debug, Clone)]
-pub struct ChatInfo {
+pub struct ListedChat {
     /// The chat.
     pub chat: ChatId,
     /// The other account of a 1:1 chat.
@@ -68,7 +68,7 @@ async fn info<T: Tx>(
     account: AccountId,
     chat: ChatId,
     listed: AccountChat,
-) -> Result<ChatInfo, OpError> {
+) -> Result<ListedChat, OpError> {
     let log = LogId::Chat(chat);
     let (head_key, cursors_key) = (keys::head(log), keys::member_cursor(log, account));
     let peer = async {
@@ -80,5 +80,5 @@ async fn info<T: Tx>(
     let (head, cursors, peer) =
         join3(read::peek::<Head, T>(tx, &head_key), read::peek::<Cursors, T>(tx, &cursors_key), peer).await;
     let (head, cursors) = (head?.unwrap_or_default(), cursors?.unwrap_or_default());
-    Ok(ChatInfo { chat, peer: peer?, head: head.seq, read: cursors.read, last_at: head.last_at })
+    Ok(ListedChat { chat, peer: peer?, head: head.seq, read: cursors.read, last_at: head.last_at })
 }

@@ -1,6 +1,6 @@
 //! The account's chats, page by page.
 
-use store::op::{ChatInfo, Chats, Op, OpOutput};
+use store::op::{Chats, ListedChat, Op, OpOutput};
 use wire::event::Chat;
 use wire::{ChatId, Event, limits};
 
@@ -27,7 +27,7 @@ impl ChatsCall {
     }
 }
 
-fn chat(info: ChatInfo) -> Chat {
+fn chat(info: ListedChat) -> Chat {
     Chat {
         chat: info.chat,
         peer: info.peer.map(|peer| (peer.account, peer.name.as_str().to_owned())),
