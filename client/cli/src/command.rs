@@ -145,7 +145,7 @@ fn find(session: &mut Session, phone: &str, timeout: Duration) -> Result<Contact
                 session.profile.learn(Some(phone.expose()), *account, name, *chat)?;
                 Ok(Contact { account: *account, name: name.clone(), chat: *chat })
             }
-            _ => Err(unexpected()),
+            _ => Err(CliError::Unexpected),
         },
         Err(CliError::Refused(refusal)) if refusal.code == wire::ErrorCode::NotFound => {
             Err(CliError::NobodyThere)
@@ -160,7 +160,7 @@ fn all_chats(session: &mut Session, timeout: Duration) -> Result<Vec<wire::event
     loop {
         let after = all.last().map(|chat| chat.chat);
         let events = session.request(Request::GetChats { after }, timeout)?;
-        let [Event::Chats { chats, has_more }] = &events[..] else { return Err(unexpected()) };
+        let [Event::Chats { chats, has_more }] = &events[..] else { return Err(CliError::Unexpected) };
         for chat in chats {
             if let Some((account, name)) = &chat.peer {
                 session.profile.learn(None, *account, name, chat.chat)?;
@@ -171,9 +171,4 @@ fn all_chats(session: &mut Session, timeout: Duration) -> Result<Vec<wire::event
             return Ok(all);
         }
     }
-}
-
-/// The server answered something else: it is newer, or not one of ours.
-fn unexpected() -> CliError {
-    CliError::Refused(wire::ErrorCode::Unsupported.refuse())
 }

@@ -12,6 +12,9 @@ pub enum CliError {
     /// The server said no.
     #[error("refused: {0}")]
     Refused(Refusal),
+    /// The server answered something that is no answer to this: it is newer, or not one of ours.
+    #[error("the server answered something that this client does not understand: it may be newer")]
+    Unexpected,
     /// There is no such person.
     #[error("nobody with this number is on this server")]
     NobodyThere,
@@ -88,7 +91,7 @@ fn advice(waiting: usize) -> String {
 }
 
 impl CliError {
-    /// 1 refused or failed for good; 2 wrong usage; 3 the server cannot be reached, or what was waited for has not
+    /// 1 refused, failed for good or not understood; 2 wrong usage; 3 the server cannot be reached, or what was waited for has not
     /// come in time; 4 log in first.
     pub fn exit_code(&self) -> u8 {
         match self {
@@ -104,5 +107,16 @@ impl CliError {
     pub fn chain(&self) -> String {
         let sources = std::iter::successors(Some(self as &dyn std::error::Error), |error| error.source());
         sources.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_that_is_not_understood_is_no_refusal() {
+        assert_eq!(CliError::Unexpected.exit_code(), 1);
+        assert!(!CliError::Unexpected.chain().contains("refused"), "the server refused nothing");
     }
 }

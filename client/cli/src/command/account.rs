@@ -6,7 +6,7 @@ use wire::DeviceId;
 use wire::event::Event;
 use wire::request::Request;
 
-use super::{Common, all_chats, unexpected};
+use super::{Common, all_chats};
 use crate::error::CliError;
 use crate::output::{clock, printable};
 
@@ -69,7 +69,7 @@ impl ChatsCommand {
 impl DevicesCommand {
     pub(super) fn run(self) -> Result<(), CliError> {
         let events = self.common.ask_once(Request::ListDevices)?;
-        let [Event::Devices(devices)] = &events[..] else { return Err(unexpected()) };
+        let [Event::Devices(devices)] = &events[..] else { return Err(CliError::Unexpected) };
         for device in devices {
             self.common.form().print(
                 || {
@@ -96,7 +96,7 @@ impl Revoke {
                 let json = || json!({"event": "revoked", "device": device});
                 Ok(self.common.form().print(json, || format!("{device} is ended"))?)
             }
-            _ => Err(unexpected()),
+            _ => Err(CliError::Unexpected),
         }
     }
 }
@@ -106,7 +106,7 @@ impl Logout {
         let mut session = self.common.session()?;
         match &session.request(Request::Logout, self.common.timeout())?[..] {
             [Event::Done] => {}
-            _ => return Err(unexpected()),
+            _ => return Err(CliError::Unexpected),
         }
         session.close();
         let json = || json!({"event": "logged_out"});

@@ -6,7 +6,7 @@ use wire::event::{Cursor, Entry, Event};
 use wire::request::{self, Request};
 use wire::{ChatId, Seq, WallTime, limits};
 
-use super::{Common, all_chats, find, unexpected};
+use super::{Common, all_chats, find};
 use crate::error::CliError;
 use crate::output::{Form, clock, printable, text_of, ticks};
 use crate::session::Session;
@@ -78,7 +78,7 @@ impl History {
             let limit = self.limit - entries.len() as u16;
             let get = request::GetMessages { chat, limit, before, after: Seq::ZERO };
             let mut events = session.request(Request::GetMessages(get), self.common.timeout())?;
-            let Some(Event::Page(page)) = events.pop() else { return Err(unexpected()) };
+            let Some(Event::Page(page)) = events.pop() else { return Err(CliError::Unexpected) };
             let older = events
                 .into_iter()
                 .filter_map(|event| if let Event::Entry(entry) = event { Some(entry) } else { None });
@@ -128,7 +128,7 @@ impl History {
 impl Info {
     pub(super) fn run(self) -> Result<(), CliError> {
         let events = self.common.ask_once(Request::GetReceipts { chat: self.chat, seq: Seq(self.seq) })?;
-        let [Event::Receipts(receipts)] = &events[..] else { return Err(unexpected()) };
+        let [Event::Receipts(receipts)] = &events[..] else { return Err(CliError::Unexpected) };
         for receipt in receipts {
             let ms = |at: Option<WallTime>| at.map(WallTime::as_millis);
             let shown = |at: Option<WallTime>| at.map_or("not yet".to_owned(), clock);

@@ -11,7 +11,7 @@ use wire::event::{Event, Verified};
 use wire::request::{self, Request};
 use wire::{PersonName, Phone, RegistrationId, Secret, label};
 
-use super::{Common, parse_phone, unexpected};
+use super::{Common, parse_phone};
 use crate::error::CliError;
 use crate::profile::{Profile, Server};
 use crate::session::Session;
@@ -61,7 +61,9 @@ impl Register {
         };
         let timeout = self.common.timeout();
         let events = session.request(Request::Register(register), timeout)?;
-        let [Event::Registered { registration, expires_in }] = events[..] else { return Err(unexpected()) };
+        let [Event::Registered { registration, expires_in }] = events[..] else {
+            return Err(CliError::Unexpected);
+        };
         let verified = self.verify(&mut session, &phone, registration, older, expires_in)?;
         session.close();
         self.common.form().print(
@@ -104,7 +106,7 @@ impl Register {
             match session.ask(ask, self.common.timeout()) {
                 Ok(events) => match events.into_iter().next() {
                     Some(Event::Verified(verified)) => return Ok(verified),
-                    _ => return Err(unexpected()),
+                    _ => return Err(CliError::Unexpected),
                 },
                 // A person may have mistyped; a script may not.
                 Err(CliError::Refused(refusal))
