@@ -296,7 +296,7 @@ async def r50_resume(stage: Stage) -> None:
 
 
 async def c1_refresh(stage: Stage) -> None:
-    """c1 tokens are renewed on a live connection; the same request has the same successor, an old token is theft"""
+    """c1 tokens renew on a live connection; a repeat has the same successor; an old token is theft and ends the device"""
     carol = await stage.node.person("+4915200000006", "Carla")
     session = await Session.of(carol)
     request, old = new_id(), carol.refresh
@@ -306,12 +306,14 @@ async def c1_refresh(stage: Stage) -> None:
     carol.keep(first)
     carol.keep((await session.renew(carol, new_id())).tokens)
     newest, carol.refresh = carol.refresh, old
-    await refusal(session.renew(carol, new_id()), 107)
-    carol.refresh = newest
     anonymous = await Session.anonymous(carol.server)
+    await refusal(anonymous.renew(carol, new_id()), 107)
+    same((await session.stream.expect(fb.GoodbyeT)).code, 103, "why the device's session ends")
+    await closed_with(session.link, REFUSED)
+    await refusal(Session.of(carol), 103)
+    carol.refresh = newest
     await refusal(anonymous.renew(carol, new_id()), 103)
     await anonymous.link.leave()
-    await session.link.leave()
 
 
 async def g6_devices(stage: Stage) -> None:

@@ -72,7 +72,7 @@ error_codes! {
     ProofInvalid = 104, Reauthenticate, "the device key's signature does not fit this connection";
     AccountSuspended = 105, Never, "the account is suspended";
     AccountUnknown = 106, Reauthenticate, "the account no longer exists";
-    RefreshReused = 107, Reauthenticate, "the refresh token was used before: all its tokens are revoked, register again";
+    RefreshReused = 107, Reauthenticate, "the refresh token was used before: its device is signed out, register again";
     SessionReplaced = 108, Never, "the same device has connected again";
     EarlyRefused = 109, After, "this cannot be taken as early data: connect again with a full handshake";
     // Registration.

@@ -70,7 +70,7 @@ pub enum Hint {
         /// When.
         at: WallTime,
     },
-    /// A device was logged out or revoked.
+    /// A device was logged out or revoked, or its refresh tokens ended by reuse.
     DeviceEnded {
         /// The account.
         account: AccountId,

@@ -201,6 +201,32 @@ fn c1_refresh_rotates_repeats_and_revokes_on_reuse() {
 }
 
 #[test]
+fn c1_reuse_ends_the_device_s_sessions_and_lets_no_access_token_in() {
+    let mut world = World::new();
+    let device = world.register(ALICE, "Alice", 1);
+    let live = world.hello(&device);
+    let link = world.anonymous();
+    let first = device.tokens().refresh.clone();
+    let refreshed = world.ask(link, &refresh(link, &device, &first, 1));
+    let [Event::Refreshed(second)] = &refreshed[..] else { panic!("{refreshed:?}") };
+    let refreshed = world.ask(link, &refresh(link, &device, &second.refresh, 2));
+    let [Event::Refreshed(third)] = &refreshed[..] else { panic!("{refreshed:?}") };
+    assert!(!world.closed.contains(&live.link));
+    assert_eq!(world.refused(link, &refresh(link, &device, &first, 3)), ErrorCode::RefreshReused);
+    let told = world.heard_on(live.link, live.session);
+    assert!(matches!(told.last(), Some(Event::Goodbye(r)) if r.code == ErrorCode::TokenRevoked), "{told:?}");
+    assert!(world.closed.contains(&live.link));
+    for access in [device.tokens().access.expose(), third.access.expose()] {
+        let live = world.hello_with(&device, access, wire::WallTime(0));
+        assert_eq!(refusal_of_hello(&world, live), ErrorCode::TokenRevoked, "an access token that lives on");
+    }
+    // The same person on the same device, after a new registration.
+    let again = world.register(ALICE, "Alice", 1);
+    let live = world.hello(&again);
+    assert!(matches!(world.heard_on(live.link, live.session)[0], Event::Connected(_)));
+}
+
+#[test]
 fn c1_refresh_needs_the_device_key() {
     let mut world = World::new();
     let (alice, bob) = (world.register(ALICE, "Alice", 1), world.register("+4915100000002", "Bob", 2));

@@ -219,7 +219,10 @@ pub(super) async fn c1_reuse_ends_the_family<E: Env>(env: &E) {
     assert_eq!(guess, RefreshError::Unknown, "a guess ends nothing");
     let reused = answer!(world, Refresh, refresh(&a, 1, 1, 1, 11, at(3)));
     // A try whose answer was lost has ended the family already.
-    assert!(matches!(reused, Err(RefreshError::Reused | RefreshError::Revoked)), "{reused:?}");
+    assert!(matches!(reused, Err(RefreshError::Reused { .. } | RefreshError::Revoked)), "{reused:?}");
+    if let Err(RefreshError::Reused { account }) = reused {
+        assert_eq!(account, a.account);
+    }
     let check = |at| CheckDevice { account: a.account, device: a.device, family_at: at };
     assert_eq!(answer!(world, CheckDevice, check(None)), Ok(()), "the device is there");
     assert_eq!(
@@ -227,10 +230,15 @@ pub(super) async fn c1_reuse_ends_the_family<E: Env>(env: &E) {
         Err(DeviceError::Revoked),
         "its tokens are not"
     );
+    let open = || OpenSession { account: a.account, device: a.device, receipts_since: T0 };
+    assert_eq!(answer!(world, OpenSession, open()).unwrap_err(), DeviceError::Revoked, "nor is it let in");
     for token in [1, 12, 13] {
         let refused = answer!(world, Refresh, refresh(&a, 1, token, token, token + 1, at(4))).unwrap_err();
         assert_eq!(refused, RefreshError::Revoked);
     }
+    // The person proves the number again: the same device, with a family of its own.
+    answer!(world, AddDevice, world.add_device(&a, 40, at(5))).unwrap();
+    answer!(world, OpenSession, open()).unwrap();
 }
 
 pub(super) async fn refresh_refuses_what_it_must<E: Env>(env: &E) {

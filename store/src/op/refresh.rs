@@ -61,9 +61,12 @@ pub enum RefreshError {
     /// The family was ended: by logout, by revocation or by reuse.
     #[error("the token's family was revoked")]
     Revoked,
-    /// This was reuse: the family is now ended.
+    /// This was reuse: the family is now ended, and its device with it begins no session any more.
     #[error("the refresh token was used before; its family is now revoked")]
-    Reused,
+    Reused {
+        /// Whose device it is.
+        account: AccountId,
+    },
     /// See [`DeviceError`].
     #[error(transparent)]
     Device(#[from] DeviceError),
@@ -88,7 +91,7 @@ impl Body for Refresh {
         match self.turn(&mut family) {
             Turn::Done => {}
             Turn::Expired => return Ok(Err(RefreshError::Expired)),
-            Turn::Older => return self.older(tx).await,
+            Turn::Older => return self.older(tx, family.account).await,
         }
         if family != before {
             tx.set(keys::family(self.family), family.encode());
@@ -132,13 +135,17 @@ impl Refresh {
     }
 
     /// A token that is neither current nor previous: reuse if it ever was one, else a guess, which ends nothing.
-    async fn older<T: Tx>(&self, tx: &mut T) -> Result<Result<Refreshed, RefreshError>, OpError> {
+    async fn older<T: Tx>(
+        &self,
+        tx: &mut T,
+        account: AccountId,
+    ) -> Result<Result<Refreshed, RefreshError>, OpError> {
         let key = keys::family_used(self.family, self.presented.expose());
         if read::get::<UsedToken, T>(tx, &key).await?.is_none() {
             return Ok(Err(RefreshError::Unknown));
         }
         end_family(tx, self.family).await?;
-        Ok(Err(RefreshError::Reused))
+        Ok(Err(RefreshError::Reused { account }))
     }
 
     /// Keeps the token that a rotation pushed out of the record, and drops a few that have expired.

@@ -9,7 +9,7 @@ use super::device::{self, DeviceError};
 use super::find_account::AccountInfo;
 use super::{NotMember, read};
 use crate::keys;
-use crate::record::{AccountChat, Cursors, DeviceCursor, Head, Member};
+use crate::record::{AccountChat, Cursors, DeviceCursor, Family, Head, Member};
 use crate::run::{Attempt, Body, OpError};
 use crate::tx::{Range, Tx, little_endian};
 
@@ -75,7 +75,8 @@ pub struct OpenChat {
 impl Body for OpenSession {
     type Output = Result<SessionState, DeviceError>;
 
-    /// Cost: two reads, a range, and five reads per chat.
+    /// A device whose refresh tokens were ended by reuse is refused, whatever its access token says: whoever stole the
+    /// one may have the other. Cost: three reads, a range, and five reads per chat.
     async fn run<T: Tx>(&self, tx: &mut T, _: Attempt) -> Result<Self::Output, OpError> {
         let (account, device) = match device::find(tx, self.account, self.device).await? {
             Ok(found) => found,
@@ -83,7 +84,13 @@ impl Body for OpenSession {
         };
         let tx = &*tx;
         let range = Range::prefix(keys::account_chats(self.account)).snapshot();
-        let listed = read::list::<AccountChat, T>(tx, range).await?;
+        let family_key = keys::family(device.family);
+        let (listed, family) =
+            join(read::list::<AccountChat, T>(tx, range), read::peek::<Family, T>(tx, &family_key)).await;
+        if family?.is_none_or(|family| family.revoked) {
+            return Ok(Err(DeviceError::Revoked));
+        }
+        let listed = listed?;
         let mut chats = Vec::with_capacity(listed.len());
         for some in listed.chunks(CHATS_AT_ONCE) {
             let states = some.iter().map(|(id, chat)| {

@@ -10,6 +10,7 @@ use wire::{AccountId, ErrorCode, Event, Phone, Refusal, WallTime, request};
 
 use super::{Call, Caller, Identity, Step, mismatch};
 use crate::cx::Cx;
+use crate::fanout::Hint;
 use crate::io::{Effect, EffectOutput};
 use crate::session::device_refusal;
 use crate::token::{self, Claims, RefreshToken};
@@ -46,7 +47,14 @@ impl Refresh {
     pub(super) fn resume(self, cx: &mut Cx, output: EffectOutput) -> Step {
         let refreshed = match output {
             EffectOutput::Store(OpOutput::Refresh(Ok(refreshed))) => refreshed,
-            EffectOutput::Store(OpOutput::Refresh(Err(error))) => return refresh_refusal(error).into(),
+            EffectOutput::Store(OpOutput::Refresh(Err(error))) => {
+                if let RefreshError::Reused { account } = error {
+                    // Either of the two who have its tokens may be on: nobody can tell which is the thief.
+                    let device = token::device_id(&self.device_key);
+                    cx.publish(Hint::DeviceEnded { account, device });
+                }
+                return refresh_refusal(error).into();
+            }
             other => mismatch("Refresh", &other),
         };
         let claims = Claims {
@@ -66,7 +74,7 @@ fn refresh_refusal(error: RefreshError) -> Refusal {
         RefreshError::Unknown => ErrorCode::TokenInvalid.refuse(),
         RefreshError::Expired => ErrorCode::TokenRevoked.refuse(),
         RefreshError::Revoked => ErrorCode::TokenRevoked.refuse(),
-        RefreshError::Reused => ErrorCode::RefreshReused.refuse(),
+        RefreshError::Reused { .. } => ErrorCode::RefreshReused.refuse(),
         RefreshError::Device(error) => device_refusal(error),
     }
 }
