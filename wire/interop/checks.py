@@ -8,7 +8,7 @@ from typing import Any
 from godwit import Device, Refused, Session
 from quic import Broken, Link, Stream, StreamEnded, StreamReset
 
-DONE, MALFORMED, TOO_LARGE, UNEXPECTED, REFUSED, CANCELLED = 0, 1, 2, 3, 4, 5
+DONE, MALFORMED, TOO_LARGE, UNEXPECTED, REFUSED, REPLACED, REVOKED = 0, 1, 2, 3, 4, 7, 9
 """The protocol's close codes."""
 
 TLS_ALERT = 0x100

@@ -14,7 +14,6 @@ import frame_generated as fb
 from aioquic.buffer import encode_uint_var
 
 from checks import (
-    CANCELLED,
     DONE,
     MALFORMED,
     REFUSED,
@@ -107,9 +106,12 @@ async def malformed(stage: Stage) -> None:
     await reset_with(up.stream, MALFORMED)
     torn = session.link.open()
     torn.send_bytes(framed(whole)[:-1], end=True)
-    await reset_with(torn, CANCELLED)
+    await reset_with(torn, MALFORMED)
     await still_good(session)
     session.stream.send_bytes(framed(whole[:-9]))
+    await closed_with(session.link, MALFORMED)
+    session = await arrive(stage.mallory)
+    session.stream.send_bytes(framed(whole)[:-1], end=True)
     await closed_with(session.link, MALFORMED)
 
 

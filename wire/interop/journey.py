@@ -20,7 +20,7 @@ import frame_generated as fb
 
 import faults
 import trespass
-from checks import REFUSED, closed_with, refusal, same
+from checks import REPLACED, REVOKED, closed_with, refusal, same
 from cli import both_stacks
 from godwit import (
     Chat,
@@ -188,7 +188,7 @@ async def i3_repeats(stage: Stage) -> None:
 async def replaced(stage: Stage, newer: Session) -> None:
     """Alice's device has connected again: the older session is told so and closed; the newer goes on."""
     same((await stage.at_alice.stream.expect(fb.GoodbyeT)).code, 108, "why the older session ends")
-    await closed_with(stage.at_alice.link, REFUSED)
+    await closed_with(stage.at_alice.link, REPLACED)
     stage.at_alice = newer
     await newer.synced()
 
@@ -296,7 +296,7 @@ async def r50_resume(stage: Stage) -> None:
 
 
 async def c1_refresh(stage: Stage) -> None:
-    """c1 tokens renew on a live connection; a repeat has the same successor; an old token is theft and ends the device"""
+    """c1 tokens renew on a live connection; a repeat has the same successor; an old token is theft, the device ends"""
     carol = await stage.node.person("+4915200000006", "Carla")
     session = await Session.of(carol)
     request, old = new_id(), carol.refresh
@@ -309,7 +309,7 @@ async def c1_refresh(stage: Stage) -> None:
     anonymous = await Session.anonymous(carol.server)
     await refusal(anonymous.renew(carol, new_id()), 107)
     same((await session.stream.expect(fb.GoodbyeT)).code, 103, "why the device's session ends")
-    await closed_with(session.link, REFUSED)
+    await closed_with(session.link, REVOKED)
     await refusal(Session.of(carol), 103)
     carol.refresh = newest
     await refusal(anonymous.renew(carol, new_id()), 103)
@@ -330,7 +330,7 @@ async def g6_devices(stage: Stage) -> None:
     same([id_bytes(one.device) for one in devices.devices if one.current], [stage.alice.key.device], "the current one")
     await stage.at_alice.ask_one(fb.RevokeDeviceT(id_table(second.key.device)), fb.DoneT)
     same((await there.stream.expect(fb.GoodbyeT)).code, 103, "why it ends")
-    await closed_with(there.link, REFUSED)
+    await closed_with(there.link, REVOKED)
     await refusal(Session.of(second), 103)
 
 

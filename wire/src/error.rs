@@ -174,17 +174,17 @@ pub enum CloseCode {
     TooLarge = 2,
     /// A frame that does not belong on its stream: closes the stream.
     Unexpected = 3,
-    /// `Hello` was refused; the session stream says why. Closes the connection.
+    /// The session stream has said why, or no `Hello` came. Closes the connection.
     Refused = 4,
     /// The stream is no longer wanted: a cancel.
     Cancelled = 5,
-    /// The node is shutting down.
+    /// After a `Goodbye`: the node is shutting down.
     ShuttingDown = 6,
-    /// The same device connected again elsewhere.
+    /// After a `Goodbye`: the same device connected again elsewhere.
     Replaced = 7,
     /// The peer kept to none of the limits it was told.
     Flood = 8,
-    /// The device was logged out or revoked.
+    /// After a `Goodbye`: the device was logged out or revoked.
     Revoked = 9,
 }
 

@@ -31,6 +31,11 @@ fn r152_malformed_frames_cost_their_stream_and_oversized_ones_the_connection() {
         mallory.send(stream, Bytes::copy_from_slice(garbage));
         assert_eq!(mallory.end_of(stream), Some(u64::from(CloseCode::Malformed.number())), "{garbage:?}");
     }
+    let torn = mallory.open(Role::Request);
+    mallory.send(torn, Bytes::from_static(b"\x09half"));
+    let link = mallory.link;
+    mallory.driver.endpoint().finish(link, torn);
+    assert_eq!(mallory.end_of(torn), Some(u64::from(CloseCode::Malformed.number())));
     let misplaced = mallory.open(Role::Request);
     mallory.append(misplaced, 1, "without a ChatUp");
     assert_eq!(mallory.end_of(misplaced), Some(u64::from(CloseCode::Unexpected.number())));

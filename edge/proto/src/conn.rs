@@ -35,8 +35,8 @@ pub(crate) enum Stage {
     Anonymous,
     /// It is a device.
     Active(Box<Session>),
-    /// It was told why it ends.
-    Closing,
+    /// It was told why it ends, and then ends with this code.
+    Closing(CloseCode),
 }
 
 /// A stream the client opened.
@@ -133,7 +133,7 @@ impl Conn {
             Stage::Anonymous | Stage::Early(_) | Stage::Active(_) => {
                 self.streams.insert(stream, Up::New);
             }
-            Stage::Closing => cx.output(Output::Reset { link, stream, code: CloseCode::Refused }),
+            Stage::Closing(code) => cx.output(Output::Reset { link, stream, code }),
         }
     }
 
@@ -147,7 +147,7 @@ impl Conn {
 
     /// A frame arrived.
     pub(crate) fn on_frame(&mut self, cx: &mut Cx, stream: StreamId, body: &Bytes) {
-        if matches!(self.stage, Stage::Closing) {
+        if matches!(self.stage, Stage::Closing(_)) {
             // It was told that this is the end: what it says after that, it says again on its next connection.
             return;
         }
@@ -176,7 +176,7 @@ impl Conn {
             (Stage::Anonymous | Stage::Active(_), Request::Ping { client_time }) => {
                 session::ping(cx, self, *client_time)
             }
-            (Stage::Anonymous | Stage::Active(_), Request::Unknown) | (Stage::Closing, _) => {}
+            (Stage::Anonymous | Stage::Active(_), Request::Unknown) | (Stage::Closing(_), _) => {}
             _ => self.abandon(cx, stream, CloseCode::Unexpected),
         }
     }
@@ -332,12 +332,23 @@ impl Conn {
         }
     }
 
+    /// The client finished a stream within a frame.
+    pub(crate) fn on_torn(&mut self, cx: &mut Cx, stream: StreamId) {
+        self.held.retain(|&held| held != stream);
+        cx.counters.malformed += 1;
+        self.abandon(cx, stream, CloseCode::Malformed);
+    }
+
+    /// Its last words have arrived, or had their time.
+    pub(crate) fn close(&self, cx: &mut Cx) {
+        let code = if let Stage::Closing(code) = self.stage { code } else { CloseCode::Refused };
+        cx.output(Output::Close { link: self.link, code });
+    }
+
     /// Room in a stream, or its end.
     pub(crate) fn on_delivered(&mut self, cx: &mut Cx, stream: StreamId) {
         match self.stage {
-            Stage::Closing if self.session_stream == Some(stream) => {
-                cx.output(Output::Close { link: self.link, code: CloseCode::Refused });
-            }
+            Stage::Closing(_) if self.session_stream == Some(stream) => self.close(cx),
             Stage::Active(_) => self.down_delivered(cx, stream),
             _ => {}
         }

@@ -77,6 +77,13 @@ pub enum Input {
         /// Which.
         stream: StreamId,
     },
+    /// The peer finished its side of a stream within a frame.
+    Torn {
+        /// On which connection.
+        link: LinkId,
+        /// Which.
+        stream: StreamId,
+    },
     /// The peer reset a stream, or no longer reads it.
     Reset {
         /// On which connection.

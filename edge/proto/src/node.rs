@@ -131,6 +131,7 @@ impl Node {
                 self.with(link, |conn, cx| conn.on_frame(cx, stream, &body))
             }
             Input::Finished { link, stream } => self.with(link, |conn, cx| conn.on_finished(cx, stream)),
+            Input::Torn { link, stream } => self.with(link, |conn, cx| conn.on_torn(cx, stream)),
             Input::Reset { link, stream } => self.with(link, |conn, cx| conn.on_reset(cx, stream)),
             Input::Drained { link, stream } => self.with(link, |conn, cx| conn.drained(cx, stream)),
             Input::Delivered { link, stream } => self.with(link, |conn, cx| conn.on_delivered(cx, stream)),
@@ -184,9 +185,7 @@ impl Node {
             Timer::Goodbye(link) => {
                 self.with(link, |conn, cx| conn.goodbye(cx, ErrorCode::ShuttingDown.refuse()))
             }
-            Timer::Close(link) => {
-                self.with(link, |_, cx| cx.output(Output::Close { link, code: CloseCode::Refused }))
-            }
+            Timer::Close(link) => self.with(link, |conn, cx| conn.close(cx)),
         }
     }
 

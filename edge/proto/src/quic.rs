@@ -32,6 +32,9 @@ pub fn input_of(link: wire_link::LinkId, event: Event) -> Option<Input> {
         Event::Opened { stream: s } => Input::Opened { link, stream: stream(s) },
         Event::Frame { stream: s, body } => Input::Frame { link, stream: stream(s), body },
         Event::Finished { stream: s } => Input::Finished { link, stream: stream(s) },
+        Event::Reset { stream: s, code } if code == u64::from(CloseCode::Malformed.number()) => {
+            Input::Torn { link, stream: stream(s) }
+        }
         Event::Reset { stream: s, .. } | Event::Stopped { stream: s, .. } => {
             Input::Reset { link, stream: stream(s) }
         }

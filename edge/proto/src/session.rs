@@ -14,7 +14,7 @@ use store::op::{DeviceError, Op, OpenSession, SessionState};
 use wire::event::Connected;
 use wire::proof::Purpose;
 use wire::request::{Credentials, Hello};
-use wire::{AccountId, ChatId, DeviceId, ErrorCode, Event, Refusal, Seq, WallTime};
+use wire::{AccountId, ChatId, CloseCode, DeviceId, ErrorCode, Event, Refusal, Seq, WallTime};
 
 use crate::conn::{Conn, Stage};
 use crate::counters::Timing;
@@ -336,21 +336,27 @@ impl Conn {
         cx.counters.refused.add(refusal.code);
         tracing::debug!(link = self.link.0, code = ?refusal.code, "hello refused");
         self.say(cx, &Event::Refused(refusal));
-        self.close_after_last_words(cx);
+        self.close_after_last_words(cx, CloseCode::Refused);
     }
 
     /// Ends a live connection, says why, and closes.
     pub(crate) fn goodbye(&mut self, cx: &mut Cx, refusal: Refusal) {
-        if !matches!(self.stage, Stage::Closing) {
+        if !matches!(self.stage, Stage::Closing(_)) {
             cx.counters.goodbyes.add(refusal.code);
         }
         self.say(cx, &Event::Goodbye(refusal));
-        self.close_after_last_words(cx);
+        let code = match refusal.code {
+            ErrorCode::ShuttingDown => CloseCode::ShuttingDown,
+            ErrorCode::SessionReplaced => CloseCode::Replaced,
+            ErrorCode::TokenRevoked => CloseCode::Revoked,
+            _ => CloseCode::Refused,
+        };
+        self.close_after_last_words(cx, code);
     }
 
-    fn close_after_last_words(&mut self, cx: &mut Cx) {
+    fn close_after_last_words(&mut self, cx: &mut Cx, code: CloseCode) {
         if let Stage::Opening(session) | Stage::Active(session) =
-            std::mem::replace(&mut self.stage, Stage::Closing)
+            std::mem::replace(&mut self.stage, Stage::Closing(code))
         {
             ended(cx, &session, self.link);
         }
@@ -359,7 +365,7 @@ impl Conn {
                 cx.output(Output::Finish { link: self.link, stream });
                 cx.after(LAST_WORDS, Timer::Close(self.link));
             }
-            None => cx.output(Output::Close { link: self.link, code: wire::CloseCode::Refused }),
+            None => self.close(cx),
         }
     }
 }

@@ -9,7 +9,7 @@ use harness::*;
 use store::keys::direct_chat_id;
 use wire::event::Event;
 use wire::request::{self, Request};
-use wire::{ChatId, ErrorCode, Seq, WallTime, limits};
+use wire::{ChatId, CloseCode, ErrorCode, Seq, WallTime, limits};
 
 /// Delivered and read by this device of this account.
 fn move_cursor(world: &mut World, live: Live, chat: ChatId, delivered: u64, read: u64) {
@@ -376,6 +376,16 @@ fn r115_r152_frames_that_do_not_belong_cost_their_stream_and_nothing_else() {
     assert_eq!(acked(world.heard_on(a.link, up)), [1]);
     world.say(a.link, a.session, &append(1, "x"));
     assert!(world.closed.contains(&a.link), "on the session stream it costs the connection");
+    let b = world.hello(&bob);
+    let torn = world.open(b.link);
+    world.input(Input::Torn { link: b.link, stream: torn });
+    assert_eq!(
+        world.reset_codes.get(&(b.link, torn)),
+        Some(&CloseCode::Malformed),
+        "and so does half a frame"
+    );
+    world.input(Input::Torn { link: b.link, stream: b.session });
+    assert_eq!(world.close_codes.get(&b.link), Some(&CloseCode::Malformed));
 }
 
 #[test]
@@ -389,6 +399,7 @@ fn the_same_device_again_replaces_its_older_session() {
         "{told:?}"
     );
     assert!(world.closed.contains(&first.link) && !world.closed.contains(&second.link));
+    assert_eq!(world.close_codes.get(&first.link), Some(&CloseCode::Replaced));
 }
 
 #[test]
@@ -410,8 +421,9 @@ fn r36_a_drained_node_tells_everyone_and_admits_no_one() {
     world.pass(Duration::from_secs(3));
     let told = world.heard_on(a.link, a.session);
     assert!(matches!(told.last(), Some(Event::Goodbye(r)) if r.code == ErrorCode::ShuttingDown), "{told:?}");
-    assert!(world.closed.contains(&a.link));
+    assert_eq!(world.close_codes.get(&a.link), Some(&CloseCode::ShuttingDown));
     let b = world.hello(&bob);
+    assert_eq!(world.close_codes.get(&b.link), Some(&CloseCode::Refused));
     assert!(
         matches!(world.heard_on(b.link, b.session), [Event::Refused(r)] if r.code == ErrorCode::ShuttingDown)
     );

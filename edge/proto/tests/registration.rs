@@ -7,7 +7,7 @@ use std::time::Duration;
 use harness::*;
 use wire::event::Event;
 use wire::request::Request;
-use wire::{ErrorCode, RegistrationId, Retry, Secret};
+use wire::{CloseCode, ErrorCode, RegistrationId, Retry, Secret};
 
 const ALICE: &str = "+4915100000001";
 
@@ -299,7 +299,7 @@ fn g6_a_revoked_device_is_told_at_once_and_listed_no_more() {
     assert_eq!(world.ask(on_phone.link, &revoke), [Event::Done]);
     let told = world.heard_on(on_tablet.link, on_tablet.session);
     assert!(matches!(told.last(), Some(Event::Goodbye(r)) if r.code == ErrorCode::TokenRevoked), "{told:?}");
-    assert!(world.closed.contains(&on_tablet.link));
+    assert_eq!(world.close_codes.get(&on_tablet.link), Some(&CloseCode::Revoked));
     let listed = world.ask(on_phone.link, &Request::ListDevices);
     let [Event::Devices(devices)] = &listed[..] else { panic!("{listed:?}") };
     assert!(matches!(&devices[..], [only] if only.device == phone.verified.device && only.current));

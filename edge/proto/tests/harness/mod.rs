@@ -20,7 +20,8 @@ use wire::event::{Event, Kind, Tokens, Verified};
 use wire::proof::{self, Purpose};
 use wire::request::{self, Request};
 use wire::{
-    AccountId, ChatId, ClientMsgId, ErrorCode, InstallId, LogId, Refusal, RequestId, Secret, Seq, WallTime,
+    AccountId, ChatId, ClientMsgId, CloseCode, ErrorCode, InstallId, LogId, Refusal, RequestId, Secret, Seq,
+    WallTime,
 };
 
 use self::backend::TestStore;
@@ -43,6 +44,9 @@ pub struct World {
     pub texts: Vec<(String, String)>,
     pub closed: BTreeSet<LinkId>,
     pub reset: BTreeSet<(LinkId, StreamId)>,
+    /// The codes that connections were closed with, and streams reset.
+    pub close_codes: BTreeMap<LinkId, CloseCode>,
+    pub reset_codes: BTreeMap<(LinkId, StreamId), CloseCode>,
     pub finished: BTreeSet<(LinkId, StreamId)>,
     pub paused: BTreeSet<(LinkId, StreamId)>,
     /// When whom the store was told to have seen last.
@@ -111,6 +115,8 @@ impl World {
             texts: Vec::new(),
             closed: BTreeSet::new(),
             reset: BTreeSet::new(),
+            close_codes: BTreeMap::new(),
+            reset_codes: BTreeMap::new(),
             finished: BTreeSet::new(),
             paused: BTreeSet::new(),
             seen: Vec::new(),
@@ -180,12 +186,16 @@ impl World {
                         self.node.handle_input(Input::Delivered { link, stream }, self.now);
                     }
                 }
-                Output::Reset { link, stream, .. } => drop(self.reset.insert((link, stream))),
+                Output::Reset { link, stream, code } => {
+                    self.reset.insert((link, stream));
+                    self.reset_codes.insert((link, stream), code);
+                }
                 Output::Stop { .. } => {}
                 Output::Pause { link, stream } => drop(self.paused.insert((link, stream))),
                 Output::Resume { link, stream } => self.resume(link, stream),
-                Output::Close { link, .. } => {
+                Output::Close { link, code } => {
                     if self.closed.insert(link) {
+                        self.close_codes.insert(link, code);
                         self.node.handle_input(Input::Closed { link }, self.now);
                     }
                 }
