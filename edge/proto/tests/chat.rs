@@ -252,6 +252,9 @@ fn r47_g15_history_pages_both_ways_and_names_its_limits() {
     assert_eq!(page(4, 7, 0), Ok((vec![3, 4, 5, 6], true, 3)));
     assert_eq!(page(4, 3, 0), Ok((vec![1, 2], false, 1)));
     assert_eq!(page(4, 0, 8), Ok((vec![9, 10], false, 10)));
+    // From the beginning: 0 is no place to be after.
+    assert_eq!(page(4, 2, 0), Ok((vec![1], false, 1)));
+    assert_eq!(page(4, 0, 1), Ok((vec![2, 3, 4, 5], true, 5)));
     assert_eq!(page(500, 0, 0).map(|(seqs, more, _)| (seqs.len(), more)), Ok((10, false)));
     assert_eq!(page(0, 0, 0), Err(ErrorCode::PageInvalid));
     assert_eq!(page(501, 0, 0), Err(ErrorCode::PageInvalid));
