@@ -19,6 +19,8 @@ pub struct Counts {
     pub client_crashes: u64,
     /// Node processes killed.
     pub node_crashes: u64,
+    /// Messages that a node asked to be sent again later.
+    pub delayed: u64,
     /// Times that a client's process did not read what had come.
     pub dawdled: u64,
     /// Times that a loop was told that hints for it were lost.

@@ -43,6 +43,8 @@ pub struct Options {
     pub storm: Duration,
     /// Within which time after it everybody must have everything.
     pub calm: Duration,
+    /// Of which kind every seed is; `None` lets the seed decide.
+    pub kind: Option<Kind>,
     /// A mistake that the product's code makes, to see that it is noticed.
     pub mutation: Option<Mutation>,
     /// A promise that the world breaks, to see that it is noticed.
@@ -56,6 +58,7 @@ impl Default for Options {
         Options {
             storm: Duration::from_secs(30),
             calm: Duration::from_secs(120),
+            kind: None,
             mutation: None,
             sabotage: None,
             whole_timeline: false,
@@ -127,7 +130,7 @@ impl fmt::Display for Failure {
 /// [`Failure`]: a promise was broken.
 pub fn run(seed: u64, options: &Options) -> Result<Report, Box<Failure>> {
     let _mistake = mutation::Planted::new(options.mutation);
-    let plan = Plan::new(seed, options.storm);
+    let plan = Plan::new(seed, options);
     let mut world = World::new(seed, &plan, options);
     let played = world
         .open(&plan)

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use loadtest_sim::{Failure, Mutation, Options, Report, run};
+use loadtest_sim::{Failure, Kind, Mutation, Options, Report, run};
 
 const HELP: &str = "\
 Plays the whole cluster in virtual time, one run for each seed.
@@ -22,6 +22,7 @@ Options:
   --first S       The first of them [1]
   --minutes M     Begin no more seeds after this time
   --storm SECONDS How long things go wrong in each, in virtual time [30]
+  --kind KIND     Of which kind every seed is: only-moves, gentle, steady or stormy [as the seed says]
   --mutation NAME Make this mistake in the product's code; `list` names them
   --timeline      Tell all that happened, who said what to whom; for one seed
   --keep-going    Play on after a seed that breaks a promise
@@ -69,6 +70,7 @@ fn chosen(arguments: &[&str]) -> Result<Chosen> {
             "--seeds" => seeds = Some(number(option, value()?)?),
             "--minutes" => time = Some(Duration::from_secs(60 * number(option, value()?)?)),
             "--storm" => options.storm = Duration::from_secs(number(option, value()?)?.clamp(1, 3600)),
+            "--kind" => options.kind = Some(kind(value()?)?),
             "--mutation" => options.mutation = Some(mutation(value()?)?),
             "--timeline" => options.whole_timeline = true,
             "--keep-going" => keep_going = true,
@@ -81,6 +83,16 @@ fn chosen(arguments: &[&str]) -> Result<Chosen> {
 
 fn number(option: &str, value: &str) -> Result<u64> {
     value.parse().with_context(|| format!("{option} takes a whole number, and `{value}` is none"))
+}
+
+fn kind(name: &str) -> Result<Kind> {
+    Ok(match name {
+        "only-moves" => Kind::OnlyMoves,
+        "gentle" => Kind::Gentle,
+        "steady" => Kind::Steady,
+        "stormy" => Kind::Stormy,
+        other => bail!("no such kind: `{other}`; there are only-moves, gentle, steady and stormy"),
+    })
 }
 
 fn mutation(name: &str) -> Result<Mutation> {

@@ -34,6 +34,8 @@ pub(crate) struct NodePlan {
     pub(crate) access_token_s: u32,
     /// Hints that wait for a loop; more are lost.
     pub(crate) hints_max: usize,
+    /// Effects that each loop has in work at most, but for a few that never wait.
+    pub(crate) effects_max: usize,
     /// What it remembers of clients' TLS sessions.
     pub(crate) sessions: Arc<PlainSessions>,
 }

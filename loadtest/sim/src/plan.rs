@@ -14,6 +14,7 @@ use rand_chacha::ChaCha8Rng;
 use store::sim::Faults;
 use wire_link::testing::{Conditions, EarlyPolicy};
 
+use crate::Options;
 use crate::client::Death;
 use crate::outside::BusConditions;
 use crate::replay::Replay;
@@ -96,6 +97,8 @@ pub(crate) struct Plan {
     pub(crate) access_token_s: u32,
     /// Hints that wait for a loop.
     pub(crate) hints_max: usize,
+    /// Effects that a node has in work at most, but for a few that never wait.
+    pub(crate) effects_max: usize,
     /// All nodes remember the same TLS sessions.
     pub(crate) one_memory: bool,
     /// From the end of registration on.
@@ -111,15 +114,17 @@ struct Planner {
 }
 
 impl Plan {
-    /// Draws a plan for a storm of this length.
-    pub(crate) fn new(seed: u64, storm: Duration) -> Plan {
+    /// Draws a plan.
+    pub(crate) fn new(seed: u64, options: &Options) -> Plan {
+        let storm = options.storm;
         let mut rng = ChaCha8Rng::seed_from_u64(seed ^ 0x706c_616e);
-        let kind = match rng.random_range(0..100) {
+        let drawn = match rng.random_range(0..100) {
             0..13 => Kind::OnlyMoves,
             13..28 => Kind::Gentle,
             28..45 => Kind::Steady,
             _ => Kind::Stormy,
         };
+        let kind = options.kind.unwrap_or(drawn);
         let shape = shape(&mut rng, storm, kind);
         // A sweeper hints its own process' sessions; for others' there is the bus, of which nothing passes here.
         let one_process = kind == Kind::Steady || rng.random_bool(0.4);
@@ -132,6 +137,8 @@ impl Plan {
         let hints_max = few.map_or(16 * 1024, |few| rng.random_range(few));
         let one_memory = rng.random_bool(0.4);
         let late_phones = rng.random_bool(0.5);
+        let busy = kind == Kind::Stormy && rng.random_bool(0.3);
+        let effects_max = if busy { rng.random_range(8..40) } else { 100_000 };
         let mut planner = Planner { rng, storm, kind, phones: shape.phones().count(), actions: Vec::new() };
         for phone in shape.phones() {
             let acts = shape.acts(seed, phone);
@@ -146,7 +153,17 @@ impl Plan {
         }
         planner.actions.sort_by_key(|&(at, _)| at);
         let actions = planner.actions;
-        Plan { kind, shape, one_process, late_phones, access_token_s, hints_max, one_memory, actions }
+        Plan {
+            kind,
+            shape,
+            one_process,
+            late_phones,
+            access_token_s,
+            hints_max,
+            effects_max,
+            one_memory,
+            actions,
+        }
     }
 }
 

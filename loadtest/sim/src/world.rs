@@ -73,6 +73,7 @@ impl World {
                 process: if plan.one_process { 0 } else { index },
                 access_token_s: plan.access_token_s,
                 hints_max: plan.hints_max,
+                effects_max: plan.effects_max,
                 sessions: if plan.one_memory { sessions.clone() } else { own() },
             };
             SimNode::new(seed, index, plan)
@@ -137,7 +138,7 @@ impl World {
     }
 
     /// Faults are over and everybody is there. Within `calm` everybody must have everything, with nobody doing anything
-    /// that would help; then everybody reads, and within `calm` the server and everybody's ticks must show it. Where only
+    /// that would help, and see every tick; then everybody reads, and the server and everybody's ticks must show that too. Where only
     /// the sweeper is to help, the bus stays cut until all have everything.
     pub(crate) fn calm(&mut self, plan: &Plan, calm: Duration) -> Result<(), Violation> {
         self.out.say(format_args!("calm"));
@@ -148,6 +149,7 @@ impl World {
         }
         self.out.bus.set(self.out.time.instant(), BusConditions::GOOD);
         self.converge(calm, false)?;
+        self.show_ticks(calm)?;
         for phone in 0..self.clients.len() {
             self.read_all(phone)?;
         }

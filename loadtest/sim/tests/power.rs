@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use loadtest_sim::{Mutation, Options, Sabotage, Violation, run};
+use loadtest_sim::{Kind, Mutation, Options, Sabotage, Violation, run};
 
 /// Seeds within which a mistake is noticed.
 const SEEDS: u64 = 48;
@@ -28,7 +28,14 @@ fn options() -> Options {
 }
 
 fn mutant(mutation: Mutation, is_it: impl Fn(&Violation) -> bool) {
-    noticed(Options { mutation: Some(mutation), ..options() }, is_it);
+    // Some are noticed in seeds of one kind alone.
+    let kind = match mutation {
+        Mutation::RouteAfterHeads => Some(Kind::Gentle),
+        Mutation::SweeperOff | Mutation::ClearUnhinted => Some(Kind::Steady),
+        Mutation::NoSteering => Some(Kind::OnlyMoves),
+        _ => None,
+    };
+    noticed(Options { kind, mutation: Some(mutation), ..options() }, is_it);
 }
 
 fn saboteur(sabotage: Sabotage, is_it: impl Fn(&Violation) -> bool) {

@@ -187,6 +187,12 @@ pub enum Violation {
         /// How many.
         entries: usize,
     },
+    /// R144: a node has taken on more than it may.
+    #[error("R144: a loop has {effects} effects in work")]
+    Overload {
+        /// How many.
+        effects: usize,
+    },
     /// G21: an outbox with room did not take a message.
     #[error("G21: the outbox did not take a message")]
     NotTaken,

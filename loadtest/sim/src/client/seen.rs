@@ -52,6 +52,7 @@ impl SimClient {
                 out.say(format_args!("{who} gets {chat} {} from {sender}: {}", message.seq, said(&message)));
             }
             ClientEvent::Delayed { refusal, .. } => {
+                out.counts.delayed += 1;
                 out.say(format_args!("{who} is told to wait: {}", refusal.code.text()));
             }
             ClientEvent::Failed { refusal, .. } => {

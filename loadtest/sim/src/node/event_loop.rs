@@ -19,9 +19,13 @@ use wire_link::testing::{plain_server_sharing, secrets};
 use wire_link::{CidConfig, Config, Endpoint, Event, ServerConfig};
 
 use super::unproved::Unproved;
-use super::{Common, DATAGRAMS_MAX, HANDED_MAX, offer};
+use super::{Common, DATAGRAMS_MAX, HANDED_MAX, NodePlan, offer};
 use crate::outside::{Outcome, Outside, Stores};
 use crate::tasks::at_once;
+
+/// Effects that never wait for room: routes that end, and tokens given back for as many messages as a stream may have
+/// unanswered.
+const EXEMPT_MAX: usize = 128;
 
 /// Entries that wait for one stream at most: a burst, and one that a hint brought.
 const BURST_MAX: usize = 33;
@@ -63,7 +67,7 @@ impl SimLoop {
         let mut seed = [0; 32];
         seed[..8].copy_from_slice(&own.to_le_bytes());
         let config = NodeConfig {
-            limits: limits(common.plan.access_token_s),
+            limits: limits(&common.plan),
             keys: keys(),
             node: (common.index as u64 + 1) << 8 | no as u64,
             app_name: "Godwit".into(),
@@ -162,6 +166,10 @@ impl SimLoop {
             let of = if let Input::Done { op, .. } = &done { self.early_ops.remove(op) } else { None };
             self.input(common, done, of, out);
             any = true;
+        }
+        let effects = self.node.stats().effects;
+        if effects > common.plan.effects_max + EXEMPT_MAX {
+            out.fail(crate::Violation::Overload { effects });
         }
         out.flush(address, &mut self.endpoint) || any
     }
@@ -322,7 +330,7 @@ fn store_error(error: &StoreError) -> EffectError {
 }
 
 /// The defaults, with rates that four talkative people do not reach; the limiter stays in the path.
-fn limits(access_token_s: u32) -> Limits {
+fn limits(plan: &NodePlan) -> Limits {
     let rates = Rates {
         messages_per_minute: 10_000,
         requests_per_minute: 10_000,
@@ -330,7 +338,8 @@ fn limits(access_token_s: u32) -> Limits {
         otp_per_hour: 1_000,
         ..Rates::default()
     };
-    Limits { rates, access_token_s, ..Limits::default() }
+    let (access_token_s, effects_in_flight) = (plan.access_token_s, plan.effects_max);
+    Limits { rates, access_token_s, effects_in_flight, ..Limits::default() }
 }
 
 fn keys() -> Arc<Keys> {
