@@ -299,6 +299,7 @@ async def c1_refresh(stage: Stage) -> None:
     """c1 tokens renew on a live connection; a repeat has the same successor; an old token is theft, the device ends"""
     carol = await stage.node.person("+4915200000006", "Carla")
     session = await Session.of(carol)
+    await session.synced()
     request, old = new_id(), carol.refresh
     first = (await session.renew(carol, request)).tokens
     again = (await session.renew(carol, request)).tokens
