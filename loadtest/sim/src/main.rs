@@ -28,7 +28,7 @@ Options:
   --keep-going    Play on after a seed that breaks a promise
   --help          This text
 
-Exit code: 0 if every promise was kept, 1 if one was broken, 2 if the command line is wrong.
+Exit code: 0 if every promise was kept, 1 if one was broken, 2 if no seed was played.
 ";
 
 struct Chosen {
@@ -68,7 +68,7 @@ fn chosen(arguments: &[&str]) -> Result<Chosen> {
         match option {
             "--first" => first = number(option, value()?)?,
             "--seeds" => seeds = Some(number(option, value()?)?),
-            "--minutes" => time = Some(Duration::from_secs(60 * number(option, value()?)?)),
+            "--minutes" => time = Some(Duration::from_secs(number(option, value()?)?.saturating_mul(60))),
             "--storm" => options.storm = Duration::from_secs(number(option, value()?)?.clamp(1, 3600)),
             "--kind" => options.kind = Some(kind(value()?)?),
             "--mutation" => options.mutation = Some(mutation(value()?)?),
@@ -77,7 +77,8 @@ fn chosen(arguments: &[&str]) -> Result<Chosen> {
             other => bail!("no such option: `{other}`; --help lists them"),
         }
     }
-    let seeds = seeds.unwrap_or(if time.is_some() { u64::MAX - first } else { 100 });
+    let most = u64::MAX - first;
+    let seeds = seeds.unwrap_or(if time.is_some() { most } else { 100 }).min(most);
     Ok(Chosen { first, seeds, time, keep_going, options })
 }
 
@@ -135,7 +136,7 @@ fn seeds_of_a_thread(chosen: &Chosen, next: &AtomicU64, sum: &Mutex<Sum>, began:
         match played {
             Ok(report) => add(&mut sum, &report),
             Err(failure) => {
-                println!("{failure}\n");
+                say(format_args!("{failure}\n"));
                 sum.failed.push(*failure);
             }
         }
@@ -149,12 +150,12 @@ fn seeds_of_a_thread(chosen: &Chosen, next: &AtomicU64, sum: &Mutex<Sum>, began:
 fn add(sum: &mut Sum, report: &Report) {
     sum.virtual_s += report.lasted.as_secs_f64();
     sum.datagrams += report.datagrams.0;
-    report.timeline.iter().for_each(|line| println!("{line}"));
+    report.timeline.iter().for_each(|line| say(format_args!("{line}")));
 }
 
 fn summary(chosen: &Chosen, sum: &Sum, took: Duration) -> ExitCode {
     let took_s = took.as_secs_f64().max(0.001);
-    println!(
+    say(format_args!(
         "{} seeds from {} on, {} kept every promise, in {took_s:.1} s: {:.0} seeds a minute, {:.3} simulated hours a second, {:.0} datagrams a second",
         sum.played,
         chosen.first,
@@ -162,9 +163,19 @@ fn summary(chosen: &Chosen, sum: &Sum, took: Duration) -> ExitCode {
         60.0 * sum.played as f64 / took_s,
         sum.virtual_s / 3600.0 / took_s,
         sum.datagrams as f64 / took_s,
-    );
+    ));
     for failure in &sum.failed {
-        println!("seed {}: {}", failure.seed, failure.violation);
+        say(format_args!("seed {}: {}", failure.seed, failure.violation));
     }
-    if sum.failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    match (sum.played, sum.failed.is_empty()) {
+        // Nothing was shown.
+        (0, _) => ExitCode::from(2),
+        (_, true) => ExitCode::SUCCESS,
+        (_, false) => ExitCode::FAILURE,
+    }
+}
+
+/// A line for whoever reads; if nobody does any more, the run goes on, and its exit code tells.
+fn say(line: std::fmt::Arguments<'_>) {
+    let _ = writeln!(std::io::stdout(), "{line}");
 }
