@@ -23,12 +23,15 @@ fn assert_chat(a: &mut Raw, b: &mut Raw, chat: wire::ChatId, peer: &Person, n: u
     assert_eq!((&a.closed, &b.closed), (&None, &None));
 }
 
-/// First flights from so many ports, and what the node answers to each; `None`: nothing within a moment.
+/// First flights from so many ports, and what the node answers to each; `None`: nothing within a moment, which is one for
+/// all of them: what is under way must not be given up meanwhile.
 fn flood(node: &TestNode, from: [u8; 4], ports: usize) -> Vec<Option<Answered>> {
     let sockets: Vec<_> = (0..ports).map(|_| UdpSocket::bind(SocketAddr::from((from, 0))).unwrap()).collect();
     sockets.iter().for_each(|socket| poke(socket, node.addr, &node.ca()));
+    let end = Instant::now() + Duration::from_secs(3);
     let answer = |socket: &UdpSocket| {
-        socket.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
+        let left = end.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+        socket.set_read_timeout(Some(left)).unwrap();
         let mut buffer = [0; 2048];
         let len = socket.recv(&mut buffer).ok()?;
         Some(loop_of_answer(node, &buffer[..len]))
