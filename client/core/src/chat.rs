@@ -1,7 +1,9 @@
 //! One chat as this device has it: which entries, what the server was told, when it is told again.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use wire::event::Cursor;
 use wire::{AccountId, Seq, limits};
 
 use crate::io::{ChatRow, StreamTag};
@@ -23,6 +25,8 @@ pub(crate) struct Chat {
     /// What it is known to have of the read cursor: a move is not answered, and what was told on a connection that is
     /// lost may be lost with it. A delivered cursor needs no such care: what the server does not know it sends again.
     pub(crate) read_known: Seq,
+    /// The furthest cursors of each member that were shown. Bounded by the members.
+    shown: BTreeMap<AccountId, Cursor>,
     /// When it is told again.
     pub(crate) tell_at: Option<Instant>,
     read_told_at: Option<Instant>,
@@ -59,6 +63,7 @@ impl Chat {
             read: row.read,
             told: row.told,
             read_known: row.told.1,
+            shown: BTreeMap::new(),
             tell_at: None,
             read_told_at: None,
             up: None,
@@ -119,6 +124,21 @@ impl Chat {
         self.read = self.read.max(read.min(self.have));
     }
 
+    /// The server says where a member's cursors are: a read that was under way may say less than what was said since, and
+    /// cursors never go back. What is to be shown, each with the time that belongs to it.
+    pub(crate) fn show(&mut self, mut cursor: Cursor) -> Cursor {
+        if let Some(before) = self.shown.get(&cursor.member) {
+            if before.delivered > cursor.delivered {
+                (cursor.delivered, cursor.delivered_at) = (before.delivered, before.delivered_at);
+            }
+            if before.read > cursor.read {
+                (cursor.read, cursor.read_at) = (before.read, before.read_at);
+            }
+        }
+        self.shown.insert(cursor.member, cursor.clone());
+        cursor
+    }
+
     /// Whether the server is to be told something, now or later.
     pub(crate) fn has_news(&self) -> bool {
         self.have > self.told.0 || self.read > self.told.1
@@ -164,7 +184,7 @@ impl Chat {
 
 #[cfg(test)]
 mod tests {
-    use wire::ChatId;
+    use wire::{ChatId, WallTime};
 
     use super::*;
 
@@ -218,6 +238,23 @@ mod tests {
         assert_eq!(chat.read, Seq(5));
         chat.disconnected();
         assert_eq!((chat.read, chat.told.1), (Seq(5), Seq(5)));
+    }
+
+    #[test]
+    fn i4_ticks_that_are_shown_never_go_back() {
+        let mut chat = chat();
+        let cursor = |delivered, read| Cursor {
+            member: AccountId::new([2; 16]),
+            delivered: Seq(delivered),
+            delivered_at: WallTime(10 * delivered),
+            read: Seq(read),
+            read_at: WallTime(10 * read),
+            withheld: Vec::new(),
+        };
+        assert_eq!(chat.show(cursor(5, 1)), cursor(5, 1));
+        assert_eq!(chat.show(cursor(4, 0)), cursor(5, 1), "a read that had begun before");
+        assert_eq!(chat.show(cursor(4, 3)), cursor(5, 3), "each with its own time");
+        assert_eq!(chat.show(cursor(7, 7)), cursor(7, 7));
     }
 
     #[test]

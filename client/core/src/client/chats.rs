@@ -120,6 +120,10 @@ impl Client {
             self.persist(Write::Read { chat, read });
             self.persist(Write::Told { chat, delivered, read: read_known });
         }
+        let cursor = match self.chats.get_mut(&chat) {
+            Some(state) => state.show(cursor),
+            None => cursor,
+        };
         self.persist(Write::Cursor { chat, cursor: cursor.clone() });
         self.notify(ClientEvent::Cursor { chat, cursor });
     }
