@@ -1,7 +1,7 @@
 //! The whole cluster in one thread and virtual time.
 //!
 //! [`run`] plays one seed: three nodes of two loops each (real `edge-proto` nodes on real QUIC endpoints) over one
-//! simulated store, and four people with five or six phones and real clients, through lost datagrams, cut connections,
+//! simulated store, and four people with four to six phones and real clients, through lost datagrams, cut connections,
 //! late and lost hints, killed processes, commits of which nobody knows whether they happened, addresses that change,
 //! loops that stand still, apps in the background and apps that do not read, clocks that are wrong or jump, and first
 //! flights that somebody else sends again. What people do comes from [`loadtest_workload`]. The same seed gives the same

@@ -138,8 +138,8 @@ impl World {
     }
 
     /// Faults are over and everybody is there. Within `calm` everybody must have everything, with nobody doing anything
-    /// that would help, and see every tick; then everybody reads, and the server and everybody's ticks must show that too. Where only
-    /// the sweeper is to help, the bus stays cut until all have everything.
+    /// that would help, and see every tick; then everybody reads, and the server and everybody's ticks must show that
+    /// too. Where only the sweeper is to help, the bus stays cut until all have everything.
     pub(crate) fn calm(&mut self, plan: &Plan, calm: Duration) -> Result<(), Violation> {
         self.out.say(format_args!("calm"));
         self.agenda.clear();
