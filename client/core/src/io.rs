@@ -235,10 +235,58 @@ pub struct Snapshot {
     pub login: Option<Login>,
     /// Messages that wait, in the order they were queued; failed ones are not among them.
     pub outbox: Vec<OutboxRow>,
-    /// The chats.
+    /// The chats. In the order of their ids, if [`Snapshot::apply`] is used.
     pub chats: Vec<ChatRow>,
     /// Cursor moves are known up to here.
     pub receipts_since: WallTime,
+}
+
+impl Snapshot {
+    /// Keeps one write: what a client that starts from memory alone has for a disk. Messages themselves are the owner's
+    /// to keep; so are the marks of failed ones, which leave the outbox here.
+    pub fn apply(&mut self, write: &Write) {
+        match write {
+            Write::Queue(row) => self.outbox.push(row.clone()),
+            Write::Sent(Message { client_msg_id, .. })
+            | Write::Failed { client_msg_id, .. }
+            | Write::Cancelled { client_msg_id } => {
+                self.outbox.retain(|row| row.client_msg_id != *client_msg_id);
+            }
+            Write::Arrived(message) => {
+                let row = self.chat_mut(message.chat);
+                row.have = row.have.max(message.seq);
+            }
+            &Write::Chat { chat, peer } => self.chat_mut(chat).peer = peer,
+            &Write::Told { chat, delivered, read } => self.chat_mut(chat).told = (delivered, read),
+            &Write::Read { chat, read } => {
+                let row = self.chat_mut(chat);
+                row.read = row.read.max(read);
+            }
+            // For screens: a client that starts anew asks for it.
+            Write::Cursor { .. } => {}
+            Write::ReceiptsSince(since) => self.receipts_since = *since,
+            Write::Login(login) => self.login = Some(login.clone()),
+            Write::LoggedOut => self.login = None,
+        }
+    }
+
+    /// One chat, if it is known.
+    pub fn chat(&self, chat: ChatId) -> Option<&ChatRow> {
+        self.place(chat).ok().map(|at| &self.chats[at])
+    }
+
+    fn chat_mut(&mut self, chat: ChatId) -> &mut ChatRow {
+        let at = self.place(chat).unwrap_or_else(|at| {
+            let zero = Seq::ZERO;
+            self.chats.insert(at, ChatRow { chat, peer: None, have: zero, read: zero, told: (zero, zero) });
+            at
+        });
+        &mut self.chats[at]
+    }
+
+    fn place(&self, chat: ChatId) -> Result<usize, usize> {
+        self.chats.binary_search_by_key(&chat, |row| row.chat)
+    }
 }
 
 /// A question. It is asked again after a lost connection until it is answered.

@@ -109,7 +109,7 @@ impl SimClient {
     }
 
     pub(crate) fn identity(&self) -> Option<(AccountId, DeviceId)> {
-        self.disk.login.as_ref().map(|login| (login.account, login.device))
+        self.disk.login().map(|login| (login.account, login.device))
     }
 
     /// Whether the client has a session of its own account.
@@ -226,7 +226,7 @@ impl SimClient {
         content: Bytes,
     ) -> Result<(), Violation> {
         match &mut self.running {
-            Some(running) if self.disk.login.is_some() => running.asleep = None,
+            Some(running) if self.disk.login().is_some() => running.asleep = None,
             _ => return Ok(()),
         }
         out.counts.sent += 1;

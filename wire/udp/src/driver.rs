@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
 use crate::outgoing::Outgoing;
@@ -56,6 +57,14 @@ pub struct Driver {
     stats: Stats,
 }
 
+/// The socket: readable when a [`wait`](Driver::wait) would find datagrams. For an owner of several drivers on one thread,
+/// who waits for all of them together.
+impl AsFd for Driver {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
 impl Driver {
     /// Binds `address` with default [`Options`]; port 0 takes any. Bind `[::]:port` to serve IPv6 and IPv4.
     ///
@@ -100,6 +109,11 @@ impl Driver {
     /// The endpoint: poll its events and command it between [`wait`](Driver::wait) and [`flush`](Driver::flush).
     pub fn endpoint(&mut self) -> &mut Endpoint {
         &mut self.endpoint
+    }
+
+    /// Whether datagrams wait that the socket did not take: [`flush`](Driver::flush) offers them again.
+    pub fn is_waiting(&self) -> bool {
+        self.outgoing.is_waiting()
     }
 
     /// What this driver has done.

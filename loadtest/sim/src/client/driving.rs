@@ -157,7 +157,7 @@ impl SimClient {
             Write::Failed { code, .. } => return Err(Violation::Refused { user: self.user, code: *code }),
             Write::LoggedOut => return Err(Violation::LoggedOut { user: self.user }),
             Write::Login(login) => {
-                out.counts.renewed += u64::from(self.disk.login.is_some());
+                out.counts.renewed += u64::from(self.disk.login().is_some());
                 out.checker.registered(self.phone, login.account, login.device, self.is_late);
             }
             _ => {}

@@ -102,7 +102,7 @@ impl SimClient {
             request: RequestId::new(request),
         };
         match &mut self.running {
-            Some(running) if self.disk.login.is_none() && !running.asked => running.asked = true,
+            Some(running) if self.disk.login().is_none() && !running.asked => running.asked = true,
             _ => return Ok(()),
         }
         self.with_later(out, |client, now| {
