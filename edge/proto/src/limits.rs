@@ -29,7 +29,7 @@ pub struct Limits {
     /// others used up, `Hello`, requests and appends are answered with "busy", and cursor moves wait: as many as this,
     /// more are answered with "busy".
     pub effects_in_flight: usize,
-    /// How long cursor moves of one chat are gathered, milliseconds.
+    /// Cursor moves are gathered, and committed at multiples of this, milliseconds: those of all chats share a group commit.
     pub cursor_coalesce_ms: u32,
     /// How long after the stop signal the last client is told to move, milliseconds.
     pub drain_spread_ms: u32,

@@ -6,12 +6,12 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use store::ephemeral::{Bucket, EphemeralOp, Take};
 use store::keys::direct_chat_id;
 use store::op::{self, AppendError, Appended, CursorError, CursorMoved, Message, MoveCursor, NotMember, Op};
-use wire::{AccountId, ChatId, CloseCode, ErrorCode, Event, LogId, Refusal, Seq, limits, request};
+use wire::{AccountId, ChatId, CloseCode, ErrorCode, Event, LogId, Refusal, Seq, WallTime, limits, request};
 
 use super::Identity;
 use super::typing::{Place, Typing};
@@ -106,8 +106,7 @@ impl ChatUp {
         }
         let op = MoveCursor { log, account, device, delivered, read, now: cx.now.wall };
         if cx.moves.add(Move { op, link, stream }) {
-            let delay = std::time::Duration::from_millis(cx.limits.cursor_coalesce_ms.into());
-            cx.after(delay, Timer::Moves(log));
+            cx.after(until_moves(cx.limits.cursor_coalesce_ms, cx.now.wall), Timer::Moves(log));
         }
     }
 
@@ -373,4 +372,10 @@ pub(crate) fn moved(
     };
     cx.counters.refused.add(code);
     cx.send(gathered.link, gathered.stream, &Event::Refused(code.refuse()));
+}
+
+/// Moves of all logs are due on one grid, so that they share a group commit, and a loop wakes once for all of them.
+fn until_moves(grid_ms: u32, now: WallTime) -> Duration {
+    let grid = u64::from(grid_ms).max(1);
+    Duration::from_millis(grid - now.as_millis() % grid)
 }

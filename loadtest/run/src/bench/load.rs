@@ -22,8 +22,8 @@ const BODY_BYTES: usize = 100;
 const DRAIN_MAX: Duration = Duration::from_secs(30);
 
 /// With more datagrams than this, received and sent, for a message on a path that loses none, QUIC repeats what is merely late
-/// and the figures say nothing: a message, its ack, its delivery and its receipts are eight when each is alone.
-const DATAGRAMS_MAX: f64 = 12.0;
+/// and the figures say nothing: a message, its ack, its delivery, its receipts and the acknowledgements of each in QUIC are a dozen when all of them travel alone.
+const DATAGRAMS_MAX: f64 = 16.0;
 
 /// One chat of two: the first one talks.
 struct Pair {
