@@ -70,6 +70,8 @@ struct Phone {
     client: Client,
     bridge: Bridge,
     kept: Snapshot,
+    /// Whose it is: says its number.
+    person: usize,
     /// Which socket its connections use.
     door: usize,
     timer: Option<Instant>,
@@ -123,19 +125,25 @@ impl Fleet {
         })
     }
 
-    /// Adds phones that do nothing yet, and says the first one's number.
+    /// Adds phones that do nothing yet, each of a person of its own, and says the first one's number.
     pub fn add(&mut self, count: usize) -> usize {
         let first = self.phones.len();
         for number in first..first + count {
-            let mut seed = [0; 32];
-            self.rng.fill_bytes(&mut seed);
-            let kept = Snapshot::default();
-            let client = new_client(&self.target, seed, 0, &kept);
-            let door = number % self.doors.len();
-            let bridge = Bridge::default();
-            self.phones.push(Phone { client, bridge, kept, door, timer: None, is_dirty: false, seed });
+            self.add_of(number);
         }
         first
+    }
+
+    /// Adds a phone of a person, and says its number.
+    pub fn add_of(&mut self, person: usize) -> usize {
+        let number = self.phones.len();
+        let mut seed = [0; 32];
+        self.rng.fill_bytes(&mut seed);
+        let kept = Snapshot::default();
+        let client = new_client(&self.target, seed, 0, &kept);
+        let (door, bridge) = (number % self.doors.len(), Bridge::default());
+        self.phones.push(Phone { client, bridge, kept, person, door, timer: None, is_dirty: false, seed });
+        number
     }
 
     /// How many phones there are.
@@ -186,6 +194,21 @@ impl Fleet {
     /// The owner of the phone has read up to here.
     pub fn mark_read(&mut self, phone: usize, chat: ChatId, seq: Seq) {
         self.with(phone, |client, now| client.mark_read(chat, seq, now));
+    }
+
+    /// The owner has a chat on the screen.
+    pub fn open_chat(&mut self, phone: usize, chat: ChatId, peer: AccountId) {
+        self.with(phone, |client, now| client.open_chat(chat, Some(peer), now));
+    }
+
+    /// The owner has it there no longer.
+    pub fn close_chat(&mut self, phone: usize, chat: ChatId) {
+        self.with(phone, |client, now| client.close_chat(chat, now));
+    }
+
+    /// The owner types in an open chat.
+    pub fn press(&mut self, phone: usize, chat: ChatId) {
+        self.with(phone, |client, now| client.typing(chat, now));
     }
 
     /// The app is on the screen, or no longer.

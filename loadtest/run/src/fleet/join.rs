@@ -54,12 +54,12 @@ enum Step {
 }
 
 impl Fleet {
-    /// The number of a phone's owner.
-    pub fn number(phone: usize) -> String {
-        format!("+4917{phone:09}")
+    /// A person's phone number.
+    pub fn number(person: usize) -> String {
+        format!("+4917{person:09}")
     }
 
-    /// Registers phones, each as a person of its own, with codes from the node's file of text messages. At the end all
+    /// Registers phones, each for its person (at most one of a person at a time), with codes from the node's file of text messages. At the end all
     /// of them are connected and synced.
     ///
     /// # Errors
@@ -103,10 +103,11 @@ impl Fleet {
             ClientEvent::Connected { .. } if self.account(phone).is_none() => {
                 let mut install = [0; 16];
                 install.copy_from_slice(&self.phones[phone].seed[16..]);
+                let person = self.phones[phone].person;
                 let request = self.with(phone, |client, _| client.request_id());
                 let register = request::Register {
-                    phone: Secret::new(Fleet::number(phone)),
-                    name: loadtest_workload::name(phone).into_owned(),
+                    phone: Secret::new(Fleet::number(person)),
+                    name: loadtest_workload::name(person).into_owned(),
                     install: InstallId::new(install),
                     request,
                 };
@@ -137,7 +138,9 @@ impl Fleet {
     ) -> Result<(), JoinError> {
         for (&phone, step) in steps {
             let Step::Text(registration) = *step else { continue };
-            if let Some(otp) = texts.take(&Fleet::number(phone)).map_err(JoinError::Texts)? {
+            if let Some(otp) =
+                texts.take(&Fleet::number(self.phones[phone].person)).map_err(JoinError::Texts)?
+            {
                 let (otp, device_name) = (Secret::new(otp), "phone".to_owned());
                 self.ask(phone, Ask::Verify { registration, otp, device_name });
                 *step = Step::Server;
@@ -146,7 +149,7 @@ impl Fleet {
         Ok(())
     }
 
-    /// Finds people by their numbers; of each pair, the first phone asks for the owner of the second. Their accounts
+    /// Finds people by their numbers; of each pair, the phone asks for the person. Their accounts
     /// and the 1:1 chats with them, in the order of `pairs`.
     ///
     /// # Errors
