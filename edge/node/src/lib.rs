@@ -20,4 +20,4 @@ mod sweeper;
 mod tls;
 
 pub use config::{Config, ConfigError, Flags, SmsConfig};
-pub use serve::{RunningNode, ServeError, start};
+pub use serve::{RunningNode, ServeError, start, start_with_sessions};

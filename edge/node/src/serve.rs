@@ -19,7 +19,7 @@ use wire_link::tls::SessionStore;
 use wire_udp::Driver;
 
 use crate::clock::{TokioClock, now};
-use crate::config::Config;
+use crate::config::{Config, Handshakes};
 use crate::drive::{Loop, LoopHandle};
 use crate::health::{self, Health, Life};
 use crate::metrics::{Metrics, Sources};
@@ -96,6 +96,19 @@ pub struct RunningNode {
 /// # Errors
 /// [`ServeError`] says what is in the way; nothing is left running.
 pub async fn start(config: &Config) -> Result<RunningNode, ServeError> {
+    let Handshakes { sessions, session_bytes, .. } = config.handshakes;
+    start_with_sessions(config, Arc::new(SessionStore::new(sessions, session_bytes))).await
+}
+
+/// As [`start`], with a memory of clients' TLS sessions that somebody else keeps: it may be that of a node before this one,
+/// whose clients then come back by early data. The settings of `handshakes` that bound it are the caller's to apply.
+///
+/// # Errors
+/// As [`start`].
+pub async fn start_with_sessions(
+    config: &Config,
+    sessions: Arc<SessionStore>,
+) -> Result<RunningNode, ServeError> {
     let data = |source| ServeError::Data { path: config.data.clone(), source };
     store::durable::create_dir_all(&config.data, 0o777).map_err(data)?;
     let secrets = secrets::load(&config.data_path("keys"))?;
@@ -115,7 +128,6 @@ pub async fn start(config: &Config) -> Result<RunningNode, ServeError> {
     let (admin, admin_task) = health::bind(config.admin, health.clone(), metrics.clone())
         .await
         .map_err(bind("TCP", config.admin))?;
-    let sessions = Arc::new(SessionStore::new(config.handshakes.sessions, config.handshakes.session_bytes));
     let seeds = (0..config.loop_count()).map(|_| random()).collect::<Result<Vec<_>, _>>()?;
     let crypto = tls.crypto(sessions.clone()).map_err(bind("UDP", config.listen))?;
     let drivers = sockets::bind(config, &secrets, &crypto, &seeds).map_err(bind("UDP", config.listen))?;

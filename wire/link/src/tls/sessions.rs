@@ -29,6 +29,8 @@ pub struct SessionStore {
     bytes_max: usize,
     clock: Box<dyn Fn() -> Duration + Send + Sync>,
     kept: Mutex<Kept>,
+    #[cfg(any(test, feature = "testing"))]
+    repeats: bool,
 }
 
 #[derive(Default)]
@@ -40,6 +42,7 @@ struct Kept {
     stats: SessionStats,
 }
 
+#[derive(Clone)]
 struct Session {
     id: Arc<[u8]>,
     value: Box<[u8]>,
@@ -74,7 +77,31 @@ impl SessionStore {
         bytes_max: usize,
         clock: impl Fn() -> Duration + Send + Sync + 'static,
     ) -> SessionStore {
-        SessionStore { entries_max, bytes_max, clock: Box::new(clock), kept: Mutex::default() }
+        SessionStore {
+            entries_max,
+            bytes_max,
+            clock: Box::new(clock),
+            kept: Mutex::default(),
+            #[cfg(any(test, feature = "testing"))]
+            repeats: false,
+        }
+    }
+
+    /// For tests of what stands between a replayed flight and a second message when this does not: a store that breaks its
+    /// promise and gives a session out whenever it is asked.
+    #[cfg(any(test, feature = "testing"))]
+    pub fn that_repeats(self) -> SessionStore {
+        SessionStore { repeats: true, ..self }
+    }
+
+    #[cfg(any(test, feature = "testing"))]
+    fn repeats(&self) -> bool {
+        self.repeats
+    }
+
+    #[cfg(not(any(test, feature = "testing")))]
+    const fn repeats(&self) -> bool {
+        false
     }
 
     /// What it holds and has seen.
@@ -131,7 +158,8 @@ impl StoresServerSessions for SessionStore {
     fn take(&self, id: &[u8]) -> Option<Vec<u8>> {
         let now = (self.clock)();
         let mut kept = self.lock();
-        let found = kept.by_id.get(id).copied().and_then(|age| kept.remove(age));
+        let age = kept.by_id.get(id).copied();
+        let found = age.and_then(|age| if self.repeats() { kept.copy(age) } else { kept.remove(age) });
         match found {
             Some(session) if now.saturating_sub(session.put_at) <= LIFETIME => {
                 kept.stats.taken += 1;
@@ -168,6 +196,10 @@ impl Kept {
         Some(session)
     }
 
+    fn copy(&self, age: u64) -> Option<Session> {
+        self.by_age.get(&age).cloned()
+    }
+
     fn drop_session(&mut self, age: u64) {
         self.stats.dropped += u64::from(self.remove(age).is_some());
     }
@@ -198,6 +230,16 @@ mod tests {
         assert_eq!(store.get(&id(1)), None);
         let stats = store.stats();
         assert_eq!((stats.sessions, stats.bytes, stats.taken, stats.missed), (0, 0, 1, 1));
+    }
+
+    #[test]
+    fn only_a_store_that_was_made_to_repeat_gives_a_session_out_twice() {
+        let store = SessionStore::new(10, 10_000).that_repeats();
+        assert!(store.put(id(1), vec![7; 100]));
+        for taken in 1..=3 {
+            assert_eq!(store.take(&id(1)), Some(vec![7; 100]));
+            assert_eq!((store.stats().sessions, store.stats().taken), (1, taken));
+        }
     }
 
     #[test]
