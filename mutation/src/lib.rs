@@ -6,7 +6,7 @@
 //! its [`Planted`] lives, so one build plays the honest code and every mistake.
 //!
 //! Invariant: without the feature `planted`, and in every build without debug assertions, [`on`] is the constant `false`
-//! and no trace of a mutation is left in the program. Only the simulation asks for the feature.
+//! and no trace of a mutation is left in the program. Only the simulation and tests ask for the feature.
 
 #[cfg(all(feature = "planted", debug_assertions))]
 mod planted;

@@ -37,6 +37,13 @@ impl Raw {
         assert!(self.is_early, "the server is remembered");
     }
 
+    /// Says goodbye: the node knows at once that nobody is there any more.
+    pub fn leave(mut self) {
+        let link = self.link;
+        self.driver.endpoint().close(link, CloseCode::Done, "");
+        self.turn(Instant::now());
+    }
+
     #[track_caller]
     pub fn connected(&mut self) {
         self.until(|raw| raw.exporter != [0; 32] || raw.closed.is_some());

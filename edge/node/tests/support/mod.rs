@@ -11,22 +11,25 @@ use std::time::{Duration, Instant};
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
 use bytes::Bytes;
 use edge_node::{Config, RunningNode, SmsConfig};
+use mutation::Mutation;
 use wire::event::{Event, Kind, Verified};
 use wire::proof::{self, Exporter, Purpose};
 use wire::request::{self, Request};
 use wire::{
     AccountId, ChatId, ClientMsgId, InstallId, RegistrationId, RequestId, Role, Secret, Seq, WallTime,
 };
-use wire_link::tls::Trust;
+use wire_link::tls::{SessionStore, Trust};
 use wire_link::{ClientConfig, Config as LinkConfig, Endpoint, LinkId, Secrets, StreamId};
 use wire_udp::Driver;
 
 mod again;
 pub mod hygiene;
 mod path;
+mod scrape;
 
 pub use again::wall;
 pub use path::{Answered, local, loop_of_answer, poke, port_on, steering};
+pub use scrape::{Scrape, admin, http, scrape_until};
 
 /// What a test waits for something at most.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -52,10 +55,29 @@ pub struct TestNode {
 
 impl TestNode {
     pub fn start(config: Config) -> TestNode {
+        TestNode::start_with(config, None, None)
+    }
+
+    /// A node that is given its memory of sessions, and whose store makes a mistake: its ops run on the runtime's threads.
+    pub fn start_with(
+        config: Config,
+        sessions: Option<Arc<SessionStore>>,
+        mistake: Option<Mutation>,
+    ) -> TestNode {
         hygiene::log();
-        let runtime =
-            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        let node = runtime.block_on(edge_node::start(&config)).expect("the node starts");
+        let mut builder = tokio::runtime::Builder::new_multi_thread();
+        // For as long as each thread lives; a build without debug assertions makes no mistakes.
+        #[cfg(debug_assertions)]
+        builder.on_thread_start(move || std::mem::forget(mutation::Planted::new(mistake)));
+        assert!(mistake.is_none() || cfg!(debug_assertions));
+        let runtime = builder.worker_threads(2).enable_all().build().unwrap();
+        let node = runtime.block_on(async {
+            match sessions {
+                Some(sessions) => edge_node::start_with_sessions(&config, sessions).await,
+                None => edge_node::start(&config).await,
+            }
+        });
+        let node = node.expect("the node starts");
         let addr = node.listen;
         TestNode { runtime, node: Some(node), config, addr }
     }
@@ -432,7 +454,15 @@ pub fn generous(dir: &Path) -> Config {
 /// A node with Alice and Bob on it.
 pub fn alice_and_bob(config: Config) -> (TestNode, Arc<[Person; 2]>, ChatId) {
     let node = TestNode::start(config);
-    let people = [node.register("+4915100000001", "Alice", 1), node.register("+4915100000002", "Bob", 2)];
-    let chat = store::keys::direct_chat_id(people[0].account(), people[1].account());
-    (node, Arc::new(people), chat)
+    let (people, chat) = node.alice_and_bob();
+    (node, people, chat)
+}
+
+impl TestNode {
+    /// Registers Alice and Bob.
+    pub fn alice_and_bob(&self) -> (Arc<[Person; 2]>, ChatId) {
+        let people = [self.register("+4915100000001", "Alice", 1), self.register("+4915100000002", "Bob", 2)];
+        let chat = store::keys::direct_chat_id(people[0].account(), people[1].account());
+        (Arc::new(people), chat)
+    }
 }
