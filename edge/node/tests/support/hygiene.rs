@@ -28,7 +28,7 @@ pub fn secrets() -> MutexGuard<'static, Secrets> {
 /// Where this process writes its log; begins it.
 pub fn log() -> &'static Path {
     LOG.get_or_init(|| {
-        let name = concat!("edge_node-", env!("CARGO_CRATE_NAME"));
+        let name = concat!(env!("CARGO_PKG_NAME"), "-", env!("CARGO_CRATE_NAME"));
         let path = scan::folder(env!("CARGO_TARGET_TMPDIR"), name).join("node.log");
         let file = Arc::new(File::create(&path).unwrap());
         let builder = tracing_subscriber::fmt().json().flatten_event(true).with_writer(file);
@@ -50,6 +50,13 @@ pub fn note(person: &Person) {
 /// What the log of this process says too much.
 pub fn leaks() -> Vec<Leak> {
     secrets().find(&std::fs::read_to_string(log()).unwrap(), &[])
+}
+
+/// Lines of this process's log that say that there is a bug.
+pub fn errors() -> Vec<String> {
+    let log = std::fs::read_to_string(log()).unwrap();
+    let is_error = |line: &&str| line.contains("\"level\":\"ERROR\"");
+    log.lines().filter(is_error).map(str::to_owned).collect()
 }
 
 /// Panics with the first lines that say too much.
