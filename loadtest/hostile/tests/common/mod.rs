@@ -87,7 +87,9 @@ pub fn while_people_chat<R: Send>(
             assert!(matches!(answer, Event::AppendAck { seq, .. } if seq.0 == messages), "{answer:?}");
             b.until(|b| b.seqs(chat).len() as u64 >= messages);
             if messages % NEWCOMER_EVERY == 0 {
-                assert!(matches!(node.client(9).hello(None), Event::Connected(_)));
+                let mut newcomer = node.client(9);
+                assert!(matches!(newcomer.hello(None), Event::Connected(_)));
+                newcomer.leave();
                 newcomers += 1;
             }
             a.turn(Instant::now() + Duration::from_millis(20));
@@ -97,6 +99,8 @@ pub fn while_people_chat<R: Send>(
     assert_eq!((&a.closed, &b.closed), (&None, &None));
     assert_eq!(b.seqs(chat), (1..=messages).collect::<Vec<_>>(), "nothing is lost or doubled");
     assert_eq!(log(&mut a, chat), messages, "and the log says the same");
+    a.leave();
+    b.leave();
     let honest = Honest { messages, newcomers, before, after: Scrape::of(admin(node)) };
     assert_eq!(honest.after.get("godwit_up"), 1.0);
     assert!(honest.grew_bytes() < GROWTH_BYTES_MAX, "{} MB", honest.grew_bytes() / 1e6);
