@@ -70,7 +70,8 @@ pub fn flood(target: &Target, options: &Flood) -> Result<FloodReport, HostileErr
     let vanishing = options.vanishing.min(512);
     let mut group: Option<Group> = None;
     while !pace.is_over() {
-        if vanishing > 0 && group.is_none() {
+        // One in five at most.
+        if vanishing > 0 && group.is_none() && 4 * report.vanishing <= report.silent {
             group = Some(Group::begin(target, vanishing, report.vanishing, &mut rng)?);
             report.vanishing += vanishing as u64;
             pace.gave(vanishing as u64);
