@@ -1,12 +1,11 @@
-//! Floods of newcomers, of noise, and of handshakes that lead nowhere: they cost a round trip, or nothing, and who is
-//! connected notices none of it (R115, K1).
+//! Floods of newcomers: past the limits they cost a round trip, or are refused, and who is connected notices none of it
+//! (R115, K1). Noise, long floods and handshakes that lead nowhere are `loadtest/hostile`'s.
 
 mod support;
 
 use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
-use loadtest_relay::Relay;
 use support::*;
 use wire::event::Event;
 use wire_link::CloseReason;
@@ -82,94 +81,4 @@ fn c20_one_address_must_prove_itself_past_its_burst_and_is_refused_past_the_next
     let all = first.into_iter().chain(proved);
     all.for_each(|mut raw| assert!(matches!(raw.hello(None), Event::Connected(_))));
     assert!(matches!(node.answer_to(SocketAddr::from((other, 0))).1, Answered::Begun { .. }));
-}
-
-/// A generator of noise: splitmix64.
-struct Noise(u64);
-
-impl Noise {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn bytes(&mut self, len: usize) -> Vec<u8> {
-        (0..len).map(|_| self.next() as u8).collect()
-    }
-}
-
-#[test]
-fn r152_ten_thousand_datagrams_of_noise_change_nothing_for_a_living_connection() {
-    let dir = tempfile::tempdir().unwrap();
-    let (node, people, chat) = alice_and_bob(edge_node::Config { loops: 2, ..generous(dir.path()) });
-    let relay = Relay::start(node.addr).unwrap();
-    relay.set_captures(64);
-    let mut a = Raw::connect(relay.address(), &node.ca(), 9);
-    assert!(matches!(a.hello(Some(&people[0])), Event::Connected(_)));
-    let mut b = node.online(&people[1]);
-    assert_chat(&mut a, &mut b, chat, &people[1], 1);
-    // Ids: Alice's own, and such as name each of the loops.
-    let mut noise = Noise(42);
-    let steering = steering(&node);
-    let captured = relay.captures().pop().expect("captured").datagrams;
-    let short = captured.iter().find(|datagram| datagram[0] & 0x80 == 0).expect("she has said something");
-    let mut ids = vec![short[1..9].to_vec()];
-    while ids.len() < 17 {
-        let id = noise.bytes(8);
-        if steering.owner(&[&[0x40][..], &id].concat()) == Some((ids.len() % 2) as u8) {
-            ids.push(id);
-        }
-    }
-    let sockets: Vec<_> = (0..8).map(|_| UdpSocket::bind(local(0)).unwrap()).collect();
-    for n in 0..10_000 {
-        let len = 1 + noise.next() as usize % 1400;
-        let mut datagram = noise.bytes(len);
-        match n % 4 {
-            // Anything at all.
-            0 => {}
-            // A short header with an id that somebody has.
-            1 | 2 => {
-                let id = &ids[noise.next() as usize % ids.len()];
-                datagram = [&[0x40 | noise.next() as u8 & 0x3f][..], id, &datagram].concat();
-            }
-            // A long header of our version, or nearly.
-            _ => {
-                let kind = 0xc0 | noise.next() as u8 & 0x3f;
-                datagram = [&[kind, 0, 0, 0, 1, 8][..], &datagram].concat();
-            }
-        }
-        // The socket may be full: that is the system's way to say less.
-        let _ = sockets[n % sockets.len()].send_to(&datagram, node.addr);
-        if n % 500 == 499 {
-            a.turn(Instant::now());
-            b.turn(Instant::now() + Duration::from_millis(10));
-        }
-    }
-    // What she said before, again from elsewhere: she has not moved.
-    for datagram in &captured {
-        sockets[0].send_to(datagram, node.addr).unwrap();
-    }
-    assert_chat(&mut a, &mut b, chat, &people[1], 2);
-    assert_chat(&mut b, &mut a, chat, &people[0], 3);
-}
-
-#[test]
-fn c20_handshakes_that_lead_nowhere_end_by_themselves() {
-    let dir = tempfile::tempdir().unwrap();
-    let mut config = edge_node::Config { loops: 1, ..generous(dir.path()) };
-    config.handshakes.per_address_max = 4;
-    let node = TestNode::start(config);
-    let begun = flood(&node, [127, 0, 0, 1], 4);
-    assert!(begun.iter().all(|answer| matches!(answer, Some(Answered::Begun { .. }))), "{begun:?}");
-    assert_eq!(node.answer_to(local(0)).1, Answered::Retry, "its address has as many under way as it may");
-    // An honest one gets in meanwhile, by proving its address.
-    assert!(matches!(node.client(1).hello(None), Event::Connected(_)));
-    let deadline = Instant::now() + 2 * PATIENCE;
-    while node.answer_to(local(0)).1 == Answered::Retry {
-        assert!(Instant::now() < deadline, "they are never given up");
-        std::thread::sleep(Duration::from_millis(500));
-    }
 }
