@@ -47,7 +47,7 @@ pub struct Played {
     pub said: usize,
     /// Messages shown by recipients' phones.
     pub delivered: u64,
-    /// Microseconds from the planned moment to the recipient's callback, of phones that were there all the time.
+    /// Microseconds from the planned moment to the recipient's callback, where both phones were there all the time.
     pub latencies: Histogram<u64>,
     /// Connections that were lost and not closed by their phone.
     pub lost_connections: u64,
@@ -272,7 +272,9 @@ impl<'a> Play<'a> {
                 let (planned, by) = self.oracle.shown(who, &message)?;
                 if self.phones[by].person != who.person {
                     self.played.delivered += 1;
-                    if self.there_since[phone].is_some_and(|since| since <= planned) {
+                    let was_there =
+                        |phone: usize| self.there_since[phone].is_some_and(|since| since <= planned);
+                    if was_there(by) && was_there(phone) {
                         let took = at.saturating_duration_since(planned).as_micros();
                         self.played.latencies.saturating_record(took.try_into().unwrap_or(u64::MAX));
                     }
