@@ -107,6 +107,8 @@ impl Drop for Network {
             // If it panicked it has said so.
             let _ = thread.join();
         }
+        // Hosts keep the state alive. A device that the thread never got goes here, as the others went with the thread.
+        self.shared.lock().attached.clear();
     }
 }
 
