@@ -31,6 +31,9 @@
 //! # main().unwrap() }
 //! ```
 //!
+//! The thread runs with real-time priority where it is allowed to, so that a busy machine is not a bad network;
+//! [`Totals::lateness_max`] says how far it was behind all the same, and [`Host::dropped_before`] what it never saw.
+//!
 //! Invariants: what becomes of a packet is decided without IO ([`Path::decide`]) from the seed, its place in its path's
 //! sequence and the settings; order is kept unless reordering is asked for; nothing is delivered before it is due;
 //! interfaces outside the namespaces made here are never touched. Bounds: [`HOSTS_MAX`], [`UNDER_WAY_MAX`],

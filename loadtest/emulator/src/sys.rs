@@ -32,11 +32,16 @@ pub(crate) fn enter_before_exec(command: &mut Command, namespace: OwnedFd) {
     unsafe { command.pre_exec(enter) };
 }
 
-/// Lets the calling thread's timers end when they are due, instead of up to 50 µs later to save wake-ups.
+/// Lets the calling thread run as soon as it has something to do, before the threads of this and other programs, and lets its
+/// timers end when they are due, instead of up to 50 µs later to save wake-ups. Both are tried.
 pub(crate) fn be_punctual() -> io::Result<()> {
     let nanos: libc::c_ulong = 1;
     // SAFETY: this option takes a number and no pointer.
-    check(unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, nanos) })
+    let slack = check(unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, nanos) });
+    let lowest = libc::sched_param { sched_priority: 1 };
+    // SAFETY: 0 is the calling thread; the parameters outlive the call, which only reads them.
+    let real_time = check(unsafe { libc::sched_setscheduler(0, libc::SCHED_RR, &raw const lowest) });
+    slack.and(real_time)
 }
 
 /// Makes an open `/dev/net/tun` a new TUN device of that name, without packet information. It is in the namespace in

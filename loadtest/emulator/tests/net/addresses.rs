@@ -6,16 +6,14 @@ use std::time::Duration;
 
 use loadtest_emulator::{HostError, Namespace, Network};
 
-use crate::two::{A, B, MS, Two, heard, kernel_counter, socket, tcp};
+use crate::two::{A, B, MS, Two, heard, kernel_counter, socket, tcp, wait_until};
 
 const PUBLIC: Ipv4Addr = Ipv4Addr::new(10, 77, 9, 9);
 const ELSEWHERE: Ipv4Addr = Ipv4Addr::new(10, 77, 8, 8);
 
 /// Waits until the NAT of A has turned away so many packets.
 fn wait_for_unmapped(two: &Two, count: u64) {
-    while two.a.nat_counters().unwrap().unmapped < count {
-        std::thread::sleep(MS);
-    }
+    wait_until("the NAT has turned packets away", || two.a.nat_counters().unwrap().unmapped >= count);
 }
 
 #[test]
@@ -113,9 +111,7 @@ fn i10_a_new_address_is_seen_by_others_and_the_old_one_is_gone() {
     assert_eq!(heard(&fresh, b"five"), to);
     two.a.namespace().run(|| std::net::UdpSocket::bind((A, 0))).unwrap().unwrap_err();
     b.send_to(b"to the old address", bound.local_addr().unwrap()).unwrap();
-    while two.network.totals().unroutable < 1 {
-        std::thread::sleep(MS);
-    }
+    wait_until("the packet has reached nobody", || two.network.totals().unroutable == 1);
     // Back again.
     two.a.change_address(A).unwrap();
     bound.send_to(b"six", to).unwrap();

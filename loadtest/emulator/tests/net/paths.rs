@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use loadtest_emulator::{Blocked, Burst, Direction, Rate, Settings};
 
-use crate::two::{Arrived, MS, Two, heard, tcp};
+use crate::two::{Arrived, MS, PAYLOAD_BYTES, Two, heard, tcp, wait_until};
 
 fn numbers(arrived: &[Arrived]) -> Vec<usize> {
     arrived.iter().map(|packet| packet.number).collect()
@@ -153,11 +153,9 @@ fn p1_a_full_queue_drops_what_comes_last() {
     two.a.set(Direction::Up, Settings { rate: Some(rate), ..Settings::default() });
     let (from, to) = two.sockets();
     for _ in 0..100 {
-        from.send_to(&[0; crate::two::PAYLOAD_BYTES], to.local_addr().unwrap()).unwrap();
+        from.send_to(&[0; PAYLOAD_BYTES], to.local_addr().unwrap()).unwrap();
     }
-    while two.a.counters(Direction::Up).packets_in < 100 {
-        std::thread::sleep(MS);
-    }
+    wait_until("all have come", || two.a.counters(Direction::Up).packets_in == 100);
     let up = two.a.counters(Direction::Up);
     assert_eq!((up.queue_packets, up.queue_bytes, up.queue_dropped), (20, 20_000, 80));
     assert_eq!((up.under_way, up.packets_out), (20, 0));
@@ -221,9 +219,7 @@ fn packets_wait_for_no_more_than_the_delay_when_settings_change() {
     two.a.set_both(&Settings::delayed(30_000 * MS));
     let (a, b) = two.sockets();
     a.send_to(b"slow", b.local_addr().unwrap()).unwrap();
-    while two.a.counters(Direction::Up).under_way == 0 {
-        std::thread::sleep(MS);
-    }
+    wait_until("it is under way", || two.a.counters(Direction::Up).under_way == 1);
     // The other way is its own.
     two.a.set(Direction::Down, Settings::default());
     let start = Instant::now();
@@ -237,20 +233,25 @@ fn packets_wait_for_no_more_than_the_delay_when_settings_change() {
 
 #[test]
 #[ignore = "a measurement, which says something on a quiet machine only"]
-fn measured_packets_per_second() {
-    let Some(two) = Two::new("measured_packets_per_second", 14) else { return };
-    for settings in [Settings::default(), Settings { delay: 20 * MS, jitter: MS, ..Settings::default() }] {
-        two.a.set_both(&settings);
-        let before = emulator_cpu();
-        let start = Instant::now();
-        for _ in 0..40 {
-            two.send_numbered(5000, Duration::ZERO);
+fn measured_at_fifty_thousand_packets_a_second() {
+    for delay in [Duration::ZERO, 20 * MS] {
+        let Some(two) = Two::new("measured_at_fifty_thousand_packets_a_second", 14) else { return };
+        two.a.set_both(&Settings::delayed(delay));
+        let (from, to) = two.sockets();
+        let (before, start) = (emulator_cpu(), Instant::now());
+        for n in 1..=2000 {
+            for _ in 0..50 {
+                from.send_to(&[0; PAYLOAD_BYTES], to.local_addr().unwrap()).unwrap();
+            }
+            std::thread::sleep((start + MS * n).saturating_duration_since(Instant::now()));
         }
-        let (elapsed, busy) = (start.elapsed(), emulator_cpu() - before);
+        let elapsed = start.elapsed();
+        std::thread::sleep(10 * delay);
+        let (busy, totals) = (emulator_cpu() - before, two.network.totals());
+        let each = busy.as_secs_f64() * 1e6 / totals.delivered as f64;
         let line = format!(
-            "{settings:?}: 200,000 packets in {elapsed:?}; the emulator's thread was busy for {busy:?}: {:.2} us each; {:?}",
-            busy.as_secs_f64() * 1e6 / 200_000.0,
-            two.network.totals(),
+            "{delay:?}: {} packets in {elapsed:?}, {each:.2} us of the emulator's thread each, at most {:?} late",
+            totals.delivered, totals.lateness_max
         );
         writeln!(std::io::stderr().lock(), "{line}").unwrap();
     }

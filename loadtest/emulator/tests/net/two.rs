@@ -56,6 +56,7 @@ impl Two {
             let receiver = scope.spawn(|| {
                 let mut arrived = Vec::new();
                 let mut buffer = [0; 2048];
+                let start = Instant::now();
                 // Everything is delivered when nothing is under way: what waits then is in the socket.
                 loop {
                     let is_settled = self.a.counters(Direction::Up).packets_in >= before + count as u64
@@ -69,6 +70,7 @@ impl Two {
                     if is_settled {
                         return arrived;
                     }
+                    assert!(start.elapsed() < PATIENCE, "packets are under way for ever");
                 }
             });
             let mut payload = [0; PAYLOAD_BYTES];
@@ -133,6 +135,15 @@ pub(crate) fn socket(host: &Host, address: std::net::IpAddr) -> UdpSocket {
     rustix::net::sockopt::set_socket_recv_buffer_size_force(&socket, 64 << 20).unwrap();
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
     socket
+}
+
+/// Waits until something is so, and fails if it never is.
+pub(crate) fn wait_until(what: &str, is_so: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !is_so() {
+        assert!(start.elapsed() < PATIENCE, "it was in vain to wait until {what}");
+        std::thread::sleep(MS);
+    }
 }
 
 /// Where a packet came from that says so much.
