@@ -20,7 +20,7 @@ use crate::waker::{self, Waker};
 pub const HOSTS_MAX: usize = 256;
 
 /// A network: a thread that carries packets between the hosts attached to it. It ends when it is dropped, and its hosts
-/// are cut off.
+/// are cut off: their devices go, at once or when a process that is just being started has got to its program.
 #[derive(Debug)]
 pub struct Network {
     shared: Arc<Shared>,

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use loadtest_emulator::{Namespace, Network, can_run};
 
-use crate::two::{A, Two, heard, socket};
+use crate::two::{A, Two, heard, socket, wait_until};
 
 fn interfaces(table: &str) -> Vec<String> {
     let name = |line: &str| line.split_once(':').map(|(name, _)| name.trim().to_string());
@@ -80,8 +80,9 @@ fn a_network_that_ends_leaves_no_device_and_another_can_take_its_place() {
         let host = network.attach(&namespace, A).unwrap();
         let inside = namespace.run(|| UdpSocket::bind((A, 0))).unwrap().unwrap();
         drop(network);
+        // Another test may be starting a process just now, which has a copy of every descriptor until it runs its program.
+        wait_until("the device has gone", || host.dropped_before().is_err());
         inside.send_to(b"to nobody", "10.77.2.1:1").unwrap_err();
-        host.dropped_before().unwrap_err();
         // The handle is harmless.
         host.update(|settings| settings.loss = 1.0);
         host.change_address(Ipv4Addr::new(10, 77, 1, 2)).unwrap_err();
