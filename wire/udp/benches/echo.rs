@@ -1,15 +1,16 @@
 //! What a message costs on real sockets: 128 bytes there and back on a long-lived stream, for a growing number of
 //! connections, with the cheap keys of the test bench (the driver's and the link's share) and with TLS 1.3.
 //!
-//! `cargo bench -p wire-udp --bench echo`. CPU figures are of the server's thread. A run with over 1.2 datagrams per
-//! message was starved and says nothing (QUIC retransmits what is merely late).
-#![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
+//! `cargo bench -p wire-udp --bench echo [-- LINKS...]`. CPU figures are of the server's thread. A run with over 1.2
+//! datagrams per message was starved, says nothing (QUIC retransmits what is merely late), and ends with a failure.
 
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use loadtest_figures::{Options, Report, thread_cpu};
 use wire_link::testing::{plain_client, plain_server, secrets};
 use wire_link::{ClientConfig, Config, Endpoint, Event, ServerConfig};
 use wire_udp::{Driver, Stats};
@@ -17,25 +18,31 @@ use wire_udp::{Driver, Stats};
 mod common;
 mod load;
 use common::{One, certificate, client_tls, server_tls};
-use load::{RUN, frame, local, measure, thread_cpu, warm_up};
+use load::{RUN, frame, local, measure, warm_up};
 
 const WARMING: u8 = 0;
 const MEASURING: u8 = 1;
 const OVER: u8 = 2;
 
-fn main() {
-    println!(
+/// Over so many received datagrams per message, a run is invalid.
+const DATAGRAMS_MAX: f64 = 1.2;
+
+fn main() -> ExitCode {
+    let options = Options::from_args();
+    let mut report = Report::new(&options);
+    report.line(format_args!(
         "{:>5} {:>6} {:>9} {:>12} {:>14} {:>16} {:>16}",
         "keys", "links", "msg/s", "server µs", "datagrams/msg", "per recvmmsg", "per sendmmsg"
-    );
+    ));
     for with_tls in [false, true] {
-        for links in links_wanted() {
-            run(with_tls, links);
+        for links in links_wanted(&options) {
+            run(with_tls, links, options.run(RUN)).report(&mut report);
         }
     }
+    report.finish()
 }
 
-fn run(with_tls: bool, links: usize) {
+fn run(with_tls: bool, links: usize, time: Duration) -> Measured {
     let (client_config, server_config) = if with_tls { tls_pair() } else { plain_pair() };
     let now = Instant::now();
     let mut server =
@@ -60,13 +67,14 @@ fn run(with_tls: bool, links: usize) {
         waker.wake();
     };
     enter(MEASURING);
-    let (messages, elapsed) = measure(&mut client, RUN);
+    let (messages, elapsed) = measure(&mut client, time);
     enter(OVER);
     let ((cpu_before, before), (cpu_after, after)) = thread.join().unwrap();
-    print(with_tls, links, messages, elapsed, cpu_after - cpu_before, before, after);
+    Measured { with_tls, links, messages, elapsed, cpu: cpu_after - cpu_before, before, after }
 }
 
-fn print(
+/// What one cell of the table comes from.
+struct Measured {
     with_tls: bool,
     links: usize,
     messages: u64,
@@ -74,18 +82,28 @@ fn print(
     cpu: Duration,
     before: Stats,
     after: Stats,
-) {
-    let per = |a: u64, b: u64| a as f64 / b.max(1) as f64;
-    let grown = |field: fn(&Stats) -> u64| field(&after) - field(&before);
-    println!(
-        "{:>5} {links:>6} {:>9.0} {:>12.2} {:>14.2} {:>16.1} {:>16.1}",
-        if with_tls { "TLS" } else { "plain" },
-        messages as f64 / elapsed.as_secs_f64(),
-        cpu.as_secs_f64() * 1e6 / messages.max(1) as f64,
-        per(grown(|s| s.datagrams_in), messages),
-        per(grown(|s| s.datagrams_in), grown(|s| s.batches_in)),
-        per(grown(|s| s.datagrams_out), grown(|s| s.batches_out)),
-    );
+}
+
+impl Measured {
+    fn report(&self, report: &mut Report) {
+        let per = |a: u64, b: u64| a as f64 / b.max(1) as f64;
+        let grown = |field: fn(&Stats) -> u64| field(&self.after) - field(&self.before);
+        let (links, messages) = (self.links, self.messages);
+        let cpu_us = self.cpu.as_secs_f64() * 1e6 / messages.max(1) as f64;
+        let datagrams = per(grown(|s| s.datagrams_in), messages);
+        let (keys, infix) = if self.with_tls { ("TLS", "") } else { ("plain", "_plain") };
+        report.line(format_args!(
+            "{keys:>5} {links:>6} {:>9.0} {cpu_us:>12.2} {datagrams:>14.2} {:>16.1} {:>16.1}",
+            messages as f64 / self.elapsed.as_secs_f64(),
+            per(grown(|s| s.datagrams_in), grown(|s| s.batches_in)),
+            per(grown(|s| s.datagrams_out), grown(|s| s.batches_out)),
+        ));
+        if messages == 0 || datagrams > DATAGRAMS_MAX {
+            report.invalid(format!("{keys}, {links} links: {datagrams:.2} datagrams for each of {messages}"));
+        }
+        report.figure(format!("echo{infix}_cpu_us_{links}"), cpu_us);
+        report.figure(format!("echo{infix}_datagrams_per_message_{links}"), datagrams);
+    }
 }
 
 /// The server: every frame goes back.
@@ -104,12 +122,13 @@ fn plain_pair() -> (ClientConfig, ServerConfig) {
 }
 
 fn tls_pair() -> (ClientConfig, ServerConfig) {
-    let (root, serving) = certificate();
-    (ClientConfig::new(client_tls(root)), ServerConfig::new(server_tls(One(serving))))
+    let (root, serving) = certificate("localhost");
+    (ClientConfig::new(client_tls(root)), ServerConfig::new(server_tls(One(serving), Arc::default())))
 }
 
 /// The numbers of links to try: those given as arguments, or a range.
-fn links_wanted() -> Vec<usize> {
-    let given: Vec<usize> = std::env::args().filter_map(|word| word.parse().ok()).collect();
+fn links_wanted(options: &Options) -> Vec<usize> {
+    let given: Vec<usize> =
+        options.rest.iter().map(|word| word.parse().expect("a number of links")).collect();
     if given.is_empty() { vec![1, 10, 100, 1000] } else { given }
 }

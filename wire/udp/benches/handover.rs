@@ -19,7 +19,8 @@ use wire_udp::{Driver, Options, Stats, Waker, steering};
 mod common;
 mod load;
 use common::{One, certificate, client_tls, server_tls};
-use load::{RUN, frame, local, measure, thread_cpu, warm_up};
+use load::{RUN, frame, local, measure, warm_up};
+use loadtest_figures::thread_cpu;
 
 const LOOPS: u8 = 2;
 const LINKS: usize = 100;
@@ -28,8 +29,8 @@ const LINKS: usize = 100;
 const PORTS_MAX: usize = 64;
 
 fn main() {
-    let (root, serving) = certificate();
-    let node = Node::start(ServerConfig::new(server_tls(One(serving))));
+    let (root, serving) = certificate("localhost");
+    let node = Node::start(ServerConfig::new(server_tls(One(serving), Arc::default())));
     let config = Config { links_max: LINKS, ..Config::client(secrets(2)) };
     let crypto = ClientConfig::new(client_tls(root));
     let mut client =

@@ -2,13 +2,14 @@
 //! one used stream, in a process that holds nothing else.
 //!
 //! `cargo bench -p wire-udp --bench idle`. The clients run in a process of their own, started from here.
-#![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::process::{Child, Command};
+use std::process::{Child, Command, ExitCode, Stdio};
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
+use loadtest_figures::{Options, Report};
 use wire::Role;
 use wire_link::testing::secrets;
 use wire_link::{ClientConfig, Config, Endpoint, Event, NewcomerLimits, ServerConfig};
@@ -21,44 +22,64 @@ use common::{One, certificate, client_tls, server_tls};
 const NONE: &str = "none";
 const ONE: &str = "one";
 
+/// Links of a whole run, and of a short one.
 const LINKS: usize = 10_000;
+const LINKS_QUICK: usize = 1_000;
 
 /// Handshakes of the clients under way at a time.
 const HANDSHAKES: usize = 100;
 
-fn main() {
-    let words: Vec<String> = std::env::args().collect();
-    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+fn main() -> ExitCode {
+    let options = Options::from_args();
+    let links = if options.quick { LINKS_QUICK } else { LINKS };
+    let words: Vec<&str> = options.rest.iter().map(String::as_str).collect();
+    let mut report = Report::new(&options);
     match words[..] {
-        [.., "clients", to, root, streams] => clients(to.parse().unwrap(), root, streams == ONE),
-        [.., "serve", streams] => serve(streams == ONE),
+        ["clients", to, root, streams] => clients(to.parse().unwrap(), root, links, streams == ONE),
+        // Its line goes to the process that started it.
+        ["serve", streams] => report.line(format_args!("{}", serve(&options, links, streams))),
         _ => {
-            println!("{:>8} {:>8} {:>14}", "streams", "links", "kB per link");
+            report.line(format_args!("{:>8} {:>8} {:>14}", "streams", "links", "kB per link"));
             // A process each: the second would find the first one's memory.
-            for streams in [NONE, ONE] {
-                let this = std::env::current_exe().unwrap();
-                assert!(Command::new(this).args(["serve", streams]).status().unwrap().success());
+            for (streams, key) in [(NONE, "idle_link_bytes"), (ONE, "idle_link_stream_bytes")] {
+                let bytes = serve_apart(&options, streams);
+                report.line(format_args!("{streams:>8} {links:>8} {:>14.1}", bytes / 1024.0));
+                report.figure(key, bytes);
             }
         }
     }
+    report.finish()
 }
 
-fn serve(with_stream: bool) {
-    let (root, serving) = certificate();
-    let server = ServerConfig::new(server_tls(One(serving)));
+/// Bytes per link of a server in a process of its own.
+fn serve_apart(options: &Options, streams: &str) -> f64 {
+    let mut server = this(options);
+    let output = server.args(["serve", streams]).stderr(Stdio::inherit()).output().unwrap();
+    assert!(output.status.success(), "{}", output.status);
+    String::from_utf8(output.stdout).unwrap().trim().parse().unwrap()
+}
+
+/// This program, to be started again in the same length.
+fn this(options: &Options) -> Command {
+    let mut this = Command::new(std::env::current_exe().unwrap());
+    this.args(options.quick.then_some("--quick"));
+    this
+}
+
+fn serve(options: &Options, links: usize, streams: &str) -> f64 {
+    let with_stream = streams == ONE;
+    let (root, serving) = certificate("localhost");
+    let server = ServerConfig::new(server_tls(One(serving), Arc::default()));
     // All clients have one address.
     let server = ServerConfig { newcomers: NewcomerLimits::UNLIMITED, ..server };
     let endpoint = Endpoint::server(Config::server(secrets(1)), server, Instant::now());
     let mut driver = Driver::bind((Ipv4Addr::LOCALHOST, 0).into(), endpoint).unwrap();
     let root: String = root.iter().map(|byte| format!("{byte:02x}")).collect();
     let before = resident_bytes();
-    let mut clients = Command::new(std::env::current_exe().unwrap())
-        .args(["clients", &driver.local_addr().unwrap().to_string(), &root])
-        .arg(if with_stream { ONE } else { NONE })
-        .spawn()
-        .unwrap();
+    let address = driver.local_addr().unwrap().to_string();
+    let mut clients = this(options).args(["clients", &address, &root, streams]).spawn().unwrap();
     let mut ready = 0;
-    while ready < LINKS {
+    while ready < links {
         driver.wait(None).unwrap();
         while let Some((link, event)) = driver.endpoint().poll_event() {
             match event {
@@ -74,9 +95,9 @@ fn serve(with_stream: bool) {
         driver.flush().unwrap();
     }
     settle(&mut driver);
-    let per_link = (resident_bytes() - before) as f64 / LINKS as f64 / 1024.0;
-    println!("{:>8} {LINKS:>8} {per_link:>14.1}", if with_stream { ONE } else { NONE });
+    let per_link = (resident_bytes() - before) as f64 / links as f64;
     end(&mut clients);
+    per_link
 }
 
 /// Lets acknowledgements and timers pass.
@@ -94,15 +115,15 @@ fn end(clients: &mut Child) {
     clients.wait().unwrap();
 }
 
-fn clients(to: SocketAddr, root: &str, with_stream: bool) {
+fn clients(to: SocketAddr, root: &str, links: usize, with_stream: bool) {
     let root: Vec<u8> =
         (0..root.len()).step_by(2).map(|at| u8::from_str_radix(&root[at..at + 2], 16).unwrap()).collect();
-    let config = Config { links_max: LINKS, ..Config::client(secrets(2)) };
+    let config = Config { links_max: links, ..Config::client(secrets(2)) };
     let endpoint = Endpoint::client(config, ClientConfig::new(client_tls(root)), Instant::now());
     let mut driver = Driver::bind((Ipv4Addr::LOCALHOST, 0).into(), endpoint).unwrap();
     let (mut begun, mut connected) = (0, 0);
     loop {
-        while begun < LINKS && begun - connected < HANDSHAKES {
+        while begun < links && begun - connected < HANDSHAKES {
             driver.endpoint().connect(Instant::now(), to, "localhost").unwrap();
             begun += 1;
         }

@@ -18,18 +18,18 @@ impl ResolvesServerCert for One {
     }
 }
 
-/// A certificate for "localhost" that is its own authority.
-pub(crate) fn certificate() -> (CertificateDer<'static>, Arc<CertifiedKey>) {
-    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+/// A certificate for this name that is its own authority.
+pub(crate) fn certificate(name: &str) -> (CertificateDer<'static>, Arc<CertifiedKey>) {
+    let made = rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
     let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
     let der = made.cert.der().clone();
     let certified = CertifiedKey::from_der(vec![der.clone()], key, &tls::provider()).unwrap();
     (der, Arc::new(certified))
 }
 
-/// TLS of a server.
-pub(crate) fn server_tls(certificate: One) -> Arc<dyn crypto::ServerConfig> {
-    tls::server(Arc::new(certificate), Arc::new(SessionStore::default())).unwrap()
+/// TLS of a server that remembers its clients there.
+pub(crate) fn server_tls(certificate: One, sessions: Arc<SessionStore>) -> Arc<dyn crypto::ServerConfig> {
+    tls::server(Arc::new(certificate), sessions).unwrap()
 }
 
 /// TLS of a client that trusts this authority.

@@ -74,10 +74,3 @@ pub(crate) fn frame(body: &[u8]) -> Bytes {
 pub(crate) fn local() -> SocketAddr {
     (Ipv4Addr::LOCALHOST, 0).into()
 }
-
-/// CPU time of this thread, from the kernel's accounts.
-pub(crate) fn thread_cpu() -> Duration {
-    let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
-    let nanoseconds = text.split_whitespace().next().and_then(|word| word.parse().ok()).unwrap_or(0);
-    Duration::from_nanos(nanoseconds)
-}
