@@ -1,0 +1,242 @@
+//! How many appends a second the embedded store commits: over many logs, over one hot log, and over one hot log
+//! whose writers do not share a batcher, so that each append is a transaction that conflicts with the others. Beside
+//! them what bounds them all, the time that the disk takes to sync, and what one append costs at 64 writers.
+//! Numbers of one machine and moment: compare the ratios (against that last column), not the rates.
+//!
+//! `cargo bench -p store --bench commit`. The store is made anew in cargo's folder for such things, `target/tmp`, and the
+//! disk is measured there too, before and after. The run is invalid, and ends with a failure, if an append was
+//! refused for another reason than that the store was busy, or none of a cell was committed.
+
+#![expect(clippy::disallowed_methods, reason = "a benchmark measures time")]
+
+mod machine;
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use loadtest_figures::{Options, Report, median, process_cpu};
+use store::embedded::{Embedded, EmbeddedConfig};
+use store::op::*;
+use store::tx::{Backend, Tx};
+use store::{Clock, Store, StoreConfig, StoreError, keys};
+use wire::event::Kind;
+use wire::{AccountId, ClientMsgId, DeviceId, LogId, PersonName, Phone, RequestId, Secret, WallTime};
+
+type EmbeddedStore = Store<Embedded, TokioClock>;
+
+/// How long one cell of the table is measured.
+const RUN: Duration = Duration::from_secs(1);
+const LOGS: u8 = 64;
+const WRITERS: [u64; 4] = [1, 8, 64, 512];
+
+/// The writers whose appends are looked at more closely.
+const CLOSELY: u64 = 64;
+
+/// Syncs that are timed before the table, and after it.
+const SYNCS: usize = 100;
+
+#[derive(Debug, Clone)]
+struct TokioClock(Instant);
+
+impl Clock for TokioClock {
+    fn now(&self) -> Duration {
+        self.0.elapsed()
+    }
+
+    async fn sleep(&self, duration: Duration) {
+        tokio::time::sleep(duration).await;
+    }
+}
+
+fn main() -> ExitCode {
+    let options = Options::from_args();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory");
+    let mut report = Report::new(&options);
+    let mut syncs = machine::syncs(directory.path(), SYNCS);
+    runtime.block_on(cells(&options, &mut report, &directory.path().join("store")));
+    syncs.extend(machine::syncs(directory.path(), SYNCS));
+    let fdatasync_ms = median(&syncs);
+    report.figure("fdatasync_ms", fdatasync_ms);
+    report.line(format_args!(
+        "fdatasync after 4 KiB: {fdatasync_ms:.2} ms, the median before and after, in {}",
+        directory.path().display()
+    ));
+    report.finish()
+}
+
+/// All cells of the table.
+async fn cells(options: &Options, report: &mut Report, directory: &Path) {
+    let (store, run) = (open(directory).await, options.run(RUN));
+    let alone = alone(&store, run).await;
+    report.line(format_args!("one small commit after another: {alone:.0}/s"));
+    report.figure("embedded_lone_commits_per_s", alone);
+    report.line(format_args!(
+        "{:>8} {:>11} {:>11} {:>12} {:>8}",
+        "writers", "64 logs /s", "one log /s", "unbatched /s", "ratio"
+    ));
+    for writers in WRITERS {
+        let shared = vec![store.clone(); writers as usize];
+        let before = Costs::now(&store);
+        let many = rate(report, &shared, LOGS, run).await;
+        let costs = Costs::now(&store).since(&before);
+        let one = rate(report, &shared, 1, run).await;
+        let apart = rate(report, &unshared(&store, writers).await, 1, run).await;
+        let ratio = one.per_s / apart.per_s;
+        report.line(format_args!(
+            "{writers:>8} {:>11.0} {:>11.0} {:>12.0} {ratio:>8.1}",
+            many.per_s, one.per_s, apart.per_s
+        ));
+        report.figure(format!("embedded_commits_per_s_{writers}"), many.per_s);
+        report.figure(format!("embedded_hot_commits_per_s_{writers}"), one.per_s);
+        report.figure(format!("embedded_unbatched_commits_per_s_{writers}"), apart.per_s);
+        if writers == CLOSELY {
+            costs.report(report, many.appends);
+        }
+    }
+}
+
+/// What the process and the store have used up.
+struct Costs {
+    cpu: Duration,
+    bytes: u64,
+    groups: u64,
+}
+
+impl Costs {
+    fn now(store: &EmbeddedStore) -> Costs {
+        let groups = store.backend().write_stats().groups;
+        Costs { cpu: process_cpu(), bytes: machine::bytes_written(), groups }
+    }
+
+    fn since(&self, before: &Costs) -> Costs {
+        let (bytes, groups) = (self.bytes - before.bytes, self.groups - before.groups);
+        Costs { cpu: self.cpu - before.cpu, bytes, groups }
+    }
+
+    fn report(&self, report: &mut Report, appends: u64) {
+        let each = |n: f64| n / appends.max(1) as f64;
+        let (cpu_us, bytes) = (each(self.cpu.as_secs_f64() * 1e6), each(self.bytes as f64));
+        let per_sync = appends as f64 / self.groups.max(1) as f64;
+        report.line(format_args!(
+            "         each of these in 64 logs: {cpu_us:.1} µs of CPU, {bytes:.0} bytes written, {per_sync:.1} a sync"
+        ));
+        report.figure(format!("embedded_cpu_us_per_commit_{CLOSELY}"), cpu_us);
+        report.figure(format!("embedded_bytes_per_commit_{CLOSELY}"), bytes);
+        report.figure(format!("embedded_commits_per_sync_{CLOSELY}"), per_sync);
+    }
+}
+
+async fn open(directory: &Path) -> EmbeddedStore {
+    let clock = TokioClock(Instant::now());
+    let opened =
+        Store::open_embedded(directory, &EmbeddedConfig::default(), StoreConfig::default(), clock).await;
+    let store = opened.expect("a fresh store opens");
+    for n in 0..=LOGS {
+        let op = AddDevice {
+            phone: Phone::parse(&format!("+491510000{n:03}")).expect("a number"),
+            name: PersonName::parse("Ann").expect("a name"),
+            new_account: AccountId::new([n; 16]),
+            device: DeviceId::new([n; 16]),
+            device_key: [n; 32],
+            device_name: "phone".into(),
+            family: RequestId::new([n; 16]),
+            refresh_hash: Secret::new([n; 32]),
+            refresh_expires: WallTime(1),
+            now: WallTime(0),
+        };
+        store.execute(Op::AddDevice(op)).await.expect("a registration");
+    }
+    store
+}
+
+/// Transactions of one write each, one after another, a second: what every append would cost alone.
+async fn alone(store: &EmbeddedStore, run: Duration) -> f64 {
+    let (start, mut commits) = (Instant::now(), 0);
+    while start.elapsed() < run {
+        let mut tx = store.backend().begin().await.expect("a transaction");
+        tx.set(Bytes::from_static(b"zz"), Bytes::from(vec![0; 300]));
+        tx.commit().await.expect("a commit");
+        commits += 1;
+    }
+    f64::from(commits) / start.elapsed().as_secs_f64()
+}
+
+/// A store of its own for each writer, on the same backend: they meet only in its transactions.
+async fn unshared(store: &EmbeddedStore, writers: u64) -> Vec<EmbeddedStore> {
+    let mut stores = Vec::new();
+    for seed in 0..writers {
+        let config = StoreConfig { seed, ..StoreConfig::default() };
+        let clock = TokioClock(Instant::now());
+        stores.push(Store::open(store.backend().clone(), config, clock).await.expect("it is open already"));
+    }
+    stores
+}
+
+/// What one cell is made of.
+struct Rate {
+    appends: u64,
+    per_s: f64,
+}
+
+/// Appends of one writer per store over so many logs, each waiting for its acknowledgement. A writer whose append was given
+/// up as busy asks again.
+async fn rate(report: &mut Report, stores: &[EmbeddedStore], logs: u8, run: Duration) -> Rate {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let done = Arc::new(AtomicU64::new(0));
+    let start = Instant::now();
+    let writers = (0..).zip(stores).map(|(writer, store): (u64, _)| {
+        let (store, done) = (store.clone(), Arc::clone(&done));
+        tokio::spawn(async move {
+            while start.elapsed() < run {
+                let log = (writer % u64::from(logs)) as u8;
+                let append = append(log, NEXT.fetch_add(1, Ordering::Relaxed));
+                match store.execute(append).await {
+                    Ok(OpOutput::Append(results)) if matches!(results[..], [Ok(_)]) => {
+                        done.fetch_add(1, Ordering::Relaxed);
+                    }
+                    Err(StoreError::Busy { .. }) => {}
+                    other => return Err(format!("{other:?}")),
+                }
+            }
+            Ok(())
+        })
+    });
+    for writer in writers.collect::<Vec<_>>() {
+        if let Err(error) = writer.await.expect("a writer") {
+            report.invalid(format!("{} writers on {logs} logs: {error}", stores.len()));
+        }
+    }
+    let appends = done.load(Ordering::Relaxed);
+    if appends == 0 {
+        report.invalid(format!("{} writers on {logs} logs: nothing was committed", stores.len()));
+    }
+    Rate { appends, per_s: appends as f64 / start.elapsed().as_secs_f64() }
+}
+
+fn append(log: u8, n: u64) -> Op {
+    let (sender, peer) = (AccountId::new([log; 16]), AccountId::new([LOGS; 16]));
+    let mut id = [0; 16];
+    id[..8].copy_from_slice(&n.to_be_bytes());
+    let message = Message {
+        client_msg_id: ClientMsgId::new(id),
+        kind: Kind::Text,
+        content: Bytes::from_static(&[7; 100]),
+    };
+    Op::Append(Append {
+        log: LogId::Chat(keys::direct_chat_id(sender, peer)),
+        peer: Some(peer),
+        sender,
+        device: DeviceId::new([log; 16]),
+        messages: vec![message],
+        now: WallTime(n),
+    })
+}
