@@ -5,6 +5,7 @@
 //! it before anything else happens.
 #![expect(clippy::print_stdout, reason = "a chore's answer belongs on the terminal")]
 
+mod bench;
 mod ci;
 mod codegen;
 mod demo;
@@ -32,6 +33,7 @@ Commands:
                     licences, `test`, then a short run of every fuzz target
   sim               Play seeds of the whole cluster in virtual time; `sim --help` for its options
   fuzz              Fuzz decoding and whole sessions; `fuzz --help` for its options
+  bench             Measure the parts and a whole node; `bench --help` for its options
   codegen           Make wire/src/generated/ from wire/schema/
   codegen --check   Fail if wire/src/generated/ is not what the schema makes
   interop           Run the protocol's second client (wire/interop, in Python) against a node
@@ -62,6 +64,8 @@ fn run(arguments: &[String]) -> Result<()> {
         ["sim", "--help" | "-h"] => sim::run(&["--help"])?,
         ["fuzz", "--help" | "-h"] => print!("{}", fuzz::HELP),
         ["fuzz", options @ ..] => fuzz::run(&fuzz::options(options)?)?,
+        ["bench", "--help" | "-h"] => print!("{}", bench::HELP),
+        ["bench", options @ ..] => bench::run(&bench::options(options)?)?,
         [_, "--help" | "-h"] => print!("{HELP}"),
         ["test"] => test::run()?,
         ["ci"] => ci::run()?,

@@ -1,7 +1,7 @@
 //! Named steps with their times: what a person watching a long chore wants to see.
 
 use std::fmt;
-use std::process::Command;
+use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -99,8 +99,28 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
     if status.success() {
         return Ok(());
     }
+    Err(failed(typed, status).into())
+}
+
+/// Runs a command to its end and returns what it said on standard output; the rest, and the command itself, is on our
+/// standard error.
+///
+/// # Errors
+/// [`Failed`] with the command and its exit code; or it said something that is no text.
+pub(crate) fn capture(command: &mut Command) -> Result<String> {
+    let typed = typed(command);
+    eprintln!("$ {typed}");
+    let output = command.stderr(Stdio::inherit()).output();
+    let output = output.with_context(|| format!("cannot start `{typed}`"))?;
+    if !output.status.success() {
+        return Err(failed(typed, output.status).into());
+    }
+    String::from_utf8(output.stdout).with_context(|| format!("what `{typed}` said is no text"))
+}
+
+fn failed(command: String, status: ExitStatus) -> Failed {
     let code = status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1);
-    Err(Failed { command: typed, code }.into())
+    Failed { command, code }
 }
 
 /// The command as a person would type it: the program's own name and its arguments.
@@ -113,4 +133,17 @@ fn typed(command: &Command) -> String {
 
 fn seconds(elapsed: Duration) -> String {
     format!("{:.1} s", elapsed.as_secs_f64())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_command_says_is_captured_or_its_code_is() {
+        let shell = |script: &str| capture(Command::new("sh").args(["-c", script]));
+        assert_eq!(shell("echo '{}'").expect("it succeeds"), "{}\n");
+        let error = shell("echo '{}'; exit 3").expect_err("it fails");
+        assert_eq!(error.downcast_ref::<Failed>().map(|failed| failed.code), Some(3));
+    }
 }

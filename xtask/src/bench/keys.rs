@@ -1,0 +1,188 @@
+//! Every figure that is owed, in the order in which it is printed: its unit, who measures it, what limits it.
+
+/// One figure.
+#[derive(Debug)]
+pub(super) struct Key {
+    pub(super) key: &'static str,
+    /// Empty for a ratio or a count.
+    pub(super) unit: &'static str,
+    /// The part that owes it.
+    pub(super) part: &'static str,
+    /// What it would take to make it better, in a few words.
+    pub(super) limit: &'static str,
+}
+
+/// The figure of this name.
+pub(super) fn find(key: &str) -> Option<&'static Key> {
+    KEYS.iter().find(|known| known.key == key)
+}
+
+const fn key(part: &'static str, key: &'static str, unit: &'static str, limit: &'static str) -> Key {
+    Key { key, unit, part, limit }
+}
+
+/// All. The machine's own are always there.
+pub(super) static KEYS: &[Key] = &[
+    key(
+        "node",
+        "server_cpu_us_per_message_w8",
+        "µs",
+        "CPU of one node, its commits shared by those that wait: packets in and out, then the store",
+    ),
+    key(
+        "node",
+        "server_cpu_us_per_message_1000ps",
+        "µs",
+        "the same at 1,000 a second, where batches are small: a packet and a wake-up for almost every frame",
+    ),
+    key("node", "delivered_per_s_w8", "per s", "the machine: node and load share its cores"),
+    key("node", "latency_p50_ms_1000ps", "ms", "the sync of the commit"),
+    key("node", "latency_p99_ms_1000ps", "ms", "the slowest syncs, and the scheduler where cores are shared"),
+    key(
+        "node",
+        "datagrams_per_message",
+        "",
+        "frames that share a datagram; over 1.2 received per message that is alone in its own, a run is starved and invalid",
+    ),
+    key(
+        "node",
+        "idle_bytes_per_connection",
+        "bytes",
+        "QUIC and TLS state of quinn-proto and rustls, then the session",
+    ),
+    key("node", "catch_up_1000_ms", "ms", "reading and sending of the log, within the congestion window"),
+    key("node", "connect_500_chats_ms", "ms", "the handshake, and reading the heads of 500 chats"),
+    key(
+        "handshake",
+        "handshakes_per_s_core",
+        "per s",
+        "one ECDSA signature, one X25519MLKEM768 exchange, key derivations; packets of 1,200 bytes",
+    ),
+    key("handshake", "handshake_cpu_us", "µs", "the same"),
+    key("handshake", "handshake_datagrams", "", "two of hello, two of acknowledgements, one of goodbye"),
+    key(
+        "handshake",
+        "resumed_handshakes_per_s_core",
+        "per s",
+        "the exchange stays, only certificate and signature are saved",
+    ),
+    key("handshake", "resumed_handshake_cpu_us", "µs", "the same"),
+    key("handshake", "resumed_handshake_datagrams", "", "as in a full one"),
+    key(
+        "handshake",
+        "early_handshakes_per_s_core",
+        "per s",
+        "as resumed, and a message of 128 bytes there and back",
+    ),
+    key("handshake", "early_handshake_cpu_us", "µs", "the same"),
+    key(
+        "handshake",
+        "early_handshake_datagrams",
+        "",
+        "as resumed, one with early data, one acknowledgement of the answer",
+    ),
+    key("store", "fdatasync_ms", "ms", "the disk, after 4 KiB more of a file beside the store"),
+    key("store", "embedded_lone_commits_per_s", "per s", "one sync after another"),
+    key("store", "embedded_commits_per_s_1", "per s", "a sync for each"),
+    key("store", "embedded_commits_per_s_8", "per s", "up to 8 share a sync"),
+    key("store", "embedded_commits_per_s_64", "per s", "the writer thread, then the disk"),
+    key("store", "embedded_commits_per_s_512", "per s", "CPU of the appends"),
+    key("store", "embedded_hot_commits_per_s_1", "per s", "a sync for each"),
+    key(
+        "store",
+        "embedded_hot_commits_per_s_8",
+        "per s",
+        "one transaction at a time for the log, of up to 8",
+    ),
+    key("store", "embedded_hot_commits_per_s_64", "per s", "one transaction at a time, of up to 64"),
+    key("store", "embedded_hot_commits_per_s_512", "per s", "CPU of the appends"),
+    key("store", "embedded_unbatched_commits_per_s_1", "per s", "a sync for each"),
+    key("store", "embedded_unbatched_commits_per_s_8", "per s", "conflicts: what the batcher is for"),
+    key("store", "embedded_unbatched_commits_per_s_64", "per s", "conflicts: what the batcher is for"),
+    key("store", "embedded_unbatched_commits_per_s_512", "per s", "conflicts: what the batcher is for"),
+    key(
+        "store",
+        "embedded_cpu_us_per_commit_64",
+        "µs",
+        "reads, checks and the write of one append, all threads",
+    ),
+    key(
+        "store",
+        "embedded_bytes_per_commit_64",
+        "bytes",
+        "journal, then tables: what is handed to the file system",
+    ),
+    key("store", "embedded_commits_per_sync_64", "", "who waits while the disk syncs"),
+    key("wire", "wire_encode_append_ns", "ns", "one allocation and one copy, the builder reused"),
+    key("wire", "wire_verify_append_ns", "ns", "the table walk: each field once"),
+    key("wire", "wire_decode_append_ns", "ns", "verifying; content is not copied"),
+    key("wire", "wire_encode_move_cursor_ns", "ns", "one allocation and one copy, the builder reused"),
+    key("wire", "wire_verify_move_cursor_ns", "ns", "the table walk: each field once"),
+    key("wire", "wire_decode_move_cursor_ns", "ns", "verifying; content is not copied"),
+    key("wire", "wire_encode_entry_ns", "ns", "one allocation and one copy, the builder reused"),
+    key("wire", "wire_verify_entry_ns", "ns", "the table walk: each field once"),
+    key("wire", "wire_decode_entry_ns", "ns", "verifying; content is not copied"),
+    key("wire", "wire_encode_append_ack_ns", "ns", "one allocation and one copy, the builder reused"),
+    key("wire", "wire_verify_append_ack_ns", "ns", "the table walk: each field once"),
+    key("wire", "wire_decode_append_ack_ns", "ns", "verifying; content is not copied"),
+    key("wire", "wire_encode_cursor_moved_ns", "ns", "one allocation and one copy, the builder reused"),
+    key("wire", "wire_verify_cursor_moved_ns", "ns", "the table walk: each field once"),
+    key("wire", "wire_decode_cursor_moved_ns", "ns", "verifying; content is not copied"),
+    key(
+        "echo",
+        "echo_cpu_us_1000",
+        "µs",
+        "system calls, AEAD and QUIC of a datagram each way, 128 bytes, 1,000 links",
+    ),
+    key("echo", "echo_datagrams_per_message_1000", "", "one each way; over 1.2 the run is invalid"),
+    key("echo", "echo_plain_cpu_us_1000", "µs", "the same without cryptography"),
+    key("echo", "echo_plain_datagrams_per_message_1000", "", "the same"),
+    key("idle", "idle_link_bytes", "bytes", "quinn-proto's connection and what rustls keeps"),
+    key("idle", "idle_link_stream_bytes", "bytes", "the same, with one used stream"),
+    key("machine", "machine_cores", "", ""),
+    key(
+        "machine",
+        "machine_load_before",
+        "",
+        "programs that wanted a core in the minute before: over a few tenths, read with care",
+    ),
+];
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::super::parts::PARTS;
+    use super::*;
+
+    #[test]
+    fn the_figures_that_others_rely_on_are_owed() {
+        for wanted in [
+            "server_cpu_us_per_message_w8",
+            "server_cpu_us_per_message_1000ps",
+            "delivered_per_s_w8",
+            "latency_p50_ms_1000ps",
+            "latency_p99_ms_1000ps",
+            "fdatasync_ms",
+            "idle_bytes_per_connection",
+            "handshakes_per_s_core",
+            "catch_up_1000_ms",
+            "connect_500_chats_ms",
+            "datagrams_per_message",
+            "embedded_commits_per_s_64",
+        ] {
+            assert!(find(wanted).is_some(), "{wanted}");
+        }
+    }
+
+    #[test]
+    fn every_figure_is_named_once_and_owed_by_a_part() {
+        let names: BTreeSet<&str> = KEYS.iter().map(|key| key.key).collect();
+        assert_eq!(names.len(), KEYS.len());
+        for key in KEYS {
+            let known = PARTS.iter().any(|part| part.name == key.part) || key.part == "machine";
+            assert!(known, "{key:?}");
+        }
+        assert!(PARTS.iter().all(|part| KEYS.iter().any(|key| key.part == part.name)));
+    }
+}
