@@ -9,6 +9,8 @@
 
 #![expect(clippy::disallowed_methods, reason = "a benchmark measures time")]
 
+#[path = "../load/mod.rs"]
+mod load;
 mod machine;
 
 use std::path::Path;
@@ -18,19 +20,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use load::{EmbeddedStore, LOGS, TokioClock, append, is_committed, open};
 use loadtest_figures::{Options, Report, median, process_cpu};
-use store::embedded::{Embedded, EmbeddedConfig};
-use store::op::*;
 use store::tx::{Backend, Tx};
-use store::{Clock, Store, StoreConfig, StoreError, keys};
-use wire::event::Kind;
-use wire::{AccountId, ClientMsgId, DeviceId, LogId, PersonName, Phone, RequestId, Secret, WallTime};
-
-type EmbeddedStore = Store<Embedded, TokioClock>;
+use store::{Store, StoreConfig, StoreError};
 
 /// How long one cell of the table is measured.
 const RUN: Duration = Duration::from_secs(1);
-const LOGS: u8 = 64;
 const WRITERS: [u64; 4] = [1, 8, 64, 512];
 
 /// The writers whose appends are looked at more closely.
@@ -38,19 +34,6 @@ const CLOSELY: u64 = 64;
 
 /// Syncs that are timed before the table, and after it.
 const SYNCS: usize = 100;
-
-#[derive(Debug, Clone)]
-struct TokioClock(Instant);
-
-impl Clock for TokioClock {
-    fn now(&self) -> Duration {
-        self.0.elapsed()
-    }
-
-    async fn sleep(&self, duration: Duration) {
-        tokio::time::sleep(duration).await;
-    }
-}
 
 fn main() -> ExitCode {
     let options = Options::from_args();
@@ -135,29 +118,6 @@ impl Costs {
     }
 }
 
-async fn open(directory: &Path) -> EmbeddedStore {
-    let clock = TokioClock(Instant::now());
-    let opened =
-        Store::open_embedded(directory, &EmbeddedConfig::default(), StoreConfig::default(), clock).await;
-    let store = opened.expect("a fresh store opens");
-    for n in 0..=LOGS {
-        let op = AddDevice {
-            phone: Phone::parse(&format!("+491510000{n:03}")).expect("a number"),
-            name: PersonName::parse("Ann").expect("a name"),
-            new_account: AccountId::new([n; 16]),
-            device: DeviceId::new([n; 16]),
-            device_key: [n; 32],
-            device_name: "phone".into(),
-            family: RequestId::new([n; 16]),
-            refresh_hash: Secret::new([n; 32]),
-            refresh_expires: WallTime(1),
-            now: WallTime(0),
-        };
-        store.execute(Op::AddDevice(op)).await.expect("a registration");
-    }
-    store
-}
-
 /// Transactions of one write each, one after another, a second: what every append would cost alone.
 async fn alone(store: &EmbeddedStore, run: Duration) -> f64 {
     let (start, mut commits) = (Instant::now(), 0);
@@ -200,7 +160,7 @@ async fn rate(report: &mut Report, stores: &[EmbeddedStore], logs: u8, run: Dura
                 let log = (writer % u64::from(logs)) as u8;
                 let append = append(log, NEXT.fetch_add(1, Ordering::Relaxed));
                 match store.execute(append).await {
-                    Ok(OpOutput::Append(results)) if matches!(results[..], [Ok(_)]) => {
+                    Ok(output) if is_committed(&output) => {
                         done.fetch_add(1, Ordering::Relaxed);
                     }
                     Err(StoreError::Busy { .. }) => {}
@@ -220,23 +180,4 @@ async fn rate(report: &mut Report, stores: &[EmbeddedStore], logs: u8, run: Dura
         report.invalid(format!("{} writers on {logs} logs: nothing was committed", stores.len()));
     }
     Rate { appends, per_s: appends as f64 / start.elapsed().as_secs_f64() }
-}
-
-fn append(log: u8, n: u64) -> Op {
-    let (sender, peer) = (AccountId::new([log; 16]), AccountId::new([LOGS; 16]));
-    let mut id = [0; 16];
-    id[..8].copy_from_slice(&n.to_be_bytes());
-    let message = Message {
-        client_msg_id: ClientMsgId::new(id),
-        kind: Kind::Text,
-        content: Bytes::from_static(&[7; 100]),
-    };
-    Op::Append(Append {
-        log: LogId::Chat(keys::direct_chat_id(sender, peer)),
-        peer: Some(peer),
-        sender,
-        device: DeviceId::new([log; 16]),
-        messages: vec![message],
-        now: WallTime(n),
-    })
 }

@@ -24,7 +24,7 @@ Usage: cargo xtask bench [--json] [--quick] [--only NAME...]
 
   --json          One flat JSON object of numbers on standard output, everything else on standard error
   --quick         Short runs, to see that all of it works; the figures mean little
-  --only NAME...  Only these: wire, store, handshake, echo, idle, node;
+  --only NAME...  Only these: wire, store, allocations, handshake, echo, idle, node;
                   or node:NAME, one measurement of the node by the name that loadtest-run gives it
 
 Everything is built with optimisations, in the same target folder. A machine that does something else meanwhile spoils
@@ -101,9 +101,9 @@ fn chosen(names: &[&str]) -> Result<Vec<Chosen>> {
 /// The build's failure; a part's, by its name; figures that are missing, doubled or no numbers.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let parts: Vec<&Part> = options.chosen.iter().map(|chosen| chosen.part).collect();
+    let load = load_average();
     let programs = Programs::build(&parts)?;
     let mut figures = Figures::default();
-    let load = load_average();
     for chosen in &options.chosen {
         let name = chosen.part.name;
         eprintln!("\n=== {name}");
@@ -152,7 +152,7 @@ mod tests {
     #[test]
     fn options_are_read_or_refused() {
         let all = options(&[]).expect("nothing is all");
-        assert_eq!(names(&all), ["wire", "store", "handshake", "echo", "idle", "node"]);
+        assert_eq!(names(&all), ["wire", "store", "allocations", "handshake", "echo", "idle", "node"]);
         assert!(!all.json && !all.quick && all.chosen.iter().all(|chosen| chosen.measurements.is_empty()));
         let some =
             options(&["--only", "store", "wire", "--json", "--quick"]).expect("all words mean something");

@@ -28,18 +28,24 @@ enum Program {
 }
 
 /// All, in the order in which they are measured.
-pub(super) const PARTS: [Part; 6] = [
-    Part { name: "wire", program: Program::Bench { package: "wire", bench: "frame" }, words: &[] },
-    Part { name: "store", program: Program::Bench { package: "store", bench: "commit" }, words: &[] },
-    Part {
-        name: "handshake",
-        program: Program::Bench { package: "wire-udp", bench: "handshake" },
-        words: &[],
-    },
-    Part { name: "echo", program: Program::Bench { package: "wire-udp", bench: "echo" }, words: &["1000"] },
-    Part { name: "idle", program: Program::Bench { package: "wire-udp", bench: "idle" }, words: &[] },
+pub(super) const PARTS: [Part; 7] = [
+    bench("wire", "wire", "frame", &[]),
+    bench("store", "store", "commit", &[]),
+    bench("allocations", "store", "allocations", &[]),
+    bench("handshake", "wire-udp", "handshake", &[]),
+    bench("echo", "wire-udp", "echo", &["1000"]),
+    bench("idle", "wire-udp", "idle", &[]),
     Part { name: "node", program: Program::Fleet, words: &["bench"] },
 ];
+
+const fn bench(
+    name: &'static str,
+    package: &'static str,
+    bench: &'static str,
+    words: &'static [&'static str],
+) -> Part {
+    Part { name, program: Program::Bench { package, bench }, words }
+}
 
 /// The packages and programs of the whole node.
 const FLEET: (&str, &str) = ("loadtest-run", "loadtest-run");
@@ -167,9 +173,10 @@ mod tests {
 
     #[test]
     fn the_load_is_told_where_the_server_is() {
-        let node = programs().command(&PARTS[5]).expect("both are built");
+        let part = |name: &str| PARTS.iter().find(|part| part.name == name).expect("a part");
+        let node = programs().command(part("node")).expect("both are built");
         assert_eq!(words(&node), ["/built/loadtest-run", "bench", "--godwit", "/built/godwit"]);
-        let frame = programs().command(&PARTS[0]).expect("it is built");
+        let frame = programs().command(part("wire")).expect("it is built");
         assert_eq!(words(&frame), ["/built/frame"]);
     }
 
