@@ -181,6 +181,19 @@ mod tests {
     }
 
     #[test]
+    fn what_a_part_says_is_captured_and_its_failure_is_ours() {
+        let node = PARTS.iter().find(|part| part.name == "node").expect("a part");
+        let with = |program: &str| {
+            let paths = [("loadtest-run", program), ("godwit", "godwit")];
+            Programs(paths.map(|(name, path)| (name.to_owned(), path.into())).into())
+        };
+        let said = with("echo").measure(node, &["w8".to_owned()], true).expect("it succeeds");
+        assert_eq!(said, "bench --godwit godwit --json --quick --only w8\n");
+        let error = with("false").measure(node, &[], false).expect_err("it fails");
+        assert!(error.is::<step::Failed>(), "{error:#}");
+    }
+
+    #[test]
     fn what_was_not_built_is_named() {
         let error = programs().command(&PARTS[1]).expect_err("commit is not built");
         assert!(error.to_string().contains("commit"), "{error}");
