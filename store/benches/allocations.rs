@@ -63,7 +63,7 @@ fn main() -> ExitCode {
         .enable_all()
         .build()
         .expect("a runtime");
-    let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory");
+    let directory = load::directory();
     report.line(format_args!("{:>8} {:>12} {:>10}", "writers", "allocations", "bytes"));
     runtime.block_on(async {
         let store = open(&directory.path().join("store")).await;

@@ -42,7 +42,7 @@ fn main() -> ExitCode {
         .enable_all()
         .build()
         .expect("a runtime");
-    let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory");
+    let directory = load::directory();
     let mut report = Report::new(&options);
     let mut syncs = machine::syncs(directory.path(), SYNCS);
     runtime.block_on(cells(&options, &mut report, &directory.path().join("store")));

@@ -28,6 +28,13 @@ impl Clock for TokioClock {
     }
 }
 
+/// A new folder in cargo's for such things, on the disk where the build is: `/tmp` may be memory.
+pub(crate) fn directory() -> tempfile::TempDir {
+    let place = env!("CARGO_TARGET_TMPDIR");
+    std::fs::create_dir_all(place).expect("a folder beside the build");
+    tempfile::tempdir_in(place).expect("a folder in it")
+}
+
 /// A fresh store with all people in it.
 pub(crate) async fn open(directory: &Path) -> EmbeddedStore {
     let clock = TokioClock(Instant::now());
