@@ -3,7 +3,7 @@
 //! them what bounds them all, the time that the disk takes to sync, and what one append costs at 64 writers.
 //! Numbers of one machine and moment: compare the ratios (against that last column), not the rates.
 //!
-//! `cargo bench -p store --bench commit`. The store is made anew in cargo's folder for such things, `target/tmp`, and the
+//! `cargo bench -p store --bench commit [-- WRITERS...]`. The store is made anew in cargo's folder for such things, `target/tmp`, and the
 //! disk is measured there too, before and after. The run is invalid, and ends with a failure, if an append was
 //! refused for another reason than that the store was busy, or none of a cell was committed.
 
@@ -66,7 +66,7 @@ async fn cells(options: &Options, report: &mut Report, directory: &Path) {
         "{:>8} {:>11} {:>11} {:>12} {:>8}",
         "writers", "64 logs /s", "one log /s", "unbatched /s", "ratio"
     ));
-    for writers in WRITERS {
+    for writers in writers_wanted(options) {
         let shared = vec![store.clone(); writers as usize];
         let before = Costs::now(&store);
         let many = rate(report, &shared, LOGS, run).await;
@@ -85,6 +85,13 @@ async fn cells(options: &Options, report: &mut Report, directory: &Path) {
             costs.report(report, many.appends);
         }
     }
+}
+
+/// The numbers of writers to try: those given as arguments, or a range.
+fn writers_wanted(options: &Options) -> Vec<u64> {
+    let given: Vec<u64> =
+        options.rest.iter().map(|word| word.parse().expect("a number of writers")).collect();
+    if given.is_empty() { WRITERS.to_vec() } else { given }
 }
 
 /// What the process and the store have used up.
