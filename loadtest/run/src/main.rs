@@ -161,7 +161,7 @@ fn run(cli: Cli) -> Result<()> {
             let mut figures = Figures::new();
             for bench in bench::ALL.iter().filter(wanted) {
                 eprintln!("{}: {}", bench.name, bench.about);
-                figures.extend(bench.run(&setting)?);
+                bench.run(&setting, &mut figures)?;
             }
             print(&figures, json)?;
         }

@@ -161,17 +161,7 @@ impl Server {
     /// # Errors
     /// The listener does not answer.
     pub fn metrics(&self) -> Result<Metrics, ServerError> {
-        let text = self.scrape().map_err(io("the node's figures cannot be read"))?;
-        Ok(Metrics(text))
-    }
-
-    fn scrape(&self) -> io::Result<String> {
-        let mut stream = TcpStream::connect(self.admin)?;
-        stream.set_read_timeout(Some(Duration::from_secs(10)))?;
-        stream.write_all(b"GET /metrics HTTP/1.0\r\nHost: localhost\r\n\r\n")?;
-        let mut text = String::new();
-        stream.read_to_string(&mut text)?;
-        Ok(text)
+        Metrics::of(self.admin).map_err(io("the node's figures cannot be read"))
     }
 
     /// SIGKILL.
@@ -205,6 +195,19 @@ impl Drop for Server {
 pub struct Metrics(String);
 
 impl Metrics {
+    /// Those of a node with this admin listener.
+    ///
+    /// # Errors
+    /// It does not answer.
+    pub fn of(admin: SocketAddr) -> io::Result<Metrics> {
+        let mut stream = TcpStream::connect(admin)?;
+        stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+        stream.write_all(b"GET /metrics HTTP/1.0\r\nHost: localhost\r\n\r\n")?;
+        let mut text = String::new();
+        stream.read_to_string(&mut text)?;
+        Ok(Metrics(text))
+    }
+
     /// The sum of all series of a metric; 0 if there is none.
     pub fn sum(&self, name: &str) -> f64 {
         let of = |line: &str| {

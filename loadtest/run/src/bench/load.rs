@@ -200,6 +200,9 @@ fn report(load: &mut Load, before: (Usage, u64), name: &str, figures: &mut Figur
         datagrams <= DATAGRAMS_MAX,
         "{datagrams:.1} datagrams a message: the machine is too busy for this run to say anything"
     );
+    if name == "1000ps" {
+        figures.insert("datagrams_per_message".into(), datagrams);
+    }
     let mut say = |what: &str, value: f64| figures.insert(format!("{what}_{name}"), value);
     say("delivered_per_s", messages / seconds);
     say("server_cpu_us_per_message", (after.cpu - before.cpu).as_secs_f64() * 1e6 / messages);

@@ -34,36 +34,51 @@ pub(super) fn idle(setting: &Setting, count: usize, figures: &mut Figures) -> Re
     Ok(())
 }
 
-/// The same with twenty chats in each of which something was said both ways, once with their streams still open and once
-/// after they have closed.
+/// What chats add in which something was said both ways, while their streams are open and after they have closed: the
+/// same number of messages is said in twenty chats of each phone and in two, so that what the store and the cache of
+/// recent entries hold is in both.
 pub(super) fn used(setting: &Setting, figures: &mut Figures) -> Result<()> {
-    const CHATS: usize = 20;
+    const MANY: usize = 20;
+    const FEW: usize = 2;
+    let (many, few) = (talked(setting, MANY, MANY)?, talked(setting, FEW, MANY)?);
+    for (what, many, few) in [("open", many.0, few.0), ("closed", many.1, few.1)] {
+        let bytes = (many - few) / (MANY - FEW) as f64;
+        figures.insert(format!("bytes_per_used_chat_{what}"), bytes);
+        if let Some(idle) = figures.get("idle_bytes_per_connection").copied() {
+            figures.insert(format!("bytes_per_connection_20_chats_{what}"), idle + bytes * MANY as f64);
+        }
+    }
+    Ok(())
+}
+
+/// Phones that talk to `chats` others each, `messages` in all: bytes a connection with its streams open, and closed.
+fn talked(setting: &Setting, chats: usize, messages: usize) -> Result<(f64, f64)> {
     let count = if setting.quick { 60 } else { 1_000 };
     let mut stage = Stage::new(setting)?;
     stage.people(FIRST + count)?;
-    // Each with the ten on either side.
-    let ring = |n: usize, by: usize| FIRST + (n + by) % count;
+    // Each with as many on either side.
     let pairs: Vec<(usize, usize)> = (0..count)
-        .flat_map(|n| (1..=CHATS / 2).flat_map(move |by| [(n, by), (n, count - by)]))
-        .map(|(n, by)| (FIRST + n, ring(n, by)))
+        .flat_map(|n| (1..=chats / 2).flat_map(move |by| [(n, by), (n, count - by)]))
+        .map(|(n, by)| (FIRST + n, FIRST + (n + by) % count))
         .collect();
-    let chats = stage.fleet.find(&pairs)?;
+    let found = stage.fleet.find(&pairs)?;
     let before = restart(&mut stage)?;
     connect(&mut stage, FIRST..FIRST + count)?;
-    for (&(phone, _), &(chat, peer)) in pairs.iter().zip(&chats) {
-        stage.fleet.send(phone, chat, peer, text(chat))?;
+    for _ in 0..messages / chats {
+        for (&(phone, _), &(chat, peer)) in pairs.iter().zip(&found) {
+            stage.fleet.send(phone, chat, peer, text(chat))?;
+        }
+        let mut left = pairs.len();
+        stage.until(PATIENCE, |happened| {
+            left -= usize::from(matches!(happened.event, ClientEvent::Sent(_)));
+            left == 0
+        })?;
     }
-    let mut left = pairs.len();
-    stage.until(PATIENCE, |happened| {
-        left -= usize::from(matches!(happened.event, ClientEvent::Arrived(_)));
-        left == 0
-    })?;
-    stage.rest(Duration::from_secs(3))?;
-    figures.insert("bytes_per_connection_20_chats_open".into(), grown(&stage, before, count)?);
+    stage.rest(Duration::from_secs(5))?;
+    let open = grown(&stage, before, count)?;
     let idle = if setting.quick { Duration::from_secs(3) } else { wire::limits::CHAT_STREAM_IDLE * 2 };
     stage.rest(idle)?;
-    figures.insert("bytes_per_connection_20_chats_closed".into(), grown(&stage, before, count)?);
-    Ok(())
+    Ok((open, grown(&stage, before, count)?))
 }
 
 /// From a connection's start to the last of 1,000 messages of one chat that a phone has missed.

@@ -8,13 +8,16 @@ use std::time::{Duration, Instant};
 use client_core::{Ask, AskId, ClientEvent};
 use wire::event::Event;
 use wire::request::{self, Request};
-use wire::{AccountId, ChatId, InstallId, RegistrationId, Secret};
+use wire::{AccountId, ChatId, InstallId, Refusal, RegistrationId, Retry, Secret};
 
 use super::{Fleet, FleetError, Happened};
 use crate::texts::Texts;
 
 /// Registrations and questions under way at a time.
 const AT_A_TIME: usize = 256;
+
+/// Questions of one phone under way at a time.
+const OF_ONE_PHONE: usize = 8;
 
 /// Without any progress for this long, joining is given up.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -51,6 +54,8 @@ enum Step {
     Server,
     /// The text message with the code.
     Text(RegistrationId),
+    /// A busy server, until then.
+    Again(Instant),
 }
 
 impl Fleet {
@@ -86,7 +91,7 @@ impl Fleet {
                     self.step(phone, event, &mut steps)?;
                 }
             }
-            self.answer_texts(&mut texts, &mut steps)?;
+            self.go_on(&mut texts, &mut steps)?;
             if progress.elapsed() > PATIENCE {
                 return Err(JoinError::Stuck { left: steps.len() + waiting.len() });
             }
@@ -100,24 +105,15 @@ impl Fleet {
         steps: &mut BTreeMap<usize, Step>,
     ) -> Result<(), JoinError> {
         match event {
-            ClientEvent::Connected { .. } if self.account(phone).is_none() => {
-                let mut install = [0; 16];
-                install.copy_from_slice(&self.phones[phone].seed[16..]);
-                let person = self.phones[phone].person;
-                let request = self.with(phone, |client, _| client.request_id());
-                let register = request::Register {
-                    phone: Secret::new(Fleet::number(person)),
-                    name: loadtest_workload::name(person).into_owned(),
-                    install: InstallId::new(install),
-                    request,
-                };
-                self.ask(phone, Ask::Plain(Request::Register(register)));
-            }
+            ClientEvent::Connected { .. } if self.account(phone).is_none() => self.ask_to_register(phone),
             ClientEvent::Answer { events, .. } => match events[..] {
                 [Event::Registered { registration, .. }] => {
                     steps.insert(phone, Step::Text(registration));
                 }
                 [Event::Verified(_)] => {}
+                [Event::Refused(Refusal { retry: Retry::After(wait), .. })] => {
+                    steps.insert(phone, Step::Again(Instant::now() + wait));
+                }
                 _ => return Err(JoinError::Refused { phone, what: format!("{events:?}") }),
             },
             ClientEvent::Synced if self.account(phone).is_some() => {
@@ -131,13 +127,33 @@ impl Fleet {
         Ok(())
     }
 
-    fn answer_texts(
-        &mut self,
-        texts: &mut Texts,
-        steps: &mut BTreeMap<usize, Step>,
-    ) -> Result<(), JoinError> {
+    /// Begins a registration; one that was begun before is abandoned.
+    fn ask_to_register(&mut self, phone: usize) {
+        let mut install = [0; 16];
+        install.copy_from_slice(&self.phones[phone].seed[16..]);
+        let person = self.phones[phone].person;
+        let request = self.with(phone, |client, _| client.request_id());
+        let register = request::Register {
+            phone: Secret::new(Fleet::number(person)),
+            name: loadtest_workload::name(person).into_owned(),
+            install: InstallId::new(install),
+            request,
+        };
+        self.ask(phone, Ask::Plain(Request::Register(register)));
+    }
+
+    fn go_on(&mut self, texts: &mut Texts, steps: &mut BTreeMap<usize, Step>) -> Result<(), JoinError> {
         for (&phone, step) in steps {
-            let Step::Text(registration) = *step else { continue };
+            let registration = match *step {
+                Step::Server => continue,
+                Step::Again(at) if at <= Instant::now() => {
+                    self.ask_to_register(phone);
+                    *step = Step::Server;
+                    continue;
+                }
+                Step::Again(_) => continue,
+                Step::Text(registration) => registration,
+            };
             if let Some(otp) =
                 texts.take(&Fleet::number(self.phones[phone].person)).map_err(JoinError::Texts)?
             {
@@ -149,20 +165,39 @@ impl Fleet {
         Ok(())
     }
 
+    /// Finds somebody by number, who need not be of this fleet: the 1:1 chat with them, and their account.
+    ///
+    /// # Errors
+    /// [`JoinError`].
+    pub fn find_number(&mut self, phone: usize, number: &str) -> Result<(ChatId, AccountId), JoinError> {
+        let found = self.find_all(&[(phone, number.to_owned())])?;
+        found.first().copied().ok_or(JoinError::Stuck { left: 1 })
+    }
+
     /// Finds people by their numbers; of each pair, the phone asks for the person. Their accounts
     /// and the 1:1 chats with them, in the order of `pairs`.
     ///
     /// # Errors
     /// [`JoinError`].
     pub fn find(&mut self, pairs: &[(usize, usize)]) -> Result<Vec<(ChatId, AccountId)>, JoinError> {
+        let pairs: Vec<(usize, String)> =
+            pairs.iter().map(|&(phone, person)| (phone, Fleet::number(person))).collect();
+        self.find_all(&pairs)
+    }
+
+    fn find_all(&mut self, pairs: &[(usize, String)]) -> Result<Vec<(ChatId, AccountId)>, JoinError> {
         let mut found: Vec<Option<(ChatId, AccountId)>> = vec![None; pairs.len()];
         let mut asked: BTreeMap<(usize, AskId), usize> = BTreeMap::new();
         let (mut next, mut left) = (0, pairs.len());
         let mut progress = Instant::now();
         while left > 0 {
             while asked.len() < AT_A_TIME && next < pairs.len() {
-                let (phone, other) = pairs[next];
-                let lookup = Request::Lookup { phone: Secret::new(Fleet::number(other)) };
+                let (phone, ref number) = pairs[next];
+                // A node answers no more of one connection at a time.
+                if asked.range((phone, AskId(0))..=(phone, AskId(u64::MAX))).count() >= OF_ONE_PHONE {
+                    break;
+                }
+                let lookup = Request::Lookup { phone: Secret::new(number.clone()) };
                 asked.insert((phone, self.ask(phone, Ask::Plain(lookup))), next);
                 next += 1;
             }
