@@ -48,8 +48,8 @@ pub(crate) enum Up {
     New,
     /// A request in work.
     Request,
-    /// A chat's.
-    Chat(ChatUp),
+    /// A chat's. Boxed: most connections have none, and a leaf of their map has room for eleven.
+    Chat(Box<ChatUp>),
 }
 
 /// One connection.
@@ -189,7 +189,7 @@ impl Conn {
                     return self.answer_refused(cx, stream, ErrorCode::Unauthenticated.refuse());
                 };
                 match ChatUp::new(who, chat, peer) {
-                    Ok(up) => drop(self.streams.insert(stream, Up::Chat(up))),
+                    Ok(up) => drop(self.streams.insert(stream, Up::Chat(Box::new(up)))),
                     Err(code) => self.answer_refused(cx, stream, code.refuse()),
                 }
             }
