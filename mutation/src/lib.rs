@@ -34,6 +34,8 @@ pub enum Mutation {
     DeliveredIsRead,
     /// `store`: a cursor is set, whatever it was.
     CursorMayGoBack,
+    /// `store`: a device's cursor moves over its own message, wherever it was.
+    OwnCursorJumps,
     /// `store`: a log's members are told to whoever asks.
     MembersForAnybody,
     /// `edge/proto`: a session reads heads first and registers for hints after.
@@ -64,12 +66,13 @@ pub enum Mutation {
 
 impl Mutation {
     /// Every mutation.
-    pub const ALL: [Mutation; 18] = [
+    pub const ALL: [Mutation; 19] = [
         Mutation::NoIdempotencyRead,
         Mutation::AckBeforeCommit,
         Mutation::HeadBySnapshot,
         Mutation::DeliveredIsRead,
         Mutation::CursorMayGoBack,
+        Mutation::OwnCursorJumps,
         Mutation::MembersForAnybody,
         Mutation::RouteAfterHeads,
         Mutation::CursorOnSend,

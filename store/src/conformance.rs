@@ -89,6 +89,8 @@ cases! {
         time_in_a_log_never_goes_back,
         a_full_batch_commits,
         i4_cursors_only_advance,
+        i4_a_device_s_cursor_moves_over_its_own_messages,
+        i4_a_burst_of_own_messages_moves_along,
         c44_cursors_are_members_and_within_the_log,
         c15_receipts_are_exact,
         c43_the_furthest_device_counts,

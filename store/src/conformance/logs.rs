@@ -190,6 +190,84 @@ pub(super) async fn i4_cursors_only_advance<E: Env>(env: &E) {
     }
 }
 
+/// Where a device is in its chat with somebody.
+async fn device_at<E: Env>(world: &World<E>, who: &Person, other: &Person) -> Seq {
+    let op = OpenChat { account: who.account, device: who.device, chat: who.chat(other) };
+    answer!(world, OpenChat, op).unwrap().delivered
+}
+
+pub(super) async fn i4_a_device_s_cursor_moves_over_its_own_messages<E: Env>(env: &E) {
+    let world = World::open(env).await;
+    let (a, b) = (world.person(1).await, world.person(2).await);
+    let log = a.log(&b);
+    let first = world.send(&a, &b, 1, T0).await;
+    assert_eq!(first.delivered, Seq(0), "a device without a cursor is shown where the chat begins");
+    let told = world.move_cursor(&a, log, (1, 0), at(1)).await.unwrap().cursor;
+    assert_eq!(world.send(&a, &b, 2, T0).await.delivered, Seq(2), "its cursor was right before it");
+    assert_eq!(device_at(&world, &a, &b).await, Seq(2));
+
+    let tablet = world.second_device(&a, 1).await;
+    world.send(&b, &a, 3, T0).await;
+    assert_eq!(world.send(&a, &b, 4, T0).await.delivered, Seq(2), "another's entry lies between");
+    assert_eq!(world.send(&a, &b, 4, T0).await.delivered, Seq(2), "nor does a repeat move it");
+    assert_eq!(device_at(&world, &tablet, &a_peer(&b)).await, Seq(2), "another device's never moves");
+    world.move_cursor(&a, log, (4, 0), at(2)).await.unwrap();
+    assert_eq!(world.send(&a, &b, 5, T0).await.delivered, Seq(5));
+    assert_eq!(world.send(&a, &b, 4, T0).await.delivered, Seq(5), "a repeat says where it is now");
+
+    // What the person has got of others did not change, and nobody is told of anything.
+    let op = MemberCursors { log, account: b.account, since: T0 };
+    let cursors = answer!(world, MemberCursors, op).unwrap();
+    assert_eq!(cursors.len(), 1);
+    assert_eq!((cursors[0].member, cursors[0].delivered, cursors[0].read), (a.account, Seq(4), told.read));
+    let stranger = Append {
+        peer: None,
+        sender: world.person(3).await.account,
+        ..world.append(&a, &b, vec![msg(6)], T0)
+    };
+    assert!(answer!(world, Append, stranger).pop().unwrap().is_err());
+    assert_eq!(device_at(&world, &a, &b).await, Seq(5), "a refusal moves nothing");
+}
+
+pub(super) async fn i4_a_burst_of_own_messages_moves_along<E: Env>(env: &E) {
+    let world = World::open(env).await;
+    let (a, b) = (world.person(1).await, world.person(2).await);
+    let log = a.log(&b);
+    world.send(&a, &b, 1, T0).await;
+    world.move_cursor(&a, log, (1, 0), T0).await.unwrap();
+    let results = answer!(world, Append, world.append(&a, &b, (2..=40).map(msg).collect(), T0));
+    for result in results {
+        let appended = result.unwrap();
+        assert!(appended.delivered >= appended.seq, "{appended:?}");
+    }
+    // Several requests that commit together: each goes on where the one before it ended.
+    let bursts = (0..8).map(|n| {
+        let op = world.append(&a, &b, (100 * n + 100..100 * n + 104).map(msg).collect(), T0);
+        let world = &world;
+        async move { answer!(world, Append, op) }
+    });
+    for result in join_all(bursts).await.into_iter().flatten() {
+        let appended = result.unwrap();
+        assert!(appended.delivered >= appended.seq, "{appended:?}");
+    }
+    assert_eq!(device_at(&world, &a, &b).await, Seq(72));
+    // Two who speak at once: whose cursor another's entry interrupts stays where it is.
+    world.move_cursor(&b, log, (72, 0), T0).await.unwrap();
+    let both = (0..20).map(|n| {
+        let (from, to) = if n % 2 == 0 { (a, b) } else { (b, a) };
+        let op = world.append(&from, &to, vec![msg(2000 + n)], T0);
+        let world = &world;
+        async move { answer!(world, Append, op) }
+    });
+    let results: Vec<_> = join_all(both).await.into_iter().flatten().map(Result::unwrap).collect();
+    let entries = world.tail(log, 72).await;
+    for who in [a, b] {
+        let own = entries.iter().take_while(|entry| entry.device == who.device).count() as u64;
+        assert_eq!(device_at(&world, &who, if who == a { &b } else { &a }).await, Seq(72 + own));
+    }
+    assert_eq!((entries.len(), results.len()), (20, 20));
+}
+
 pub(super) async fn c44_cursors_are_members_and_within_the_log<E: Env>(env: &E) {
     let world = World::open(env).await;
     let (a, b, c) = (world.person(1).await, world.person(2).await, world.person(3).await);

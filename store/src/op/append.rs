@@ -2,6 +2,10 @@
 //!
 //! In this order: the idempotency record, then membership, then `seq`, the entry, the record, the outbox key. A repeat
 //! is answered before anything else is asked, so that it gets its first answer whatever has changed since.
+//!
+//! The device that appends has what it says. So if its cursor is right before the new entry, the same transaction moves
+//! it over that entry, and the device needs no copy of it. It is the device's cursor alone: what its member has got of
+//! others did not change, and there is no receipt for one's own message.
 
 use bytes::Bytes;
 use futures_util::future::{join, try_join_all};
@@ -60,6 +64,9 @@ pub struct Appended {
     pub members: Vec<AccountId>,
     /// Whether this `client_msg_id` had been appended before: then `seq` and `at` are the first ones.
     pub repeat: bool,
+    /// The appending device's cursor after it; zero if it has none yet. If it is at least `seq`, the device has all before
+    /// this entry or will by its answers, and is owed no copy of it.
+    pub delivered: Seq,
 }
 
 /// Why nothing was appended.
@@ -75,20 +82,25 @@ pub enum AppendError {
 
 /// Appends the messages of one op; the fold holds what earlier ones of the same transaction did.
 ///
-/// Shape: per message `l log e seq`, `l log i account client_msg_id` and `o …`; the head is written by the fold.
-/// Cost: one read per message, and once per log and transaction its head and members.
+/// Shape: per message `l log e seq`, `l log i account client_msg_id` and `o …`, and once `l log d account device` if it
+/// moved; the head is written by the fold.
+/// Cost: one read per message, and once per transaction the device's cursor, the head and the members.
 pub(super) async fn append<T: Tx>(
     tx: &mut T,
     fold: &mut Fold,
     op: &Append,
 ) -> Result<Vec<Result<Appended, AppendError>>, OpError> {
-    let stored = earlier(tx, fold, op).await?;
+    let (stored, cursor) =
+        join(earlier(tx, fold, op), fold.device_cursor(tx, op.log, op.sender, op.device)).await;
+    let (stored, mut own) = (stored?, OwnCursor::new(cursor?));
+    fold.know_device(op.sender, op.device, own.stored);
     let mut admission = None;
     let mut results = Vec::with_capacity(op.messages.len());
     for (message, stored) in op.messages.iter().zip(stored) {
         let written = fold.written(op.sender, message.client_msg_id);
         if let Some((seq, at)) = stored.or(written) {
-            results.push(Ok(repeat(tx, fold, op.log, seq, at).await?));
+            let appended = repeat(tx, fold, op.log, seq, at).await?;
+            results.push(Ok(Appended { delivered: own.delivered(), ..appended }));
             continue;
         }
         let admitted = match admission {
@@ -96,11 +108,49 @@ pub(super) async fn append<T: Tx>(
             None => *admission.insert(admit(tx, op).await?),
         };
         results.push(match admitted {
-            Ok(()) => Ok(write(tx, fold, op, message).await?),
+            Ok(()) => {
+                let appended = write(tx, fold, op, message).await?;
+                own.appended(appended.seq);
+                Ok(Appended { delivered: own.delivered(), ..appended })
+            }
             Err(refused) => Err(refused),
         });
     }
+    if let Some(delivered) = own.moved() {
+        fold.move_device(tx, op.log, op.sender, op.device, delivered);
+    }
     Ok(results)
+}
+
+/// The appending device's cursor, moved along by what it says.
+///
+/// Invariant: it moves over an entry only from right before it, and never where there was none: a device that is new to a
+/// chat learns where the chat begins for it by being sent its first entry.
+struct OwnCursor {
+    stored: Option<Seq>,
+    now: Option<Seq>,
+}
+
+impl OwnCursor {
+    fn new(stored: Option<Seq>) -> OwnCursor {
+        OwnCursor { stored, now: stored }
+    }
+
+    /// The device's own entry is at `seq`.
+    fn appended(&mut self, seq: Seq) {
+        let follows = |at: Seq| at.next() == seq || mutation::on(Mutation::OwnCursorJumps);
+        if self.now.is_some_and(follows) {
+            self.now = Some(seq);
+        }
+    }
+
+    fn delivered(&self) -> Seq {
+        self.now.unwrap_or_default()
+    }
+
+    fn moved(&self) -> Option<Seq> {
+        self.now.filter(|_| self.now != self.stored)
+    }
 }
 
 /// Where each message went, if it was appended by an earlier transaction.
@@ -117,7 +167,7 @@ async fn earlier<T: Tx>(tx: &T, fold: &Fold, op: &Append) -> Result<Vec<Option<(
     .await
 }
 
-/// The answer to a message that is in the log. If it may be there because of a lost answer to this very request, it
+/// The answer to a message that is in the log, without the device's cursor. If it may be there because of a lost answer to this very request, it
 /// is answered as if for the first time, so that fan-out is not lost with the answer.
 async fn repeat<T: Tx>(
     tx: &T,
@@ -127,11 +177,19 @@ async fn repeat<T: Tx>(
     at: WallTime,
 ) -> Result<Appended, OpError> {
     if !fold.attempt.maybe_committed {
-        return Ok(Appended { seq, at, frame: Bytes::new(), members: Vec::new(), repeat: true });
+        return Ok(Appended {
+            seq,
+            at,
+            frame: Bytes::new(),
+            members: Vec::new(),
+            repeat: true,
+            delivered: Seq::ZERO,
+        });
     }
     let value = tx.get_snapshot(&keys::entry(log, seq)).await?;
     let frame = value.map(|value| record::decode_entry(&value)).transpose()?.unwrap_or_default();
-    Ok(Appended { seq, at, frame, members: fold.members(tx, log).await?.to_vec(), repeat: false })
+    let members = fold.members(tx, log).await?.to_vec();
+    Ok(Appended { seq, at, frame, members, repeat: false, delivered: Seq::ZERO })
 }
 
 /// Whether the sender may append; makes the 1:1 chat if this is its first message.
@@ -157,6 +215,7 @@ async fn admit<T: Tx>(tx: &mut T, op: &Append) -> Result<Result<(), AppendError>
     Ok(Ok(()))
 }
 
+/// Writes one message, and says so without the device's cursor.
 async fn write<T: Tx>(
     tx: &mut T,
     fold: &mut Fold,
@@ -180,5 +239,6 @@ async fn write<T: Tx>(
     tx.set_stamped_value(keys::idempotency(op.log, op.sender, message.client_msg_id), record);
     tx.set(keys::outbox(at, op.log, seq), Present.encode());
     fold.wrote(op.sender, message.client_msg_id, Head { seq, last_at: at });
-    Ok(Appended { seq, at, frame, members: fold.members(tx, op.log).await?.to_vec(), repeat: false })
+    let members = fold.members(tx, op.log).await?.to_vec();
+    Ok(Appended { seq, at, frame, members, repeat: false, delivered: Seq::ZERO })
 }

@@ -7,13 +7,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use mutation::Mutation;
-use wire::{AccountId, ClientMsgId, LogId, Seq, WallTime};
+use wire::{AccountId, ClientMsgId, DeviceId, LogId, Seq, WallTime};
 
 use super::append::{self, Append, AppendError, Appended};
 use super::cursor::{self, CursorError, CursorMoved, MoveCursor};
 use super::read;
 use crate::keys;
-use crate::record::{Head, Member, Record};
+use crate::record::{DeviceCursor, Head, Member, Record};
 use crate::run::{Attempt, Body, OpError};
 use crate::tx::{Range, Tx};
 
@@ -36,7 +36,7 @@ impl LogOp {
     }
 
     /// An upper bound of what it writes and reads: an append's keys and values beside the content stay under 600
-    /// bytes, a chat's creation under 700, a move under 900.
+    /// bytes, a chat's creation or the device's cursor under 700, a move under 900.
     pub(crate) fn bytes(&self) -> usize {
         match self {
             LogOp::Append(op) => 700 + op.messages.iter().map(|m| 600 + m.content.len()).sum::<usize>(),
@@ -97,13 +97,24 @@ pub(super) struct Fold {
     head_changed: bool,
     members: Option<Vec<AccountId>>,
     written: BTreeMap<(AccountId, ClientMsgId), (Seq, WallTime)>,
+    /// Where devices are after the ops so far; `None` if one has no cursor.
+    devices: BTreeMap<(AccountId, DeviceId), Option<Seq>>,
     index: u16,
 }
 
 impl Fold {
     fn new(incarnation: u64, attempt: Attempt) -> Fold {
-        let written = BTreeMap::new();
-        Fold { incarnation, attempt, head: None, head_changed: false, members: None, written, index: 0 }
+        let (written, devices) = (BTreeMap::new(), BTreeMap::new());
+        Fold {
+            incarnation,
+            attempt,
+            head: None,
+            head_changed: false,
+            members: None,
+            written,
+            devices,
+            index: 0,
+        }
     }
 
     /// The head to append to: whoever appends meanwhile conflicts.
@@ -135,6 +146,39 @@ impl Fold {
             self.members = Some(members.into_iter().map(|(id, _)| AccountId::new(id)).collect());
         }
         Ok(self.members.as_deref().unwrap_or_default())
+    }
+
+    /// Where a device is, if it has a cursor: after what earlier ops of this transaction did, and else as it is stored.
+    pub(super) async fn device_cursor<T: Tx>(
+        &self,
+        tx: &T,
+        log: LogId,
+        account: AccountId,
+        device: DeviceId,
+    ) -> Result<Option<Seq>, OpError> {
+        if let Some(known) = self.devices.get(&(account, device)) {
+            return Ok(*known);
+        }
+        let key = keys::device_cursor(log, account, device);
+        Ok(read::get::<DeviceCursor, T>(tx, &key).await?.map(|cursor| cursor.delivered))
+    }
+
+    /// Where a device is was read: it is not read again in this transaction.
+    pub(super) fn know_device(&mut self, account: AccountId, device: DeviceId, delivered: Option<Seq>) {
+        self.devices.insert((account, device), delivered);
+    }
+
+    /// Keeps a device's cursor, which the caller has compared with where it was.
+    pub(super) fn move_device<T: Tx>(
+        &mut self,
+        tx: &mut T,
+        log: LogId,
+        account: AccountId,
+        device: DeviceId,
+        delivered: Seq,
+    ) {
+        self.devices.insert((account, device), Some(delivered));
+        tx.set(keys::device_cursor(log, account, device), DeviceCursor { delivered }.encode());
     }
 
     /// Where an earlier op of this transaction put a message.

@@ -9,7 +9,7 @@ use wire::{AccountId, DeviceId, LogId, Seq, WallTime};
 use super::batch::Fold;
 use super::{NotMember, read};
 use crate::keys::{self, ReceiptKind};
-use crate::record::{Cursors, DeviceCursor, Member, Reached, Record};
+use crate::record::{Cursors, Member, Reached, Record};
 use crate::run::{Attempt, Body, OpError};
 use crate::tx::{Atomic, Range, Tx};
 
@@ -102,10 +102,9 @@ pub(super) async fn move_cursor<T: Tx>(
     if delivered > fold.head_snapshot(tx, op.log).await?.seq {
         return Ok(Err(CursorError::Ahead));
     }
-    let key = keys::device_cursor(op.log, op.account, op.device);
-    let device = read::get::<DeviceCursor, T>(tx, &key).await?;
-    if device.is_none_or(|device| device.delivered < op.delivered) {
-        tx.set(key, DeviceCursor { delivered: op.delivered }.encode());
+    let device = fold.device_cursor(tx, op.log, op.account, op.device).await?;
+    if device.is_none_or(|device| device < op.delivered) {
+        fold.move_device(tx, op.log, op.account, op.device, op.delivered);
     }
     let key = keys::member_cursor(op.log, op.account);
     let old = read::get::<Cursors, T>(tx, &key).await?.unwrap_or_default();
