@@ -49,6 +49,9 @@ pub enum Event {
         seq: Seq,
         /// Its time.
         at: WallTime,
+        /// Where the store has this device's delivered cursor after it. If that is at least `seq`, the ack stands for
+        /// the entry too: the device may get no other copy of it on this connection.
+        delivered: Seq,
     },
     /// Chat up: the message was not committed.
     AppendRefused {

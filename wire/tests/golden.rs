@@ -105,6 +105,7 @@ fn events() -> Vec<(&'static str, Event)> {
         registration: RegistrationId::new([3; 16]),
         expires_in: Duration::from_secs(300),
     };
+    let ack = |delivered| Event::AppendAck { client_msg_id: msg(), seq: Seq(7), at: WallTime(8), delivered };
     vec![
         ("Connected", Event::Connected(connected)),
         ("Connected-anonymous", Event::Connected(anonymous)),
@@ -114,7 +115,8 @@ fn events() -> Vec<(&'static str, Event)> {
         ("Pong", Event::Pong { client_time: WallTime(5), server_time: WallTime(6) }),
         ("Goodbye", Event::Goodbye(ErrorCode::ShuttingDown.after(Duration::from_secs(2)))),
         ("DeviceAdded", device_added),
-        ("AppendAck", Event::AppendAck { client_msg_id: msg(), seq: Seq(7), at: WallTime(8) }),
+        ("AppendAck", ack(Seq::ZERO)),
+        ("AppendAck-delivered", ack(Seq(7))),
         ("AppendRefused", Event::AppendRefused { client_msg_id: msg(), refusal: limited }),
         ("ChatDown", Event::ChatDown { chat: chat(), from_seq: Seq(7), peer: Some(account(2)) }),
         ("Entry", Event::Entry(entry)),

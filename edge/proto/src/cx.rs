@@ -37,8 +37,8 @@ pub(crate) struct Cx {
     pub(crate) turns: Turns,
     /// Which connections an account has here. Bounded by the connections.
     pub(crate) accounts: BTreeMap<AccountId, Vec<LinkId>>,
-    /// Hints this input caused, for sessions here; drained before the input is done.
-    pub(crate) hints: VecDeque<Hint>,
+    /// Hints this input caused, for sessions here, but not for the one named; drained before the input is done.
+    pub(crate) hints: VecDeque<(Hint, Option<LinkId>)>,
     pub(crate) counters: Counters,
     pub(crate) timings: Timings,
     rng: ChaCha20Rng,
@@ -189,9 +189,14 @@ impl Cx {
 
     /// Tells sessions here, and the other loops and nodes.
     pub(crate) fn publish(&mut self, hint: Hint) {
+        self.publish_except(hint, None);
+    }
+
+    /// Tells all sessions but one of this loop, for which it is no news.
+    pub(crate) fn publish_except(&mut self, hint: Hint, knows: Option<LinkId>) {
         self.counters.hints_published += 1;
         self.out.push_back(Output::Publish(hint.clone()));
-        self.hints.push_back(hint);
+        self.hints.push_back((hint, knows));
     }
 
     /// Notes how long something took.

@@ -7,6 +7,7 @@
 //!
 //! Bounds: [`limits::CHAT_DOWN_STREAMS_MAX`] streams, newest activity first; [`BURST_BYTES_MAX`] unsent bytes each.
 
+mod own;
 mod streams;
 mod turns;
 

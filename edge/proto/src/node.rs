@@ -122,7 +122,7 @@ impl Node {
             }
             Input::Hint(hint) => {
                 cx.counters.hints_received += 1;
-                self.apply(&hint);
+                self.apply(&hint, None);
             }
             Input::HintsLost => self.hints_lost(),
             Input::Drain => self.drain(),
@@ -305,13 +305,16 @@ impl Node {
                     other => mismatch("Append", &other),
                 });
                 let count = messages.len();
-                if let Some((up, cx)) = self.chat_up(link, stream)
-                    && up.committed(cx, link, stream, messages, &results)
-                {
-                    self.with(link, |conn, _| drop(conn.streams.remove(&stream)));
+                let mut own = None;
+                if let Some((up, cx)) = self.chat_up(link, stream) {
+                    let is_over = up.committed(cx, link, stream, messages, &results);
+                    own = self.conns.get_mut(&link);
+                    if let (Some(conn), true) = (&mut own, is_over) {
+                        conn.streams.remove(&stream);
+                    }
                 }
                 match &results {
-                    Ok(results) => append::fan_out(&mut self.cx, account, chat, results),
+                    Ok(results) => append::fan_out(&mut self.cx, own, account, chat, results),
                     Err(error) => append::not_committed(&mut self.cx, account, count, *error),
                 }
             }
@@ -378,17 +381,19 @@ impl Node {
     }
 
     fn apply_hints(&mut self) {
-        while let Some(hint) = self.cx.hints.pop_front() {
-            self.apply(&hint);
+        while let Some((hint, knows)) = self.cx.hints.pop_front() {
+            self.apply(&hint, knows);
         }
     }
 
-    /// Gives a hint to the sessions it concerns.
-    fn apply(&mut self, hint: &Hint) {
+    /// Gives a hint to the sessions it concerns, and an entry not to the one that has it.
+    fn apply(&mut self, hint: &Hint, has_entry: Option<LinkId>) {
         match hint {
-            Hint::Entry { chat, seq, at, frame, accounts } => {
-                self.for_accounts(accounts, |conn, cx| conn.hint_entry(cx, *chat, *seq, *at, Some(frame)));
-            }
+            Hint::Entry { chat, seq, at, frame, accounts } => self.for_accounts(accounts, |conn, cx| {
+                if has_entry != Some(conn.link) {
+                    conn.hint_entry(cx, *chat, *seq, *at, Some(frame));
+                }
+            }),
             Hint::Cursor { chat, cursor, except, accounts } => {
                 self.for_accounts(accounts, |conn, cx| conn.hint_cursor(cx, *chat, *cursor, *except));
             }

@@ -17,7 +17,8 @@ pub(super) fn event(body: &Bytes) -> Result<Event, DecodeError> {
     }
     if let Some(t) = frame.body_as_append_ack() {
         let client_msg_id = ClientMsgId::new(t.client_msg_id().0);
-        return Ok(Event::AppendAck { client_msg_id, seq: Seq(t.seq()), at: WallTime(t.at()) });
+        let (seq, at, delivered) = (Seq(t.seq()), WallTime(t.at()), Seq(t.delivered()));
+        return Ok(Event::AppendAck { client_msg_id, seq, at, delivered });
     }
     if let Some(t) = frame.body_as_append_refused() {
         let client_msg_id = ClientMsgId::new(t.client_msg_id().0);

@@ -23,9 +23,10 @@ pub(super) fn event(b: &mut Builder, event: &Event) -> Member {
             let args = fb::DeviceAddedArgs { device: Some(&device), name, at: at.0 };
             (fb::Body::DeviceAdded, fb::DeviceAdded::create(b, &args).as_union_value())
         }
-        Event::AppendAck { client_msg_id, seq, at } => {
+        Event::AppendAck { client_msg_id, seq, at, delivered } => {
             let id = fb::Id(*client_msg_id.as_bytes());
-            let args = fb::AppendAckArgs { client_msg_id: Some(&id), seq: seq.0, at: at.0 };
+            let (seq, at, delivered) = (seq.0, at.0, delivered.0);
+            let args = fb::AppendAckArgs { client_msg_id: Some(&id), seq, at, delivered };
             (fb::Body::AppendAck, fb::AppendAck::create(b, &args).as_union_value())
         }
         Event::AppendRefused { client_msg_id, refusal } => {

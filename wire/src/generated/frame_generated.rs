@@ -2106,6 +2106,7 @@ pub mod godwit {
             pub const VT_CLIENT_MSG_ID: ::flatbuffers::VOffsetT = 4;
             pub const VT_SEQ: ::flatbuffers::VOffsetT = 6;
             pub const VT_AT: ::flatbuffers::VOffsetT = 8;
+            pub const VT_DELIVERED: ::flatbuffers::VOffsetT = 10;
 
             #[inline]
             pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
@@ -2117,6 +2118,7 @@ pub mod godwit {
                 args: &'args AppendAckArgs<'args>,
             ) -> ::flatbuffers::WIPOffset<AppendAck<'bldr>> {
                 let mut builder = AppendAckBuilder::new(_fbb);
+                builder.add_delivered(args.delivered);
                 builder.add_at(args.at);
                 builder.add_seq(args.seq);
                 if let Some(x) = args.client_msg_id {
@@ -2146,6 +2148,13 @@ pub mod godwit {
                 // which contains a valid value in this slot
                 unsafe { self._tab.get::<u64>(AppendAck::VT_AT, Some(0)).unwrap() }
             }
+            #[inline]
+            pub fn delivered(&self) -> u64 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u64>(AppendAck::VT_DELIVERED, Some(0)).unwrap() }
+            }
         }
 
         impl ::flatbuffers::Verifiable for AppendAck<'_> {
@@ -2158,6 +2167,7 @@ pub mod godwit {
                     .visit_field::<Id>("client_msg_id", Self::VT_CLIENT_MSG_ID, true)?
                     .visit_field::<u64>("seq", Self::VT_SEQ, false)?
                     .visit_field::<u64>("at", Self::VT_AT, false)?
+                    .visit_field::<u64>("delivered", Self::VT_DELIVERED, false)?
                     .finish();
                 Ok(())
             }
@@ -2166,6 +2176,7 @@ pub mod godwit {
             pub client_msg_id: Option<&'a Id>,
             pub seq: u64,
             pub at: u64,
+            pub delivered: u64,
         }
         impl<'a> Default for AppendAckArgs<'a> {
             #[inline]
@@ -2174,6 +2185,7 @@ pub mod godwit {
                     client_msg_id: None, // required field
                     seq: 0,
                     at: 0,
+                    delivered: 0,
                 }
             }
         }
@@ -2196,6 +2208,10 @@ pub mod godwit {
                 self.fbb_.push_slot::<u64>(AppendAck::VT_AT, at, 0);
             }
             #[inline]
+            pub fn add_delivered(&mut self, delivered: u64) {
+                self.fbb_.push_slot::<u64>(AppendAck::VT_DELIVERED, delivered, 0);
+            }
+            #[inline]
             pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> AppendAckBuilder<'a, 'b, A> {
                 let start = _fbb.start_table();
                 AppendAckBuilder { fbb_: _fbb, start_: start }
@@ -2214,6 +2230,7 @@ pub mod godwit {
                 ds.field("client_msg_id", &self.client_msg_id());
                 ds.field("seq", &self.seq());
                 ds.field("at", &self.at());
+                ds.field("delivered", &self.delivered());
                 ds.finish()
             }
         }

@@ -16,6 +16,7 @@ use wire::{AccountId, ChatId, CloseCode, ErrorCode, Event, LogId, Refusal, Seq, 
 use super::Identity;
 use super::typing::{Place, Typing};
 
+use crate::conn::Conn;
 use crate::counters::Timing;
 use crate::cx::{Cx, Pending};
 use crate::fanout::Hint;
@@ -287,9 +288,9 @@ fn message_take(cx: &Cx, account: AccountId) -> Take {
 
 fn append_answer(message: &Message, result: &Result<Appended, AppendError>) -> Event {
     let client_msg_id = message.client_msg_id;
-    match result {
-        Ok(appended) => Event::AppendAck { client_msg_id, seq: appended.seq, at: appended.at },
-        Err(error) => Event::AppendRefused { client_msg_id, refusal: append_code(*error).refuse() },
+    match *result {
+        Ok(Appended { seq, at, delivered, .. }) => Event::AppendAck { client_msg_id, seq, at, delivered },
+        Err(error) => Event::AppendRefused { client_msg_id, refusal: append_code(error).refuse() },
     }
 }
 
@@ -316,9 +317,11 @@ pub(crate) fn not_committed(cx: &mut Cx, account: AccountId, messages: usize, er
     }
 }
 
-/// Tells everyone of committed messages; gives back the tokens of those that were there before or were refused.
+/// Tells everyone of committed messages; gives back the tokens of those that were there before or were refused. `own` is
+/// the connection that they were acknowledged on, if it is still there: what it has by its acks it is not told.
 pub(crate) fn fan_out(
     cx: &mut Cx,
+    mut own: Option<&mut Conn>,
     account: AccountId,
     chat: ChatId,
     results: &[Result<Appended, AppendError>],
@@ -332,7 +335,10 @@ pub(crate) fn fan_out(
                     accounts = appended.members.as_slice().into();
                 }
                 let (seq, at, frame) = (appended.seq, appended.at, appended.frame.clone());
-                cx.publish(Hint::Entry { chat, seq, at, frame, accounts: accounts.clone() });
+                let hint = Hint::Entry { chat, seq, at, frame, accounts: accounts.clone() };
+                let knows =
+                    own.as_mut().and_then(|conn| conn.has_own(cx.now, chat, appended).then_some(conn.link));
+                cx.publish_except(hint, knows);
             }
             Ok(_) => {
                 cx.counters.repeats += 1;
