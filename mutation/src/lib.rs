@@ -62,11 +62,13 @@ pub enum Mutation {
     NewIdOnRetry,
     /// `client/core`: an entry that was there before is taken for the next.
     RepeatsKept,
+    /// `client/core`: an entry that comes before the ack which stands for the one before it is taken for a gap.
+    AckNotAwaited,
 }
 
 impl Mutation {
     /// Every mutation.
-    pub const ALL: [Mutation; 19] = [
+    pub const ALL: [Mutation; 20] = [
         Mutation::NoIdempotencyRead,
         Mutation::AckBeforeCommit,
         Mutation::HeadBySnapshot,
@@ -86,5 +88,6 @@ impl Mutation {
         Mutation::OutboxForgetsOnSend,
         Mutation::NewIdOnRetry,
         Mutation::RepeatsKept,
+        Mutation::AckNotAwaited,
     ];
 }

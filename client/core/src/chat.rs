@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use wire::event::Cursor;
 use wire::{AccountId, Seq, limits};
 
+use crate::held::Held;
 use crate::io::{ChatRow, StreamTag};
 use crate::typing::Keys;
 
@@ -35,6 +36,8 @@ pub(crate) struct Chat {
     pub(crate) open: Option<Keys>,
     /// Until then nothing is appended: the server asked for time.
     pub(crate) blocked_until: Option<Instant>,
+    /// Entries that came before an answer that may stand for one before them.
+    pub(crate) held: Held,
 }
 
 /// The chat's up stream.
@@ -69,6 +72,7 @@ impl Chat {
             up: None,
             open: None,
             blocked_until: None,
+            held: Held::default(),
         }
     }
 
@@ -81,14 +85,34 @@ impl Chat {
         if repeat {
             self.told.0 = self.told.0.min(Seq(seq.0.saturating_sub(1)));
         } else {
-            self.have = seq;
-            // Read on another device before it was here.
-            if seq <= self.read_known {
-                self.read = self.read.max(seq);
-            }
+            self.has(seq);
         }
         self.tell_by(now + DELIVERED_GATHER);
         if repeat { Arrival::Repeat } else { Arrival::Next }
+    }
+
+    /// The ack of an own message stands for its entry: the server has moved this device's cursor over it, so there is
+    /// nothing to tell. A device that has nothing of the log yet learns by it where the log begins for it.
+    pub(crate) fn arrive_by_ack(&mut self, seq: Seq) -> Arrival {
+        self.begin_at(seq);
+        if seq > self.have.next() {
+            return Arrival::Gap;
+        }
+        if seq <= self.have {
+            return Arrival::Repeat;
+        }
+        self.has(seq);
+        self.told.0 = self.told.0.max(seq);
+        Arrival::Next
+    }
+
+    /// The next entry is here.
+    fn has(&mut self, seq: Seq) {
+        self.have = seq;
+        // Read on another device before it was here.
+        if seq <= self.read_known {
+            self.read = self.read.max(seq);
+        }
     }
 
     /// The user has read up to `seq`; `true` if that is news. The first receipt leaves at once, later ones at most every
@@ -174,6 +198,7 @@ impl Chat {
     pub(crate) fn disconnected(&mut self) {
         self.told.1 = self.read_known;
         self.up = None;
+        self.held.clear();
         if let Some(keys) = &mut self.open {
             keys.stop();
         }
@@ -205,6 +230,31 @@ mod tests {
         assert_eq!(chat.arrive(Seq(4), now), Arrival::Repeat);
         assert_eq!(chat.arrive(Seq(6), now), Arrival::Gap);
         assert_eq!(chat.have, Seq(4));
+    }
+
+    #[test]
+    fn i4_an_ack_that_stands_for_its_entry_leaves_nothing_to_tell() {
+        let (mut chat, now) = (chat(), start());
+        assert_eq!(chat.arrive_by_ack(Seq(5)), Arrival::Gap);
+        assert_eq!(chat.arrive_by_ack(Seq(4)), Arrival::Next);
+        assert_eq!((chat.have, chat.told.0, chat.tell_at), (Seq(4), Seq(4), None));
+        assert!(!chat.has_news());
+        assert_eq!(chat.arrive_by_ack(Seq(4)), Arrival::Repeat);
+        chat.untold(now);
+        chat.tell_at = None;
+        assert_eq!(chat.arrive_by_ack(Seq(5)), Arrival::Next);
+        assert!(!chat.has_news(), "the server knows of all before it, too");
+
+        let row = ChatRow {
+            chat: ChatId::new([1; 16]),
+            peer: None,
+            have: Seq(0),
+            read: Seq(0),
+            told: (Seq(0), Seq(0)),
+        };
+        let mut new = Chat::new(&row);
+        assert_eq!(new.arrive_by_ack(Seq(9)), Arrival::Next, "the log begins there for a new device");
+        assert_eq!(new.have, Seq(9));
     }
 
     #[test]

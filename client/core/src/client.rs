@@ -9,6 +9,7 @@
 mod asks;
 mod chats;
 mod connection;
+mod entries;
 mod presence;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -164,8 +165,10 @@ enum Stream {
     Down {
         chat: ChatId,
     },
-    /// A chat's up stream that this side has finished.
-    Over,
+    /// A chat's up stream that this side has finished: acks are still heard on it.
+    Over {
+        chat: ChatId,
+    },
 }
 
 impl Client {
@@ -202,7 +205,7 @@ impl Client {
             out: VecDeque::new(),
         };
         for row in kept.outbox {
-            client.outbox.push(row);
+            client.outbox.push_kept(row);
         }
         client
     }
@@ -289,7 +292,7 @@ impl Client {
         }
     }
 
-    /// Cancels a message that has not left; `false` if it has, or is not there.
+    /// Cancels a message that has not left; `false` if it has, may have by an earlier process, or is not there.
     pub fn cancel(&mut self, client_msg_id: ClientMsgId) -> bool {
         let Some(chat) = self.outbox.cancellable(client_msg_id) else { return false };
         self.outbox.remove(chat, client_msg_id);
@@ -384,7 +387,8 @@ impl Client {
                 let chats = self.chats.values().filter(|_| self.is_identified()).flat_map(|chat| {
                     let idle = chat.up.as_ref().map(|up| up.used_at + limits::CHAT_STREAM_IDLE);
                     let typing = chat.open.as_ref().and_then(Keys::stops_at);
-                    [chat.tell_at, chat.blocked_until, idle.filter(|_| chat.open.is_none()), typing]
+                    let idle = idle.filter(|_| chat.open.is_none());
+                    [chat.tell_at, chat.blocked_until, idle, typing, chat.held.ends_at()]
                 });
                 let heartbeat = self.foreground.then_some(self.ping_at);
                 let asleep = self.idle_since.map(|since| since + BACKGROUND_LINGER);
@@ -429,7 +433,7 @@ impl Client {
         let unanswered = |stream: &Stream| match stream {
             Stream::Request { .. } | Stream::Refresh => true,
             Stream::Up { chat } => self.outbox.under_way(*chat) > 0,
-            Stream::Session | Stream::Down { .. } | Stream::Over => false,
+            Stream::Session | Stream::Down { .. } | Stream::Over { .. } => false,
         };
         self.is_ready() && self.streams.values().any(unanswered)
     }

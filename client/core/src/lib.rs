@@ -13,6 +13,7 @@
 mod backoff;
 mod chat;
 mod client;
+mod held;
 mod io;
 mod outbox;
 pub mod quic;

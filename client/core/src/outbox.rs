@@ -12,7 +12,8 @@ pub const OUTBOX_MAX: usize = 10_000;
 /// Bytes of one chat under way, the last message aside: what a stream's queue holds with room to spare.
 const UNDER_WAY_BYTES_MAX: usize = 128 * 1024;
 
-/// The outbox. Of each chat's queue the first `under_way` are on the chat's stream, unanswered.
+/// The outbox. Of each chat's queue the first `under_way` are on the chat's stream, unanswered, and the first `said` were
+/// on one before: they may be committed, and nobody heard of it. Invariant: `under_way` is at most `said`.
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
     chats: BTreeMap<ChatId, Queue>,
@@ -23,6 +24,7 @@ pub(crate) struct Outbox {
 struct Queue {
     rows: VecDeque<OutboxRow>,
     under_way: usize,
+    said: usize,
 }
 
 impl Outbox {
@@ -37,6 +39,25 @@ impl Outbox {
             self.chats.entry(row.chat).or_default().rows.push_back(row);
         }
         new
+    }
+
+    /// Adds a message that an earlier process has queued, and may have said.
+    pub(crate) fn push_kept(&mut self, row: OutboxRow) {
+        let chat = row.chat;
+        self.push(row);
+        if let Some(queue) = self.chats.get_mut(&chat) {
+            queue.said = queue.rows.len();
+        }
+    }
+
+    /// Whether messages of a chat may be committed without an answer.
+    pub(crate) fn is_unsure(&self, chat: ChatId) -> bool {
+        self.chats.get(&chat).is_some_and(|queue| queue.said > 0)
+    }
+
+    /// The chats of which that is true.
+    pub(crate) fn unsure(&self) -> impl Iterator<Item = ChatId> {
+        self.chats.iter().filter(|(_, queue)| queue.said > 0).map(|(&chat, _)| chat)
     }
 
     /// Chats with messages that are not under way.
@@ -65,6 +86,7 @@ impl Outbox {
         let queue = self.chats.get_mut(&chat)?;
         let row = queue.rows.get(queue.under_way)?;
         queue.under_way += 1;
+        queue.said = queue.said.max(queue.under_way);
         Some(row)
     }
 
@@ -101,6 +123,9 @@ impl Outbox {
         if place < queue.under_way {
             queue.under_way -= 1;
         }
+        if place < queue.said {
+            queue.said -= 1;
+        }
         let row = queue.rows.remove(place);
         if queue.rows.is_empty() {
             self.chats.remove(&chat);
@@ -109,10 +134,9 @@ impl Outbox {
         row
     }
 
-    /// Where a message that is not under way waits.
+    /// Where a message that was never said waits.
     pub(crate) fn cancellable(&self, id: ClientMsgId) -> Option<ChatId> {
-        let waits =
-            |queue: &Queue| queue.rows.iter().skip(queue.under_way).any(|row| row.client_msg_id == id);
+        let waits = |queue: &Queue| queue.rows.iter().skip(queue.said).any(|row| row.client_msg_id == id);
         self.chats.iter().find(|(_, queue)| waits(queue)).map(|(&chat, _)| chat)
     }
 }
@@ -136,9 +160,26 @@ mod tests {
         outbox.remove(chat, ClientMsgId::new([2; 16]));
         outbox.restart(chat);
         assert_eq!(outbox.cancellable(ClientMsgId::new([4; 16])), Some(chat));
+        assert_eq!(outbox.cancellable(ClientMsgId::new([1; 16])), None, "it may be committed");
         assert_eq!([next(&mut outbox), next(&mut outbox)], [Some(1), Some(3)]);
         assert_eq!(outbox.cancellable(ClientMsgId::new([3; 16])), None, "it may be committed");
         assert_eq!((next(&mut outbox), next(&mut outbox)), (Some(4), None));
         assert_eq!(outbox.len(), 3);
+    }
+
+    #[test]
+    fn i4_a_chat_is_unsure_from_what_was_said_until_that_is_answered() {
+        let (mut outbox, chat) = (Outbox::default(), ChatId::new([1; 16]));
+        outbox.push(row(1));
+        assert!(!outbox.is_unsure(chat), "nothing was said");
+        outbox.start_next(chat);
+        outbox.push(row(2));
+        outbox.restart_all();
+        assert!(outbox.is_unsure(chat));
+        outbox.remove(chat, ClientMsgId::new([1; 16]));
+        assert!(!outbox.is_unsure(chat), "what waits was not said");
+        outbox.push_kept(row(3));
+        assert!(outbox.is_unsure(chat), "an earlier process may have said it");
+        assert_eq!(outbox.unsure().collect::<Vec<_>>(), [chat]);
     }
 }

@@ -19,7 +19,7 @@ fn r33_what_was_not_acknowledged_goes_again_in_order() {
     world.send("2");
     assert_eq!(world.appended(), ["1", "2"]);
     let up = world.stream(Role::ChatUp);
-    world.event(up, &Event::AppendAck { client_msg_id: first, seq: Seq(1), at: WALL });
+    world.event(up, &ack(first, 1, 0));
     world.input(Input::Closed { reason: "gone".into() });
     world.send("3");
     world.pass(Duration::from_secs(1));
@@ -50,7 +50,7 @@ fn g21_a_retryable_refusal_holds_everything_after_it_and_a_final_one_does_not() 
     let refusal = ErrorCode::RecipientUnknown.refuse();
     world.event(up, &Event::AppendRefused { client_msg_id: first, refusal });
     assert!(world.kept.contains(&Write::Failed { client_msg_id: first, code: ErrorCode::RecipientUnknown }));
-    world.event(up, &Event::AppendAck { client_msg_id: second, seq: Seq(1), at: WALL });
+    world.event(up, &ack(second, 1, 0));
     assert_eq!(world.client.outbox_len(), 1);
 }
 
@@ -74,7 +74,7 @@ fn r115_a_busy_server_is_asked_again_not_before_it_said_and_without_anybody_s_do
     }
     world.accept(true);
     let up = world.stream(Role::ChatUp);
-    world.event(up, &Event::AppendAck { client_msg_id: message, seq: Seq(1), at: WALL });
+    world.event(up, &ack(message, 1, 0));
     assert_eq!(world.client.outbox_len(), 0);
 }
 
@@ -101,7 +101,7 @@ fn r50_echoes_answer_like_acks_and_make_room_for_more() {
     }
     assert_eq!(world.appended().len(), 5, "an echo is an answer");
     let up = world.stream(Role::ChatUp);
-    world.event(up, &Event::AppendAck { client_msg_id: ids[0], seq: Seq(1), at: WALL });
+    world.event(up, &ack(ids[0], 1, 0));
     let sent = world.told.iter().filter(|event| matches!(event, ClientEvent::Sent(_))).count();
     assert_eq!(sent, 5, "each is told once");
 }

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use client_core::{
-    ChatRow, Client, Config, Input, Login, Message, Now, OutboxRow, Output, Snapshot, StreamTag, Write,
+    ChatRow, Client, ClientEvent, Config, Input, Login, Message, Now, OutboxRow, Output, Snapshot, StreamTag,
+    Write,
 };
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -110,6 +111,8 @@ struct World {
     server_tags: u64,
     starts: u8,
     faults: bool,
+    /// Connections that were given up for an answer that others waited for.
+    waited: usize,
 }
 
 impl World {
@@ -138,6 +141,7 @@ impl World {
             server_tags: 1 << 63,
             starts: 0,
             faults: true,
+            waited: 0,
         }
     }
 
@@ -223,6 +227,10 @@ impl World {
                 if let Some(stream) = self.streams.as_mut().and_then(|streams| streams.get_mut(&stream)) {
                     stream.finished_by_client = true;
                 }
+            }
+            Output::Notify(ClientEvent::Disconnected { reason, .. }) => {
+                assert_ne!(reason, "entries are missing", "the server leaves nothing out");
+                self.waited += usize::from(reason == "an answer is missing");
             }
             Output::Abandon { .. } | Output::Notify(_) => {}
             Output::Persist(_) => unreachable!("kept before"),
@@ -359,7 +367,16 @@ impl World {
             log.entries.len() - 1
         });
         let (seq, at) = (Seq(place as u64 + 1), self.now.wall);
-        self.answer(tag, Event::AppendAck { client_msg_id, seq, at });
+        // The device has what it says: its cursor moves along, and what it is owed with it.
+        if there.is_none() && log.delivered > Seq::ZERO && log.delivered.next() == seq {
+            log.delivered = seq;
+            let sent = self.sent_down.entry(chat).or_default();
+            if sent.next() == seq {
+                *sent = seq;
+            }
+        }
+        let delivered = log.delivered;
+        self.answer(tag, Event::AppendAck { client_msg_id, seq, at, delivered });
     }
 
     fn answer(&mut self, tag: StreamTag, event: Event) {

@@ -100,7 +100,7 @@ fn c1_an_expired_token_is_good_for_early_data_and_then_renewed_on_the_connection
     assert_eq!(world.appended(), ["1"]);
     world.input(Input::Connected { exporter: [4; 32], early: Some(true) });
     world.connected(true);
-    let ack = Event::AppendAck { client_msg_id: sent, seq: Seq(1), at: WALL };
+    let ack = ack(sent, 1, 0);
     world.event(world.stream(Role::ChatUp), &ack);
     assert!(matches!(world.take(Role::Request)[..], [Request::Refresh(_)]));
     let tokens = Tokens {
@@ -183,7 +183,7 @@ fn g24_with_something_unsent_a_client_in_the_background_stays_and_comes_back() {
     world.accept(true);
     let up = world.stream(Role::ChatUp);
     world.pass(Duration::from_secs(1));
-    world.event(up, &Event::AppendAck { client_msg_id: first, seq: Seq(1), at: WALL });
+    world.event(up, &ack(first, 1, 0));
     world.pass(Duration::from_secs(6));
     assert!(matches!(world.told.last(), Some(ClientEvent::Asleep)), "{:?}", world.told);
     world.client.set_foreground(true, world.now);

@@ -39,7 +39,7 @@ impl Client {
                 self.close();
                 self.on_lost("the server ended the session".into(), Duration::ZERO, now);
             }
-            Some(Stream::Down { .. } | Stream::Over) | None => {}
+            Some(Stream::Down { .. } | Stream::Over { .. }) | None => {}
         }
         self.heard(now);
     }

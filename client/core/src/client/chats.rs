@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use mutation::Mutation;
-use wire::event::{Cursor, Entry, Event, Kind};
+use wire::event::{Cursor, Event, Kind};
 use wire::request::{self, Request};
-use wire::{AccountId, ChatId, ClientMsgId, ErrorCode, Refusal, Retry, Role, Seq, WallTime, limits};
+use wire::{AccountId, ChatId, ClientMsgId, ErrorCode, Refusal, Retry, Role, Seq, limits};
 
+use super::entries::Ack;
 use super::{Client, Phase, Stream};
-use crate::chat::{Arrival, Chat, Up};
-use crate::io::{ChatRow, ClientEvent, Message, Now, Output, StreamTag, Write};
+use crate::chat::{Chat, Up};
+use crate::io::{ChatRow, ClientEvent, Now, Output, StreamTag, Write};
 
 impl Client {
     pub(super) fn on_frame(&mut self, stream: StreamTag, body: &Bytes, now: Now) {
@@ -27,7 +28,11 @@ impl Client {
             Some(Stream::Refresh) => self.on_refreshed(stream, event, now),
             Some(&mut Stream::Up { chat }) => self.on_up(chat, stream, event, now),
             Some(&mut Stream::Down { chat }) => self.on_down(chat, event, now),
-            Some(Stream::Over) => {}
+            Some(&mut Stream::Over { chat }) => {
+                if let Event::AppendAck { .. } = event {
+                    self.on_up(chat, stream, event, now);
+                }
+            }
             None => self.on_new_stream(stream, &event, now),
         }
         self.heard(now);
@@ -55,11 +60,7 @@ impl Client {
         };
         self.know_chat(chat, peer);
         self.streams.insert(stream, Stream::Down { chat });
-        let Some(state) = self.chats.get_mut(&chat) else { return };
-        state.begin_at(from_seq);
-        if from_seq > state.have.next() {
-            self.on_gap(chat, now);
-        }
+        self.on_begin(chat, from_seq, now);
     }
 
     pub(super) fn on_down(&mut self, chat: ChatId, event: Event, now: Now) {
@@ -69,47 +70,6 @@ impl Client {
             Event::Typing { member, typing } => self.on_typing(chat, member, typing, now),
             _ => {}
         }
-    }
-
-    pub(super) fn on_entry(&mut self, chat: ChatId, entry: Entry, now: Now) {
-        let Some(state) = self.chats.get_mut(&chat) else { return };
-        let read_before = state.read;
-        let arrival = state.arrive(entry.seq, now.instant);
-        let read = state.read;
-        match arrival {
-            Arrival::Gap => self.on_gap(chat, now),
-            Arrival::Repeat => {}
-            Arrival::Next => {
-                let message = Message {
-                    chat,
-                    seq: entry.seq,
-                    sender: entry.sender,
-                    client_msg_id: entry.client_msg_id,
-                    at: entry.at,
-                    content: entry.content,
-                };
-                // One's own message may come back before its ack, or instead of one that was lost.
-                if self.outbox.remove(chat, entry.client_msg_id).is_some() {
-                    self.persist(Write::Sent(message.clone()));
-                    self.notify(ClientEvent::Sent(message.clone()));
-                }
-                self.on_typing(chat, message.sender, false, now);
-                self.persist(Write::Arrived(message.clone()));
-                if read > read_before {
-                    self.persist(Write::Read { chat, read });
-                }
-                self.notify(ClientEvent::Arrived(message));
-                // A message that is answered this way makes room for the next.
-                self.pump_chat(chat, now);
-            }
-        }
-    }
-
-    /// Entries are missing: the next `Hello` says from where.
-    pub(super) fn on_gap(&mut self, chat: ChatId, now: Now) {
-        self.gaps.insert(chat);
-        self.close();
-        self.on_lost("entries are missing".into(), Duration::ZERO, now);
     }
 
     pub(super) fn on_cursor(&mut self, chat: ChatId, cursor: Cursor) {
@@ -130,29 +90,15 @@ impl Client {
 
     pub(super) fn on_up(&mut self, chat: ChatId, stream: StreamTag, event: Event, now: Now) {
         match event {
-            Event::AppendAck { client_msg_id, seq, at } => self.on_ack(chat, client_msg_id, seq, at, now),
+            Event::AppendAck { client_msg_id, seq, at, delivered } => {
+                self.on_ack(chat, &Ack { client_msg_id, seq, at, delivered }, now);
+            }
             Event::AppendRefused { client_msg_id, refusal } => {
                 self.on_append_refused(chat, stream, client_msg_id, refusal, now);
             }
             Event::Refused(refusal) => self.on_chat_refused(chat, stream, refusal, now),
             _ => {}
         }
-    }
-
-    pub(super) fn on_ack(
-        &mut self,
-        chat: ChatId,
-        client_msg_id: ClientMsgId,
-        seq: Seq,
-        at: WallTime,
-        now: Now,
-    ) {
-        let Some(row) = self.outbox.remove(chat, client_msg_id) else { return };
-        let Some((sender, _)) = self.identity() else { return };
-        let message = Message { chat, seq, sender, client_msg_id, at, content: row.content };
-        self.persist(Write::Sent(message.clone()));
-        self.notify(ClientEvent::Sent(message));
-        self.pump_chat(chat, now);
     }
 
     pub(super) fn on_append_refused(
@@ -166,6 +112,7 @@ impl Client {
         match refusal.retry {
             Retry::Never => {
                 self.fail(chat, id, refusal);
+                self.release(chat, now);
                 self.pump_chat(chat, now);
             }
             Retry::After(after) => {
@@ -188,6 +135,7 @@ impl Client {
                     self.fail(chat, id, refusal);
                 }
                 self.end_up(chat, stream, Duration::ZERO, now);
+                self.release(chat, now);
             }
         }
     }
@@ -292,13 +240,15 @@ impl Client {
 
     /// Whether no chat's stream is open or on its way to its end.
     pub fn is_wound_down(&self) -> bool {
-        !self.streams.values().any(|stream| matches!(stream, Stream::Up { .. } | Stream::Over))
+        !self.streams.values().any(|stream| matches!(stream, Stream::Up { .. } | Stream::Over { .. }))
     }
 
-    /// Finishes our side of a stream; the server's end of it is still to come, and says nothing that matters.
+    /// Finishes our side of a chat's stream; the server's end of it is still to come, and before it the acks that are due.
     fn finish(&mut self, stream: StreamTag) {
-        if let Some(is) = self.streams.get_mut(&stream) {
-            *is = Stream::Over;
+        if let Some(is) = self.streams.get_mut(&stream)
+            && let Stream::Up { chat } = *is
+        {
+            *is = Stream::Over { chat };
         }
         self.out.push_back(Output::Finish { stream });
     }

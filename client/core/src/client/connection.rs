@@ -1,5 +1,6 @@
 //! The connection's life: greet, be accepted or refused, lose it, come back.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use wire::event::{Connected, Event};
@@ -83,12 +84,23 @@ impl Client {
         waiting.into_iter().for_each(|chat| self.pump_chat(chat, now));
     }
 
-    /// Cursors that the server may not know: it is told where this device is, not where it was.
+    /// Cursors that the server may have otherwise: it is told where this device is, not where it was, nor where it would
+    /// be with the answers that it has not heard: a lost ack may have moved the stored one over own messages. First those
+    /// that would make a gap. A device that has nothing of a chat yet does not know where it begins.
     pub(super) fn stated_cursors(&self) -> Vec<(ChatId, Seq)> {
-        let differs = |(&chat, state): (&ChatId, &Chat)| {
-            (state.have > state.told.0 || self.gaps.contains(&chat)).then_some((chat, state.have))
-        };
-        self.chats.iter().filter_map(differs).take(limits::HELLO_CURSORS_MAX).collect()
+        let begun = |chat: &ChatId| self.chats.get(chat).is_some_and(|state| state.have > Seq::ZERO);
+        let untold = self.chats.iter().filter(|(_, state)| state.have > state.told.0).map(|(&chat, _)| chat);
+        let all = self.gaps.iter().copied().chain(self.outbox.unsure().filter(begun)).chain(untold);
+        let mut stated = BTreeMap::new();
+        for chat in all {
+            if let Some(state) = self.chats.get(&chat) {
+                stated.insert(chat, state.have);
+            }
+            if stated.len() == limits::HELLO_CURSORS_MAX {
+                break;
+            }
+        }
+        stated.into_iter().collect()
     }
 
     pub(super) fn on_connected(&mut self, connected: &Connected, now: Now) {
@@ -240,6 +252,9 @@ impl Client {
         };
         let unblocked: Vec<ChatId> = self.chats.iter_mut().filter_map(unblocked).collect();
         unblocked.into_iter().for_each(|chat| self.pump_chat(chat, now));
+        if self.give_up_held(now) {
+            return;
+        }
         self.renew_due(now);
         self.tell_due(now);
         self.keep_open(now);

@@ -226,6 +226,11 @@ pub fn start() -> Instant {
     Instant::now()
 }
 
+/// A message is committed, and the device's cursor is here.
+pub fn ack(client_msg_id: ClientMsgId, seq: u64, delivered: u64) -> Event {
+    Event::AppendAck { client_msg_id, seq: Seq(seq), at: WALL, delivered: Seq(delivered) }
+}
+
 pub fn id(n: u8) -> ClientMsgId {
     ClientMsgId::new([n; 16])
 }

@@ -1,0 +1,162 @@
+//! How entries of a chat get here, each once and in order: on its stream, or, one's own, by their acks.
+
+use std::time::Duration;
+
+use mutation::Mutation;
+use wire::event::Entry;
+use wire::{ChatId, ClientMsgId, Seq, WallTime};
+
+use super::Client;
+use crate::chat::Arrival;
+use crate::io::{ClientEvent, Message, Now, Write};
+
+/// A message is committed.
+pub(super) struct Ack {
+    pub(super) client_msg_id: ClientMsgId,
+    pub(super) seq: Seq,
+    pub(super) at: WallTime,
+    /// Where the store has this device's cursor: from `seq` on, the ack stands for the entry.
+    pub(super) delivered: Seq,
+}
+
+impl Client {
+    /// A chat's stream begins. What comes before it is here, or comes by answers that are still due.
+    pub(super) fn on_begin(&mut self, chat: ChatId, from_seq: Seq, now: Now) {
+        let is_unsure = self.outbox.is_unsure(chat);
+        let Some(state) = self.chats.get_mut(&chat) else { return };
+        if !is_unsure {
+            state.begin_at(from_seq);
+        }
+        if from_seq <= state.have.next() {
+            return;
+        }
+        if is_unsure {
+            state.held.wait(Seq(from_seq.0 - 1), now.instant);
+        } else {
+            self.on_gap(chat, now);
+        }
+    }
+
+    pub(super) fn on_entry(&mut self, chat: ChatId, entry: Entry, now: Now) {
+        self.take_entry(chat, entry, now);
+        self.release(chat, now);
+    }
+
+    fn take_entry(&mut self, chat: ChatId, entry: Entry, now: Now) {
+        let Some(state) = self.chats.get_mut(&chat) else { return };
+        let read_before = state.read;
+        match state.arrive(entry.seq, now.instant) {
+            Arrival::Gap => self.on_early(chat, entry, now),
+            Arrival::Repeat => {}
+            Arrival::Next => {
+                let message = Message {
+                    chat,
+                    seq: entry.seq,
+                    sender: entry.sender,
+                    client_msg_id: entry.client_msg_id,
+                    at: entry.at,
+                    content: entry.content,
+                };
+                // One's own message may come back before its ack, or instead of one that was lost.
+                if self.outbox.remove(chat, entry.client_msg_id).is_some() {
+                    self.persist(Write::Sent(message.clone()));
+                    self.notify(ClientEvent::Sent(message.clone()));
+                }
+                self.on_typing(chat, message.sender, false, now);
+                self.arrived(message, read_before);
+                // A message that is answered this way makes room for the next.
+                self.pump_chat(chat, now);
+            }
+        }
+    }
+
+    /// A chat's next entry is here.
+    fn arrived(&mut self, message: Message, read_before: Seq) {
+        let chat = message.chat;
+        self.persist(Write::Arrived(message.clone()));
+        let read = self.chats.get(&chat).map_or(read_before, |state| state.read);
+        if read > read_before {
+            self.persist(Write::Read { chat, read });
+        }
+        self.notify(ClientEvent::Arrived(message));
+    }
+
+    /// An own message is committed: one tick.
+    pub(super) fn on_ack(&mut self, chat: ChatId, ack: &Ack, now: Now) {
+        let Some(row) = self.outbox.remove(chat, ack.client_msg_id) else { return };
+        let Some((sender, _)) = self.identity() else { return };
+        let &Ack { client_msg_id, seq, at, delivered } = ack;
+        let message = Message { chat, seq, sender, client_msg_id, at, content: row.content };
+        self.persist(Write::Sent(message.clone()));
+        self.notify(ClientEvent::Sent(message.clone()));
+        if delivered >= seq {
+            self.take_own(message, now);
+        }
+        self.release(chat, now);
+        self.pump_chat(chat, now);
+    }
+
+    /// The ack stands for the entry.
+    fn take_own(&mut self, message: Message, now: Now) {
+        let chat = message.chat;
+        let Some(state) = self.chats.get_mut(&chat) else { return };
+        let read_before = state.read;
+        match state.arrive_by_ack(message.seq) {
+            // The server's cursor was moved over something that is not here.
+            Arrival::Gap => self.on_gap(chat, now),
+            Arrival::Repeat => {}
+            Arrival::Next => {
+                let (delivered, read) = (state.told.0, state.read_known);
+                self.arrived(message, read_before);
+                self.persist(Write::Told { chat, delivered, read });
+            }
+        }
+    }
+
+    /// An entry came, and what is before it is not here: an ack that is due may fill the place.
+    fn on_early(&mut self, chat: ChatId, entry: Entry, now: Now) {
+        let waits = self.outbox.is_unsure(chat) && !mutation::on(Mutation::AckNotAwaited);
+        let state = self.chats.get_mut(&chat).filter(|_| waits);
+        if !state.is_some_and(|state| state.held.push(entry, now.instant)) {
+            self.on_gap(chat, now);
+        }
+    }
+
+    /// Takes what was held as far as the places before it are filled. If no answer is due any more that could fill the
+    /// rest, that is missing.
+    pub(super) fn release(&mut self, chat: ChatId, now: Now) {
+        while let Some(state) = self.chats.get_mut(&chat) {
+            if let Some(entry) = state.held.next(state.have) {
+                self.take_entry(chat, entry, now);
+            } else if !state.held.waits(state.have) || self.outbox.is_unsure(chat) {
+                return;
+            } else if state.have == Seq::ZERO && state.held.through() > Seq::ZERO {
+                // No ack stood for an entry: this device's log begins where the stream does.
+                state.begin_at(state.held.through().next());
+            } else {
+                return self.on_gap(chat, now);
+            }
+        }
+    }
+
+    /// An answer that others wait for does not come: the next connection begins after what is here. `true` if so.
+    pub(super) fn give_up_held(&mut self, now: Now) -> bool {
+        let is_over = |chat: &crate::chat::Chat| chat.held.ends_at().is_some_and(|at| at <= now.instant);
+        let over: Vec<ChatId> =
+            self.chats.iter().filter(|(_, state)| is_over(state)).map(|(&chat, _)| chat).collect();
+        let gives_up = !over.is_empty();
+        self.gaps.extend(over);
+        if gives_up {
+            self.close();
+            self.on_lost("an answer is missing".into(), Duration::ZERO, now);
+        }
+        gives_up
+    }
+
+    /// Entries are missing: the next `Hello` says from where.
+    fn on_gap(&mut self, chat: ChatId, now: Now) {
+        self.gaps.insert(chat);
+        self.close();
+        self.on_lost("entries are missing".into(), Duration::ZERO, now);
+    }
+}

@@ -1,0 +1,131 @@
+//! Entries of a chat that came before the answer to an own message which lies before them.
+//!
+//! The ack of a message may stand for its entry, and comes on another stream than the entries after it: either may be
+//! first. What is early is held for as long as an answer may fill the place before it.
+//!
+//! Bounds: [`ENTRIES_MAX`] entries and [`BYTES_MAX`] bytes of a chat, for [`HELD_MAX`]. What is over them, or is not filled
+//! in time, is taken for missing: the next connection begins after what is stored.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use wire::Seq;
+use wire::event::Entry;
+
+const ENTRIES_MAX: usize = 256;
+const BYTES_MAX: usize = 1 << 20;
+
+/// An ack that was lost on its way is sent again within a round trip or a few; a refused message says when it goes again.
+const HELD_MAX: Duration = Duration::from_secs(10);
+
+/// What is held of one chat.
+#[derive(Debug, Default)]
+pub(crate) struct Held {
+    /// In order, from different places.
+    entries: VecDeque<Entry>,
+    bytes: usize,
+    /// What the chat's stream begins after: all up to here comes before anything on it.
+    through: Seq,
+    since: Option<Instant>,
+}
+
+impl Held {
+    /// Everything up to `through` is still to come by answers.
+    pub(crate) fn wait(&mut self, through: Seq, now: Instant) {
+        self.through = self.through.max(through);
+        self.since.get_or_insert(now);
+    }
+
+    /// Holds an entry; `false` if there is no room. One that is held already is not held twice.
+    pub(crate) fn push(&mut self, entry: Entry, now: Instant) -> bool {
+        if self.entries.back().is_some_and(|last| entry.seq <= last.seq) {
+            return true;
+        }
+        self.bytes += entry.content.len();
+        self.entries.push_back(entry);
+        self.since.get_or_insert(now);
+        self.entries.len() <= ENTRIES_MAX && self.bytes <= BYTES_MAX
+    }
+
+    /// The first entry, if what lies before it is here.
+    pub(crate) fn next(&mut self, have: Seq) -> Option<Entry> {
+        let entry = self.entries.pop_front_if(|entry| entry.seq <= have.next())?;
+        self.bytes -= entry.content.len();
+        Some(entry)
+    }
+
+    /// Whether something is still to come. Once nothing is, the waiting is over.
+    pub(crate) fn waits(&mut self, have: Seq) -> bool {
+        if self.since.is_some() && self.entries.is_empty() && self.through <= have {
+            self.clear();
+        }
+        self.since.is_some()
+    }
+
+    /// Up to where the answers were waited for.
+    pub(crate) fn through(&self) -> Seq {
+        self.through
+    }
+
+    /// When it has waited long enough.
+    pub(crate) fn ends_at(&self) -> Option<Instant> {
+        self.since.map(|since| since + HELD_MAX)
+    }
+
+    pub(crate) fn clear(&mut self) {
+        *self = Held::default();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use wire::event::Kind;
+    use wire::{AccountId, ClientMsgId, DeviceId, WallTime};
+
+    use super::*;
+
+    fn entry(seq: u64, bytes: usize) -> Entry {
+        Entry {
+            seq: Seq(seq),
+            sender: AccountId::new([1; 16]),
+            device: DeviceId::new([2; 16]),
+            client_msg_id: ClientMsgId::new([3; 16]),
+            at: WallTime(0),
+            kind: Kind::Text,
+            content: Bytes::from(vec![0; bytes]),
+        }
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "a test begins at some time")]
+    fn start() -> Instant {
+        Instant::now()
+    }
+
+    #[test]
+    fn i2_what_is_early_comes_out_in_order_when_the_places_before_it_are_filled() {
+        let (mut held, now) = (Held::default(), start());
+        assert!(!held.waits(Seq(3)));
+        assert!([5, 6, 6, 8].iter().all(|&seq| held.push(entry(seq, 1), now)));
+        assert_eq!(held.next(Seq(3)), None);
+        assert_eq!(held.next(Seq(4)).map(|entry| entry.seq), Some(Seq(5)));
+        assert_eq!(held.next(Seq(5)).map(|entry| entry.seq), Some(Seq(6)));
+        assert_eq!(held.next(Seq(6)), None);
+        assert!(held.waits(Seq(6)) && held.ends_at() == Some(now + HELD_MAX));
+        assert_eq!(held.next(Seq(7)).map(|entry| entry.seq), Some(Seq(8)));
+        assert!(!held.waits(Seq(8)) && held.ends_at().is_none());
+        held.wait(Seq(10), now);
+        assert!(held.waits(Seq(9)) && !held.waits(Seq(10)), "a stream that begins later is waited for, too");
+    }
+
+    #[test]
+    fn g15_what_is_held_is_bounded() {
+        let now = start();
+        let fits = |bytes: usize| {
+            let mut held = Held::default();
+            (1..).take_while(|&seq| held.push(entry(2 * seq, bytes), now)).count()
+        };
+        assert_eq!(fits(1), ENTRIES_MAX);
+        assert_eq!(fits(65_535), BYTES_MAX / 65_535);
+    }
+}
