@@ -481,15 +481,48 @@ impl World {
             30..50 => drop(self.any_stream().map(|tag| self.serve(tag))),
             50..72 => drop(self.any_stream().map(|tag| self.hear(tag))),
             72..85 => drop(self.deliver(chat)),
-            85..97 => {
+            85..94 => {
                 let most = if self.rng.random_ratio(1, 10) { 8000 } else { 300 };
                 let time = Duration::from_millis(self.rng.random_range(1..most));
                 self.pass(time);
             }
+            94..97 => self.rest(),
             97 => self.kill(),
             _ if self.streams.is_some() => self.lose(),
             _ => {}
         }
+    }
+
+    /// For a moment nobody says anything: all that is on its way comes, and the server hears of it. Then both say things.
+    fn rest(&mut self) {
+        for _ in 0..20 {
+            self.carry();
+            self.pass(Duration::from_millis(10));
+        }
+        let chat = CHATS[self.rng.random_range(0..CHATS.len())];
+        for _ in 0..self.rng.random_range(1..4) {
+            if self.client.is_some() {
+                let content = Bytes::from_static(b"burst");
+                self.with(|client, now| client.send(chat, Some(PEER), content, now).expect("room"));
+            }
+        }
+        while self.any_stream().is_some_and(|tag| self.serve(tag)) {}
+        let id = ClientMsgId::new(self.rng.random());
+        self.logs.get_mut(&chat).expect("a chat").entries.push((id, PEER, Bytes::from_static(b"back")));
+    }
+
+    /// Carries everything that is on its way one step on; `true` if there was something.
+    fn carry(&mut self) -> bool {
+        let tags: Vec<_> = self.streams.iter().flatten().map(|(&tag, _)| tag).collect();
+        let mut busy = false;
+        for &tag in &tags {
+            busy |= self.serve(tag);
+            busy |= self.hear(tag);
+        }
+        for chat in CHATS {
+            busy |= self.deliver(chat);
+        }
+        busy
     }
 
     /// Everything works again: all of it comes to rest.
@@ -499,15 +532,7 @@ impl World {
             self.start();
         }
         for _ in 0..3000 {
-            let tags: Vec<_> = self.streams.iter().flatten().map(|(&tag, _)| tag).collect();
-            let mut busy = false;
-            for &tag in &tags {
-                busy |= self.serve(tag);
-                busy |= self.hear(tag);
-            }
-            for chat in CHATS {
-                busy |= self.deliver(chat);
-            }
+            let busy = self.carry();
             let settled = self.client.as_ref().is_some_and(|client| client.is_settled() && client.is_ready());
             if !busy && settled {
                 return;
