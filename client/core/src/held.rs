@@ -62,11 +62,6 @@ impl Held {
         self.since.is_some()
     }
 
-    /// Up to where the answers were waited for.
-    pub(crate) fn through(&self) -> Seq {
-        self.through
-    }
-
     /// When it has waited long enough.
     pub(crate) fn ends_at(&self) -> Option<Instant> {
         self.since.map(|since| since + HELD_MAX)

@@ -5,7 +5,7 @@
 //! - I2, R141: a log's places are 1, 2, 3 … without gaps; each device stores exactly the log's next entry.
 //! - I3: a `client_msg_id` has one place, and nothing is there that nobody sent.
 //! - I4: cursors never go back; READ implies DELIVERED; none passes what is stored on a device (a member's: on one of its
-//!   devices).
+//!   devices), but a device's own may lie past it over messages that it said itself, and holds in its outbox or as sent.
 //! - I5: nothing of a chat reaches a phone whose person is no member.
 //! - G21: entries of one phone in one chat are in the order of its outbox.
 //! - C29: a phone that has long been connected, while nothing is bad, has what was committed without waiting for the sweeper.
@@ -98,13 +98,33 @@ impl Checker {
         }
     }
 
-    /// Takes note of the cursor of a device that is being added: until it has its first entry, it is where it begins.
+    /// Takes note of the cursor of a device that is being added: until it has its first entry, it is where it begins, but
+    /// for its own messages, over which it has moved since.
     fn begins(&mut self, chat: ChatId, device: DeviceId, at: Seq, disks: &[&Disk]) {
         let phone = self.phones.iter().find(|(_, is)| is.1 == device).map(|(&phone, _)| phone);
         let is_late = self.late.contains(&device);
         if phone.is_none_or(|phone| is_late && disks[phone].have(chat) == Seq::ZERO) {
-            self.starts.insert((chat, device), at);
+            let own =
+                self.between(chat, Seq::ZERO, at).rev().take_while(|logged| logged.device == device).count();
+            self.starts.insert((chat, device), Seq(at.0 - own as u64));
         }
+    }
+
+    /// Whether every entry after one place and up to another was said on a phone, and is on its disk as such.
+    fn has_own(&self, phone: usize, chat: ChatId, after: Seq, through: Seq, disk: &Disk) -> bool {
+        let is_own = |logged: &Logged| {
+            self.phones.get(&phone).is_some_and(|&(_, device)| logged.device == device)
+                && disk.has_own(logged.client_msg_id)
+        };
+        let all = self.between(chat, after, through);
+        all.filter(|logged| is_own(logged)).count() as u64 == through.0.saturating_sub(after.0)
+    }
+
+    /// The entries after one place, up to another.
+    fn between(&self, chat: ChatId, after: Seq, through: Seq) -> impl DoubleEndedIterator<Item = &Logged> {
+        let entries = self.chats.get(&chat).map_or(&[][..], |log| &log.entries);
+        let place = |seq: Seq| usize::try_from(seq.0).map_or(entries.len(), |at| at.min(entries.len()));
+        entries[place(after)..place(through).max(place(after))].iter()
     }
 
     /// Two people may chat.
@@ -201,12 +221,14 @@ impl Checker {
     // ---- what is compared ----
 
     /// Compares what was seen since the last look with the logs, which were read after it.
-    fn judge(&mut self) -> Result<(), Violation> {
+    fn judge(&mut self, disks: &[&Disk]) -> Result<(), Violation> {
         self.has_new_phone = false;
         for fresh in std::mem::take(&mut self.fresh) {
             match fresh {
                 Fresh::Acked(user, chat, seq, id) => self.judge_ack(user, chat, seq, id)?,
-                Fresh::Stored(user, message, is_first) => self.judge_stored(user, &message, is_first)?,
+                Fresh::Stored(user, message, is_first) => {
+                    self.judge_stored(user, &message, is_first, disks[user])?
+                }
             }
         }
         Ok(())
@@ -222,7 +244,13 @@ impl Checker {
         Ok(())
     }
 
-    fn judge_stored(&self, user: usize, message: &Message, is_first: bool) -> Result<(), Violation> {
+    fn judge_stored(
+        &self,
+        user: usize,
+        message: &Message,
+        is_first: bool,
+        disk: &Disk,
+    ) -> Result<(), Violation> {
         let log = &self.chats[&message.chat];
         let logged = usize::try_from(message.seq.0).ok().and_then(|seq| log.entries.get(seq.checked_sub(1)?));
         let same = logged.is_some_and(|logged| {
@@ -232,8 +260,10 @@ impl Checker {
         if !same {
             return Err(Violation::Forged { user, chat: log.name.clone(), seq: message.seq });
         }
+        // A new device's log may begin after what it has itself said before anything arrived.
         let start = self.start(message.chat, user);
-        if is_first && message.seq != start.next() {
+        let before = Seq(message.seq.0.saturating_sub(1));
+        if is_first && (before < start || !self.has_own(user, message.chat, start, before, disk)) {
             return Err(Violation::Gap { user, chat: log.name.clone(), have: start, came: message.seq });
         }
         Ok(())
@@ -308,7 +338,7 @@ impl Checker {
                 continue;
             };
             let have = self.have(disks[user], chat, user);
-            if delivered > have {
+            if delivered > have && !self.has_own(user, chat, have, delivered, disks[user]) {
                 let (chat, zero) = (self.chat_name(chat).to_owned(), Seq::ZERO);
                 return Err(Violation::CursorAhead {
                     user,
@@ -341,7 +371,9 @@ impl Checker {
                 }
                 let told = self.cursors.get(&(chat, account)).copied().unwrap_or_default();
                 let device = self.device_cursors.get(&(chat, device)).copied().unwrap_or_default();
-                if (told.0, device) != (head, head) || read && told.1 != head {
+                // What a person has got is what others said: their own messages move nothing but the device's cursor.
+                let lacks = self.between(chat, told.0, head).any(|logged| logged.sender != account);
+                if lacks || device != head || read && told.1 != head {
                     let name = &log.name;
                     return Some(format!(
                         "{who} has all {head} of {name}, and the server knows of {told:?} and {device}"

@@ -1,9 +1,9 @@
 //! A phone's disk: what a client asked to be kept, and nothing else. It outlives the client's process.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use client_core::{Login, Message, Snapshot, Write};
-use wire::{AccountId, ChatId, ErrorCode, Seq};
+use wire::{AccountId, ChatId, ClientMsgId, ErrorCode, Seq};
 
 /// Everything one device has stored.
 #[derive(Debug, Default)]
@@ -12,6 +12,8 @@ pub(crate) struct Disk {
     pub(crate) messages: BTreeMap<(ChatId, Seq), Message>,
     /// Delivered and read, as the device shows them.
     pub(crate) cursors: BTreeMap<(ChatId, AccountId), (Seq, Seq)>,
+    /// Own messages that left the outbox with a tick.
+    sent: BTreeSet<ClientMsgId>,
     /// Messages refused for good.
     pub(crate) failed: Vec<ErrorCode>,
 }
@@ -36,11 +38,17 @@ impl Disk {
         self.kept.chat(chat).map_or(Seq::ZERO, |row| row.read)
     }
 
+    /// Whether it holds a message of its owner, whether or not that has arrived: in its outbox, or as sent.
+    pub(crate) fn has_own(&self, id: ClientMsgId) -> bool {
+        self.sent.contains(&id) || self.kept.outbox.iter().any(|row| row.client_msg_id == id)
+    }
+
     /// Keeps one write.
     pub(crate) fn apply(&mut self, write: &Write) {
         self.kept.apply(write);
         match write {
             Write::Failed { code, .. } => self.failed.push(*code),
+            Write::Sent(message) => drop(self.sent.insert(message.client_msg_id)),
             Write::Arrived(message) => {
                 self.messages.insert((message.chat, message.seq), message.clone());
             }

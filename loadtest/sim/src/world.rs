@@ -181,14 +181,16 @@ impl World {
     /// Lets time pass until everybody's ticks are shown as they are.
     fn show_ticks(&mut self, calm: Duration) -> Result<(), Violation> {
         let end = self.out.time.instant() + calm;
-        while let Some(missing) = self.out.checker.stale_ticks(&self.disks()) {
+        loop {
+            // A cursor that is told once more may still move.
+            self.look()?;
+            let Some(missing) = self.out.checker.stale_ticks(&self.disks()) else { return Ok(()) };
             if self.out.time.instant() >= end {
                 return Err(Violation::NotConverged { missing });
             }
             let soon = self.out.time.instant() + Duration::from_millis(200);
             self.run_until(soon, |_| false)?;
         }
-        self.look()
     }
 
     /// Everybody connects anew, and nothing is otherwise than before.

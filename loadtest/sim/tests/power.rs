@@ -67,6 +67,7 @@ mutants! {
     i2_a_head_read_without_conflict_is_noticed: HeadBySnapshot => AckLost { .. } | Changed { .. } | LogGap { .. },
     i4_delivered_that_counts_as_read_is_noticed: DeliveredIsRead => CursorAhead { .. },
     i4_a_cursor_that_goes_back_is_noticed: CursorMayGoBack => CursorBack { .. },
+    i4_a_cursor_that_jumps_over_what_is_before_an_own_message_is_noticed: OwnCursorJumps => CursorAhead { .. },
     i5_members_told_to_anybody_are_noticed: MembersForAnybody => TypingLeaked { .. },
     c29_a_route_after_the_heads_is_noticed: RouteAfterHeads => Late { .. },
     i4_a_cursor_that_moves_on_send_is_noticed: CursorOnSend => CursorAhead { .. },
@@ -80,6 +81,7 @@ mutants! {
     g21_an_outbox_that_forgets_on_send_is_noticed: OutboxForgetsOnSend => NotConverged { .. },
     i3_a_new_id_for_a_retry_is_noticed: NewIdOnRetry => Invented { .. } | Doubled { .. },
     r50_a_repeat_that_is_kept_is_noticed: RepeatsKept => Gap { .. },
+    i2_an_ack_that_is_not_awaited_is_noticed: AckNotAwaited => LeftOut { .. },
 }
 
 #[test]

@@ -20,17 +20,15 @@ pub(super) struct Ack {
 }
 
 impl Client {
-    /// A chat's stream begins. What comes before it is here, or comes by answers that are still due.
+    /// A chat's stream begins. What comes before it is here, or comes by answers that are still due; for a device that has
+    /// nothing of the chat yet it begins there, after what it has itself said at most.
     pub(super) fn on_begin(&mut self, chat: ChatId, from_seq: Seq, now: Now) {
-        let is_unsure = self.outbox.is_unsure(chat);
         let Some(state) = self.chats.get_mut(&chat) else { return };
-        if !is_unsure {
-            state.begin_at(from_seq);
-        }
+        state.begin_at(from_seq);
         if from_seq <= state.have.next() {
             return;
         }
-        if is_unsure {
+        if self.outbox.is_unsure(chat) {
             state.held.wait(Seq(from_seq.0 - 1), now.instant);
         } else {
             self.on_gap(chat, now);
@@ -130,9 +128,6 @@ impl Client {
                 self.take_entry(chat, entry, now);
             } else if !state.held.waits(state.have) || self.outbox.is_unsure(chat) {
                 return;
-            } else if state.have == Seq::ZERO && state.held.through() > Seq::ZERO {
-                // No ack stood for an entry: this device's log begins where the stream does.
-                state.begin_at(state.held.through().next());
             } else {
                 return self.on_gap(chat, now);
             }

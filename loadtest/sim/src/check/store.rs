@@ -99,7 +99,7 @@ impl Checker {
                 }
             }
         }
-        self.judge()?;
+        self.judge(disks)?;
         self.judge_cursors(disks)
     }
 
