@@ -275,6 +275,7 @@ fn an_unknown_commit_does_not_lose_its_fan_out() {
             device: DeviceId::new([2; 16]),
             delivered: Seq(2),
             read: Seq(2),
+            in_doubt: false,
             now: NOW,
         };
         let OpOutput::MoveCursor(moved) = store.execute(Op::MoveCursor(read)).await.unwrap() else {

@@ -64,6 +64,7 @@ fn r157_batches_and_what_is_in_them_are_counted() {
             device: DeviceId::new([3; 16]),
             delivered: Seq(1),
             read: Seq(0),
+            in_doubt: false,
             now: WallTime(1),
         };
         let answers = join_all((0..100).map(|_| store.execute(Op::MoveCursor(moved.clone())))).await;

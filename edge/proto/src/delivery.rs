@@ -457,7 +457,7 @@ fn confirm_unasked(
 ) {
     if mutation::on(Mutation::CursorOnSend) {
         let (log, read) = (LogId::Chat(chat), Seq::ZERO);
-        let op = MoveCursor { log, account, device, delivered, read, now: cx.now.wall };
+        let op = MoveCursor { log, account, device, delivered, read, in_doubt: false, now: cx.now.wall };
         cx.moves.add(Move { op, link, stream });
         cx.flush_moves(log);
     }

@@ -35,6 +35,7 @@ impl Moves {
         if let Some(old) = log.get(&new.op.device) {
             new.op.delivered = new.op.delivered.max(old.op.delivered);
             new.op.read = new.op.read.max(old.op.read);
+            new.op.in_doubt |= old.op.in_doubt;
         }
         self.count += usize::from(log.insert(new.op.device, new).is_none());
         first
@@ -73,6 +74,7 @@ mod tests {
                 device: DeviceId::new([3; 16]),
                 delivered: Seq(delivered),
                 read: Seq(read),
+                in_doubt: read > 0,
                 now: WallTime(0),
             },
             link: LinkId(1),
@@ -83,7 +85,8 @@ mod tests {
         assert!(!moves.add(step(3, 2)));
         let device = DeviceId::new([3; 16]);
         assert!(moves.has_room(log, device, 1) && !moves.has_room(log, DeviceId::new([4; 16]), 1));
-        assert_eq!(moves.take(log).map(|m| (m.op.delivered, m.op.read)), Some((Seq(5), Seq(2))));
+        let taken = moves.take(log).map(|m| m.op);
+        assert!(taken.is_some_and(|op| (op.delivered, op.read, op.in_doubt) == (Seq(5), Seq(2), true)));
         assert!(moves.take(log).is_none() && !moves.has(log));
         assert!(moves.has_room(log, DeviceId::new([4; 16]), 1), "it counts what is there");
     }

@@ -35,7 +35,8 @@ fn appended_elsewhere(world: &World, chat: ChatId, from: &Device, to: &Device, i
 
 fn moved_elsewhere(world: &World, chat: ChatId, whose: &Device, seq: Seq) {
     let (account, device, log) = (whose.account(), whose.verified.device, LogId::Chat(chat));
-    let op = MoveCursor { log, account, device, delivered: seq, read: seq, now: world.now.wall };
+    let op =
+        MoveCursor { log, account, device, delivered: seq, read: seq, in_doubt: false, now: world.now.wall };
     assert!(matches!(execute(&world.store, Op::MoveCursor(op)), OpOutput::MoveCursor(Ok(_))));
 }
 

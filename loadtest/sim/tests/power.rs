@@ -78,7 +78,7 @@ mutants! {
     g18_early_data_that_is_believed_is_noticed: EarlyBelieved => ReplayBelieved { .. },
     g15_a_stream_that_is_sent_more_than_it_takes_is_noticed: SendWithoutRoom => Unbounded { .. },
     i10_loops_that_hand_over_nothing_are_noticed: NoSteering => LostByMoving { .. },
-    g21_an_outbox_that_forgets_on_send_is_noticed: OutboxForgetsOnSend => NotConverged { .. },
+    g21_an_outbox_that_forgets_on_send_is_noticed: OutboxForgetsOnSend => NotConverged { .. } | CursorAhead { .. },
     i3_a_new_id_for_a_retry_is_noticed: NewIdOnRetry => Invented { .. } | Doubled { .. },
     r50_a_repeat_that_is_kept_is_noticed: RepeatsKept => Gap { .. },
     i2_an_ack_that_is_not_awaited_is_noticed: AckNotAwaited => LeftOut { .. },

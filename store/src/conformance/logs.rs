@@ -188,6 +188,9 @@ pub(super) async fn i4_cursors_only_advance<E: Env>(env: &E) {
         );
         assert_eq!(moved_to.members.len(), if moved_to.moved { 2 } else { 0 });
     }
+    let again = MoveCursor { in_doubt: true, ..cursor(&b, a.log(&b), 5, at(7)) };
+    let told = answer!(world, MoveCursor, again).unwrap();
+    assert!(told.moved && told.members.len() == 2, "what may have been done unheard of is told");
 }
 
 /// Where a device is in its chat with somebody.
@@ -379,7 +382,15 @@ pub(super) async fn one_result_per_request<E: Env>(env: &E) {
 }
 
 fn cursor(who: &Person, log: LogId, delivered: u64, now: wire::WallTime) -> MoveCursor {
-    MoveCursor { log, account: who.account, device: who.device, delivered: Seq(delivered), read: Seq(0), now }
+    MoveCursor {
+        log,
+        account: who.account,
+        device: who.device,
+        delivered: Seq(delivered),
+        read: Seq(0),
+        in_doubt: false,
+        now,
+    }
 }
 
 pub(super) async fn r47_history_is_paged_for_members<E: Env>(env: &E) {

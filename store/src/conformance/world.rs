@@ -169,7 +169,15 @@ impl<E: Env> World<E> {
         answer!(
             self,
             MoveCursor,
-            MoveCursor { log, account: who.account, device: who.device, delivered, read, now }
+            MoveCursor {
+                log,
+                account: who.account,
+                device: who.device,
+                delivered,
+                read,
+                in_doubt: false,
+                now
+            }
         )
     }
 

@@ -27,6 +27,8 @@ pub struct MoveCursor {
     /// Everything up to here was read. READ implies DELIVERED: the member's delivered cursor is at least this. The device's
     /// is not: it may have been read on another one.
     pub read: Seq,
+    /// The same was asked before, and may have been done unheard of: whom it concerns is told either way.
+    pub in_doubt: bool,
     /// The server's wall time.
     pub now: WallTime,
 }
@@ -36,7 +38,7 @@ pub struct MoveCursor {
 pub struct CursorMoved {
     /// The member's cursors after it.
     pub cursor: MemberCursor,
-    /// Whether the member's cursors (not only the device's) moved, so that others are told.
+    /// Whether the member's cursors (not only the device's) moved, or may have by an earlier try, so that others are told.
     pub moved: bool,
     /// Every member account: whom fan-out hints. Empty if not `moved`.
     pub members: Vec<AccountId>,
@@ -116,7 +118,7 @@ pub(super) async fn move_cursor<T: Tx>(
         tx.atomic(Atomic::Max, keys::cursors_moved(op.log), op.now.0);
     }
     // An earlier try whose answer was lost may have been the one that moved it: whom it concerns is told either way.
-    let moved = new != old || fold.attempt.maybe_committed;
+    let moved = new != old || op.in_doubt || fold.attempt.maybe_committed;
     let members = if moved { fold.members(tx, op.log).await?.to_vec() } else { Vec::new() };
     Ok(Ok(CursorMoved { cursor: MemberCursor::new(op.account, new), moved, members }))
 }

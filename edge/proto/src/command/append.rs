@@ -105,7 +105,7 @@ impl ChatUp {
             cx.counters.refused.add(ErrorCode::Busy);
             return cx.send(link, stream, &Event::Refused(ErrorCode::Busy.refuse()));
         }
-        let op = MoveCursor { log, account, device, delivered, read, now: cx.now.wall };
+        let op = MoveCursor { log, account, device, delivered, read, in_doubt: false, now: cx.now.wall };
         if cx.moves.add(Move { op, link, stream }) {
             cx.after(until_moves(cx.limits.cursor_coalesce_ms, cx.now.wall), Timer::Moves(log));
         }
@@ -350,11 +350,12 @@ pub(crate) fn fan_out(
 }
 
 /// A gathered cursor move is decided: others are told, or its stream is. A store that could not say is asked again, as
-/// long as whoever said it is there: a client tells on its next connection what may be lost with the last.
+/// long as whoever said it is there: a client tells on its next connection what may be lost with the last. What may be
+/// done already is asked again even so, since only whoever asks tells others of it.
 pub(crate) fn moved(
     cx: &mut Cx,
     is_connected: bool,
-    gathered: Move,
+    mut gathered: Move,
     result: Result<Result<CursorMoved, CursorError>, EffectError>,
 ) {
     let MoveCursor { log, device, .. } = gathered.op;
@@ -370,7 +371,8 @@ pub(crate) fn moved(
         Ok(Err(CursorError::Ahead)) => ErrorCode::CursorAhead,
         Ok(Err(CursorError::NotMember)) => ErrorCode::NotMember,
         Err(error) => {
-            if is_connected && cx.moves.add(gathered) {
+            gathered.op.in_doubt |= error.maybe_done;
+            if (is_connected || gathered.op.in_doubt) && cx.moves.add(gathered) {
                 cx.after(error.retry_after, Timer::Moves(log));
             }
             return;
