@@ -1,6 +1,6 @@
 //! Connections and streams as the driver has them.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 use edge_proto::{LinkId, StreamId};
@@ -34,6 +34,8 @@ pub(super) struct Link {
     pub(super) stalls_new: bool,
     /// How far each chat was delivered, over all of its streams.
     pub(super) delivered: BTreeMap<ChatId, Seq>,
+    /// Own messages whose acks stand for their entries.
+    pub(super) acked: BTreeSet<(ChatId, Seq)>,
     pub(super) synced: bool,
     /// The refusal or goodbye that ended it.
     pub(super) ended: Option<wire::ErrorCode>,
@@ -109,6 +111,7 @@ impl Link {
             wants_streams: false,
             stalls_new: false,
             delivered: BTreeMap::new(),
+            acked: BTreeSet::new(),
             synced: false,
             ended: None,
         }

@@ -2,7 +2,8 @@
 //!
 //! - one place per message, and one message per place: the same for whoever sees it (I2, I3);
 //! - chats, and what is in them, are told only to their members, and only after a `Hello` that proves who they are;
-//! - a stream's entries follow each other, and no stream begins past what the device has;
+//! - a stream's entries follow each other, but for a device's own that an ack on the link stands for; no stream begins past
+//!   what the device has, but for what it said itself;
 //! - READ implies DELIVERED, and nobody has read what is not there (I4).
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -134,9 +135,12 @@ impl World {
         match (&mut link.streams[place].kind, event) {
             (Kind::Session, event) => self.heard_on_session(at, event),
             (Kind::Down { .. }, event) => self.heard_of_chat(at, place, event),
-            (Kind::Chat { chat, said }, Event::AppendAck { client_msg_id, seq, .. }) => {
+            (Kind::Chat { chat, said }, Event::AppendAck { client_msg_id, seq, delivered, .. }) => {
                 assert!(said.contains(&client_msg_id), "an ack is for what was said on its stream");
                 let chat = *chat;
+                if delivered >= seq {
+                    link.acked.insert((chat, seq));
+                }
                 let sender = claims.expect("only who proved who they are gets an ack");
                 assert!(self.is_member(chat, sender), "only a member gets an ack");
                 self.model.is_at(chat, sender, client_msg_id, seq);
@@ -191,14 +195,18 @@ impl World {
                 assert!(!std::mem::replace(begun, true), "a stream begins once");
                 assert_eq!(chat, id, "a stream is for its chat");
                 *last = Seq(from_seq.0 - 1);
+                let last = *last;
                 let before = link.delivered.get(&chat).copied().unwrap_or_default();
                 let claimed = self.model.claimed.get(&(device, chat)).copied().unwrap_or_default();
-                assert!(*last <= before.max(claimed), "I2: nothing is passed over");
+                assert!(self.says_all(device, chat, before.max(claimed), last), "I2: nothing is passed over");
                 assert!(self.is_member(chat, account), "a chat is told to its members");
             }
             Event::Entry(entry) => {
                 assert!(*begun, "a stream says what it is first");
-                assert_eq!(entry.seq, last.next(), "I2: entries follow each other");
+                assert!(entry.seq > *last, "I2: entries follow each other");
+                let skipped =
+                    (last.0 + 1..entry.seq.0).map(Seq).find(|&seq| !link.acked.contains(&(id, seq)));
+                assert_eq!(skipped, None, "I2: and leave out what an ack stands for");
                 *last = entry.seq;
                 let delivered = link.delivered.entry(id).or_default();
                 *delivered = entry.seq.max(*delivered);
@@ -216,6 +224,13 @@ impl World {
             }
             other => panic!("a chat says no {other:?}"),
         }
+    }
+
+    /// Whether everything after one place of a chat and up to another was said on a device.
+    fn says_all(&self, device: usize, chat: ChatId, after: Seq, through: Seq) -> bool {
+        let said_on = self.devices[device].verified.device;
+        let mut places = (after.0..through.0).map(|before| Seq(before + 1));
+        places.all(|seq| self.entry_at(chat, seq).is_some_and(|entry| entry.device == said_on))
     }
 
     fn saw_cursor(&self, chat: ChatId, cursor: &Cursor) {

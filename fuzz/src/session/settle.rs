@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use edge_proto::LinkId;
 use store::op::{MemberCursors, Op, OpOutput, OpenSession, Tail};
+use wire::event::Entry;
 use wire::{ChatId, ErrorCode, Event, LogId, Seq, WallTime};
 
 use super::world::World;
@@ -20,6 +21,17 @@ impl World {
         match self.execute(Op::Tail(tail)) {
             OpOutput::Tail(tailed) => tailed.head,
             other => panic!("a tail is answered by one, not {other:?}"),
+        }
+    }
+
+    /// What the store has at a place of a chat.
+    pub(super) fn entry_at(&self, chat: ChatId, seq: Seq) -> Option<Entry> {
+        let after = Seq(seq.0.checked_sub(1)?);
+        let tail = Tail { log: LogId::Chat(chat), after, entries_max: 1, bytes_max: 1 };
+        let OpOutput::Tail(tailed) = self.execute(Op::Tail(tail)) else { return None };
+        match Event::decode(&wire::frame::body_of(&tailed.entries.first()?.frame)) {
+            Ok(Event::Entry(entry)) if entry.seq == seq => Some(entry),
+            _ => None,
         }
     }
 
