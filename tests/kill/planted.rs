@@ -212,6 +212,12 @@ fn i4_cursors_beyond_what_is_there_are_seen() {
     sees(&planted(set(5, 2)), |v| matches!(v, Violation::PastHead { .. }));
     sees(&planted(set(2, 2)), |v| matches!(v, Violation::PastHead { .. }));
     sees(&planted(set(4, 4)), |v| matches!(v, Violation::NotShown { seq: 4, .. }));
+    let device = |of: &'static str, at| {
+        move |s: &mut Story| drop(s.log().devices.insert((of.into(), "phone".into()), at))
+    };
+    assert_eq!(planted(device("alice", 4)), [], "one's own messages move the device's cursor alone");
+    sees(&planted(device("alice", 5)), |v| matches!(v, Violation::PastHead { .. }));
+    sees(&planted(device("bob", 4)), |v| matches!(v, Violation::PastHead { .. }));
     let forgets = |s: &mut Story| drop(s.kept.insert("bob".into(), [(chat(), 1), (chat(), 2)].into()));
     sees(&planted(forgets), |v| matches!(v, Violation::NotKept { seq: 3, .. }));
 }

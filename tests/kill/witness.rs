@@ -28,7 +28,7 @@ pub(crate) enum Violation {
     NotSaid { chat: Id, seq: u64, text: String },
     /// I4: a cursor went back, by the disk, by its receipts, or by what was printed.
     CursorBack { chat: Id, whose: Id },
-    /// I4: a cursor is past the log's head.
+    /// I4: a cursor is past the log's head, or a device's past its member's over what somebody else said.
     PastHead { chat: Id, whose: Id },
     /// I4: READ is past DELIVERED.
     ReadAhead { chat: Id, whose: Id },
@@ -132,7 +132,10 @@ fn cursors(chat: &Id, log: &Log, found: &mut Vec<Violation>) {
         }
     }
     for ((whose, _), &delivered) in &log.devices {
-        if delivered > log.cursors.get(whose).map_or(0, |cursors| cursors.delivered) {
+        // A device's own messages move its cursor alone.
+        let member = log.cursors.get(whose).map_or(0, |cursors| cursors.delivered);
+        let mut past = foreign(log, whose).filter(|(seq, _)| (member + 1..=delivered).contains(seq));
+        if delivered > head || past.next().is_some() {
             found.push(Violation::PastHead { chat: chat.clone(), whose: whose.clone() });
         }
     }
