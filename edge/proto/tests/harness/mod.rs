@@ -51,6 +51,8 @@ pub struct World {
     pub paused: BTreeSet<(LinkId, StreamId)>,
     /// When whom the store was told to have seen last.
     pub seen: Vec<(AccountId, WallTime)>,
+    /// What the store was asked, by the names of its ops.
+    pub asked: Vec<&'static str>,
     /// Frames that wait for their stream to be resumed.
     unread: Vec<(LinkId, StreamId, Bytes)>,
     /// Streams whose reader does not read.
@@ -120,6 +122,7 @@ impl World {
             finished: BTreeSet::new(),
             paused: BTreeSet::new(),
             seen: Vec::new(),
+            asked: Vec::new(),
             unread: Vec::new(),
             stalled: BTreeSet::new(),
             outage: None,
@@ -212,6 +215,9 @@ impl World {
     }
 
     fn perform(&mut self, op: OpId, effect: Effect) {
+        if let Effect::Store(op) = &effect {
+            self.asked.push(op.kind().name());
+        }
         let result = match effect {
             Effect::Store(_) if self.outage.is_some_and(|outage| !outage.maybe_done) => {
                 Err(self.outage.expect("just looked"))
