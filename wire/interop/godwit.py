@@ -139,7 +139,41 @@ class Chat:
     cursors: dict[bytes, fb.CursorMovedT] = field(default_factory=dict)
     typing: dict[bytes, bool] = field(default_factory=dict)
     arrivals: int = 0
-    """Entries that came, repeats included."""
+    """Entries that came, repeats included; those that an ack stands for, too."""
+    owed: int = 0
+    """The next entry on the chat's stream."""
+    unanswered: dict[bytes, bytes] = field(default_factory=dict)
+    """What was said on this connection and has no answer, by its id."""
+    by_ack: set[int] = field(default_factory=set)
+    """Own messages whose acks stand for their entries."""
+    early: list[fb.EntryT] = field(default_factory=list)
+    """Entries that came before an ack that may stand for what lies before them."""
+
+    def acked(self, ack: fb.AppendAckT, sender: fb.IdT, device: fb.IdT) -> None:
+        """A message is committed; if the device's cursor covers it, the server does not send it."""
+        body = self.unanswered.pop(id_bytes(ack.clientMsgId), b"")
+        if ack.delivered >= ack.seq:
+            self.by_ack.add(ack.seq)
+            if ack.seq not in self.entries:
+                said = {"clientMsgId": ack.clientMsgId, "kind": fb.Kind.Text, "content": body}
+                self.entries[ack.seq] = fb.EntryT(seq=ack.seq, at=ack.at, sender=sender, device=device, **said)
+                self.arrivals += 1
+        self.settle()
+
+    def settle(self) -> None:
+        """Takes entries in their order, as far as acks have filled the places between."""
+        while self.early:
+            entry = self.early[0]
+            while self.owed < entry.seq and self.owed in self.by_ack:
+                self.owed += 1
+            if entry.seq != self.owed:
+                if self.unanswered:
+                    return
+                raise Broken(f"entry {entry.seq} where {self.owed} follows")
+            self.early.pop(0)
+            self.owed += 1
+            self.arrivals += 1
+            self.entries[entry.seq] = entry
 
     def stored(self) -> int:
         """Up to where everything is here."""
@@ -159,11 +193,25 @@ class Chat:
 class Up:
     """A chat's up stream."""
 
-    def __init__(self, stream: Stream) -> None:
+    def __init__(self, stream: Stream, session: Session, chat: Chat) -> None:
         self.stream = stream
+        self.session = session
+        self.chat = chat
+        stream.on_frame = self._heard
+
+    def _heard(self, body: Any) -> None:
+        """What an answer says of the chat counts when it comes, whoever waits for it."""
+        if isinstance(body, fb.AppendAckT):
+            connected = self.session.connected
+            self.chat.acked(body, connected and connected.account, connected and connected.device)
+        elif isinstance(body, fb.AppendRefusedT):
+            self.chat.unanswered.pop(id_bytes(body.clientMsgId), None)
+            self.chat.settle()
+        self.stream.frames.append(body)
 
     def append(self, body: bytes, client_msg_id: bytes) -> None:
         """Says a message; its answer comes in turn."""
+        self.chat.unanswered[client_msg_id] = body
         self.stream.send(fb.AppendT(id_table(client_msg_id), body, fb.Kind.Text))
 
     async def ack(self) -> fb.AppendAckT:
@@ -271,7 +319,7 @@ class Session:
         """An up stream for a chat."""
         stream = self.link.open()
         stream.send(fb.ChatUpT(id_table(chat), peer and id_table(peer)))
-        return Up(stream)
+        return Up(stream, self, self.chat(chat))
 
     async def history(self, chat: bytes, **page: int) -> tuple[list[fb.EntryT], fb.PageT]:
         """One page."""
@@ -287,23 +335,20 @@ class Session:
     def _down(self, stream: Stream) -> None:
         """The server opened a stream: it must be a chat's."""
         chat: Chat | None = None
-        owed = 0
 
         def take(body: Any) -> None:
-            nonlocal chat, owed
+            nonlocal chat
             if chat is None:
                 if not isinstance(body, fb.ChatDownT):
                     raise Broken(f"{describe(body)} begins a server's stream")
                 id_ = id_bytes(body.chat)
                 if id_ in self.downs and not self.downs[id_].ended:
                     raise Broken("a second down stream for a chat")
-                self.downs[id_], chat, owed = stream, self.chat(id_), body.fromSeq
+                self.downs[id_], chat = stream, self.chat(id_)
+                chat.owed, chat.early = body.fromSeq, []
             elif isinstance(body, fb.EntryT):
-                if body.seq != owed:
-                    raise Broken(f"entry {body.seq} where {owed} follows")
-                owed += 1
-                chat.arrivals += 1
-                chat.entries[body.seq] = body
+                chat.early.append(body)
+                chat.settle()
             elif isinstance(body, fb.CursorMovedT):
                 before = chat.cursors.get(id_bytes(body.member))
                 if (

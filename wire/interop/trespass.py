@@ -124,7 +124,7 @@ async def foreign_chats(stage: Stage) -> None:
         await refusal(session.up(chat, peer).ack(), 304)
     nobody = new_id()
     await refusal(session.up(direct_chat(stage.mallory.account, nobody), nobody).say("anyone?"), 301)
-    same(stage.chat in session.chats, False, "deliveries to a stranger")
+    same(stage.chat in session.downs, False, "deliveries to a stranger")
     same(stage.mallory.account in stage.at_alice.chat(stage.chat).typing, False, "a stranger's typing")
     same(await stage.exchange("nobody was here"), head + 2, "the place after a stranger's tries")
     await still_good(session)
