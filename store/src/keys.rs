@@ -24,7 +24,7 @@
 //! l log h                               Head: last seq and its time
 //! l log i account client_msg_id         idempotency: seq, time and commit of the entry; as long as the message lives
 //! l log m account                       Member: after which seq, and the peer of a 1:1 chat
-//! l log d account device                device cursor: delivery resumes after it
+//! l log d account device                device cursor: delivery resumes after it; own messages move it along
 //! l log c account                       member cursors: delivered and read, and when each last moved
 //! l log r account d|r incarnation stamp index
 //!                                       receipt: the account's delivered (d) or read (r) cursor reached a seq at a time;

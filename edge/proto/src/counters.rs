@@ -68,7 +68,7 @@ pub struct Counters {
     pub repeats: u64,
     /// Cursor moves committed that moved something.
     pub cursor_moves: u64,
-    /// Entries handed to recipients' streams.
+    /// Entries handed to recipients' streams; not to the device that said it, if its ack stands for it.
     pub deliveries: u64,
     /// Typing indicators of devices that were told on.
     pub typing_published: u64,
