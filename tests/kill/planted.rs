@@ -213,7 +213,9 @@ fn i4_cursors_beyond_what_is_there_are_seen() {
     sees(&planted(set(2, 2)), |v| matches!(v, Violation::PastHead { .. }));
     sees(&planted(set(4, 4)), |v| matches!(v, Violation::NotShown { seq: 4, .. }));
     let device = |of: &'static str, at| {
-        move |s: &mut Story| drop(s.log().devices.insert((of.into(), "phone".into()), at))
+        move |s: &mut Story| {
+            let _ = s.log().devices.insert((of.into(), "phone".into()), at);
+        }
     };
     assert_eq!(planted(device("alice", 4)), [], "one's own messages move the device's cursor alone");
     sees(&planted(device("alice", 5)), |v| matches!(v, Violation::PastHead { .. }));
