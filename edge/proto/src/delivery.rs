@@ -84,8 +84,8 @@ enum Down {
 
 impl ChatDelivery {
     /// A chat that a hint named and the session did not know.
-    fn unknown(head: Seq, at: WallTime, now: Instant) -> ChatDelivery {
-        ChatDelivery {
+    fn unknown(head: Seq, at: WallTime, now: Instant) -> Box<ChatDelivery> {
+        Box::new(ChatDelivery {
             peer: None,
             head,
             last_at: at,
@@ -100,7 +100,7 @@ impl ChatDelivery {
             backing_off: false,
             down: Down::Closed,
             active_at: now,
-        }
+        })
     }
 
     /// Takes what the store says of the chat; hints that came meanwhile stand.
@@ -115,7 +115,7 @@ impl ChatDelivery {
     }
 
     /// A chat that the session did not know or has let go of, as the store has it.
-    pub(crate) fn at(state: &ChatState, cursors_since: Option<WallTime>, now: Instant) -> ChatDelivery {
+    pub(crate) fn at(state: &ChatState, cursors_since: Option<WallTime>, now: Instant) -> Box<ChatDelivery> {
         let mut delivery = ChatDelivery::unknown(state.head, state.last_at, now);
         delivery.learn(state, None);
         delivery.cursors_since = cursors_since;
@@ -406,7 +406,8 @@ impl Conn {
         let link = self.link;
         if let Stage::Active(session) = &mut self.stage {
             session.reads.forget(chat);
-            if let Some(ChatDelivery { down: Down::Open { stream, .. }, .. }) = session.chats.remove(&chat) {
+            let down = session.chats.remove(&chat).map(|delivery| delivery.down);
+            if let Some(Down::Open { stream, .. }) = down {
                 // Its end is waited for by the stream alone.
                 cx.output(Output::Finish { link, stream });
             }

@@ -46,8 +46,8 @@ pub(crate) struct Session {
     pub(crate) device: DeviceId,
     pub(crate) version: u16,
     pub(crate) token_expires: WallTime,
-    /// Chats with something to deliver, or that lately had.
-    pub(crate) chats: BTreeMap<ChatId, ChatDelivery>,
+    /// Chats with something to deliver, or that lately had. Boxed: a leaf of the map has room for eleven, most have few.
+    pub(crate) chats: BTreeMap<ChatId, Box<ChatDelivery>>,
     /// Chats that wait for a stream, newest activity first.
     pub(crate) waiting: BTreeSet<(Reverse<WallTime>, ChatId)>,
     /// Chats that wait for a read.

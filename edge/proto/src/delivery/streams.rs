@@ -74,7 +74,8 @@ impl Conn {
     pub(crate) fn drained(&mut self, cx: &mut Cx, stream: StreamId) {
         let Stage::Active(session) = &mut self.stage else { return };
         let Some(&chat) = session.streams.get(&stream) else { return };
-        if let Some(ChatDelivery { down: Down::Open { full, .. }, .. }) = session.chats.get_mut(&chat) {
+        let delivery = session.chats.get_mut(&chat);
+        if let Some(Down::Open { full, .. }) = delivery.map(|delivery| &mut delivery.down) {
             *full = false;
         }
         self.pump(cx, chat);
