@@ -83,7 +83,7 @@ fn talked(setting: &Setting, chats: usize, messages: usize) -> Result<(f64, f64)
 
 /// From a connection's start to the last of 1,000 messages of one chat that a phone has missed.
 pub(super) fn catch_up(setting: &Setting, figures: &mut Figures) -> Result<()> {
-    let missed = if setting.quick { 100 } else { 1_000 };
+    let missed = 1_000;
     let mut stage = Stage::new(setting)?;
     stage.people(2)?;
     let (chat, peer) = stage.fleet.find(&[(0, 1)])?[0];
@@ -122,7 +122,7 @@ pub(super) fn catch_up(setting: &Setting, figures: &mut Figures) -> Result<()> {
 
 /// From a connection's start to `Synced`, for a phone with 500 chats in which nothing is new.
 pub(super) fn heads(setting: &Setting, figures: &mut Figures) -> Result<()> {
-    let count = if setting.quick { 50 } else { 500 };
+    let count = 500;
     let mut stage = Stage::new(setting)?;
     stage.people(1 + count)?;
     let pairs: Vec<(usize, usize)> = (1..=count).map(|other| (other, 0)).collect();
