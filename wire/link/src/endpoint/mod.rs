@@ -313,6 +313,13 @@ impl Endpoint {
         self.with(link, Link::probe);
     }
 
+    /// For tests: changes the keys that packets are sealed with, as quinn-proto does by itself after some millions of them.
+    /// Nothing happens while the last change is not over.
+    #[cfg(any(test, feature = "testing"))]
+    pub fn update_keys(&mut self, link: LinkId) {
+        self.with(link, Link::update_keys);
+    }
+
     /// Ends a link at once; `reason` is for people. Frames that are not yet acknowledged may be lost: wait for their
     /// [`Event::Delivered`] first if they matter. [`Event::Closed`] follows as its last event.
     pub fn close(&mut self, link: LinkId, code: CloseCode, reason: &'static str) {

@@ -50,6 +50,12 @@ impl Link {
         self.probed_at = Some(frames(&self.connection.stats().frame_rx));
     }
 
+    /// For tests: changes the keys that packets are sealed with (RFC 9001, section 6).
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn update_keys(&mut self) {
+        self.connection.force_key_update();
+    }
+
     /// quinn-proto counts a frame only in a packet that opened under the connection's keys and is no repetition, so what
     /// somebody else sends is no life.
     pub(super) fn notice_life(&mut self) {

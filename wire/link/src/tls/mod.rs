@@ -6,7 +6,11 @@
 //! Early data (0-RTT) is on, both ways. A server remembers each session in a [`SessionStore`] and gives it out once: that
 //! is what bounds replay, and why tickets that seal the session instead of naming it are not used (RFC 8446, section 8.1).
 //! [`Event::Early`](crate::Event::Early) says how far it reaches.
+//!
+//! A server's TLS ends with the handshake: what rustls holds is then dropped, and a client that says anything more to TLS
+//! loses its connection with the alert `unexpected_message`. A client's TLS lives as long as the connection, for tickets.
 
+mod server_session;
 mod sessions;
 
 pub use sessions::{SessionStats, SessionStore};
@@ -14,7 +18,7 @@ pub use sessions::{SessionStats, SessionStore};
 use std::sync::Arc;
 
 use quinn_proto::crypto;
-use quinn_proto::crypto::rustls::{NoInitialCipherSuite, QuicClientConfig, QuicServerConfig};
+use quinn_proto::crypto::rustls::{NoInitialCipherSuite, QuicClientConfig};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{ClientSessionMemoryCache, Resumption, WebPkiServerVerifier};
 use rustls::crypto::CryptoProvider;
@@ -24,6 +28,7 @@ use rustls::server::ResolvesServerCert;
 use rustls::{DigitallySignedStruct, RootCertStore, SignatureScheme};
 
 use crate::config::ClientCrypto;
+use server_session::ServerTls;
 
 /// Tickets per handshake. rustls would send two, and a sleeping phone's server keeps each.
 const TICKETS: usize = 1;
@@ -96,7 +101,7 @@ pub fn server(
     config.send_tls13_tickets = TICKETS;
     config.session_storage = sessions;
     config.max_early_data_size = EARLY_DATA_ALLOWED;
-    Ok(Arc::new(QuicServerConfig::try_from(config)?))
+    Ok(Arc::new(ServerTls::new(config)?))
 }
 
 /// A client's TLS. It remembers sessions as long as it lives, in memory: make it once, not per connection.

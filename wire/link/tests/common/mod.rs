@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test file uses a part")]
 
 pub(crate) mod returning;
+pub(crate) mod talkative;
 pub(crate) mod tls;
 
 use std::sync::OnceLock;
