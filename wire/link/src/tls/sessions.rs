@@ -22,7 +22,7 @@ const OVERHEAD_BYTES: usize = 200;
 /// stated. One per process: share it among all loops (one lock, held for a map's operation), so that a phone whom the
 /// kernel brings to another loop is still known.
 ///
-/// A sleeping phone costs some 325 bytes: 32 of id, about 90 that rustls writes (more for a long server name), and 200 of
+/// A sleeping phone costs some 310 bytes: 32 of id, about 75 that rustls writes (more for a long server name), and 200 of
 /// maps around them, which [`SessionStats::bytes`] counts too.
 pub struct SessionStore {
     entries_max: usize,
