@@ -280,6 +280,10 @@ impl Link {
                 return Some(event);
             }
         }
+        if self.events.capacity() > 0 {
+            // Room for four is 288 bytes that a sleeping phone would keep; frames, of which there are many, need none.
+            self.events = VecDeque::new();
+        }
         while let Some(stream) = self.readable.pop_front().or_else(|| self.readable_uni.pop_first()) {
             if let Some(event) = self.read(now, stream) {
                 return Some(event);
