@@ -10,6 +10,7 @@
 //! A server's TLS ends with the handshake: what rustls holds is then dropped, and a client that says anything more to TLS
 //! loses its connection with the alert `unexpected_message`. A client's TLS lives as long as the connection, for tickets.
 
+mod later_keys;
 mod server_session;
 mod sessions;
 

@@ -22,8 +22,10 @@ use quinn_proto::crypto::{
 use quinn_proto::transport_parameters::TransportParameters;
 use quinn_proto::{ConnectionId, Side, TransportError, TransportErrorCode};
 use rustls::AlertDescription;
-use rustls::quic::{Connection, KeyChange, Secrets, ServerConnection, Version};
+use rustls::quic::{Connection, KeyChange, ServerConnection, Version};
 use wire::proof::{EXPORTER_LABEL, Exporter};
+
+use super::later_keys::LaterKeys;
 
 /// What the sessions of a server have in common.
 pub(super) struct ServerTls {
@@ -59,7 +61,7 @@ impl crypto::ServerConfig for ServerTls {
         let tls = ServerConnection::new(self.rustls.clone(), rustls_version(version), own)
             .expect("the settings are QUIC's: made in `tls::server` only");
         let handshake = Box::new(Handshake { tls: tls.into(), version, config: self });
-        Box::new(ServerSession { stage: Stage::Handshake(handshake), next_secrets: None })
+        Box::new(ServerSession { stage: Stage::Handshake(handshake), later: None })
     }
 }
 
@@ -74,8 +76,8 @@ fn rustls_version(version: u32) -> Version {
 /// One connection's TLS.
 struct ServerSession {
     stage: Stage,
-    /// Where the keys after those in use come from.
-    next_secrets: Option<Secrets>,
+    /// The keys after those in use.
+    later: Option<LaterKeys>,
 }
 
 enum Stage {
@@ -180,7 +182,7 @@ impl crypto::Session for ServerSession {
         let keys = match change {
             KeyChange::Handshake { keys } => keys,
             KeyChange::OneRtt { keys, next } => {
-                self.next_secrets = Some(next);
+                self.later = Some(LaterKeys::new(next));
                 keys
             }
         };
@@ -191,8 +193,7 @@ impl crypto::Session for ServerSession {
     }
 
     fn next_1rtt_keys(&mut self) -> Option<KeyPair<Box<dyn PacketKey>>> {
-        let keys = self.next_secrets.as_mut()?.next_packet_keys();
-        Some(KeyPair { local: Box::new(keys.local), remote: Box::new(keys.remote) })
+        Some(self.later.as_mut()?.next())
     }
 
     /// Retry is a server's to send: none is valid here.
