@@ -4,7 +4,7 @@
 //! `src/crypto/rustls.rs`; Apache-2.0 or MIT), and differ in one thing. quinn-proto's keeps rustls' connection for the
 //! connection's whole life, because a client may still get tickets. A server has said the last that TLS has to say when it
 //! has answered the client's Finished: what rustls then holds (buffers, record keys, its state) would only be carried along by
-//! each sleeping phone. What is used later is kept: the secrets that key updates go on from, and one exporter value.
+//! each sleeping phone. What is used later is kept: the secrets that key updates go on from ([`LaterKeys`]), and one exporter value.
 //!
 //! Invariant: once the handshake is complete and the ticket is written, nothing of rustls' connection is left, and every
 //! byte that a client says to TLS from then on ends the connection (RFC 9001, sections 4.4 and 6).
