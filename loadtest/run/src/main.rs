@@ -161,19 +161,22 @@ fn run(cli: Cli) -> Result<()> {
             let mut figures = Figures::new();
             for bench in bench::ALL.iter().filter(wanted) {
                 eprintln!("{}: {}", bench.name, bench.about);
+                let before = figures.clone();
                 bench.run(&setting, &mut figures)?;
+                if !json {
+                    print_new(&before, &figures);
+                }
             }
-            print(&figures, json)?;
+            if json {
+                println!("{}", serde_json::to_string(&figures)?);
+            }
         }
     }
     Ok(())
 }
 
-fn print(figures: &Figures, json: bool) -> Result<()> {
-    if json {
-        println!("{}", serde_json::to_string(figures)?);
-    } else {
-        figures.iter().for_each(|(key, value)| println!("{key:44}{value:14.3}"));
-    }
-    Ok(())
+/// What a benchmark added.
+fn print_new(before: &Figures, after: &Figures) {
+    let new = after.iter().filter(|(key, _)| !before.contains_key(*key));
+    new.for_each(|(key, value)| println!("{key:44}{value:14.3}"));
 }

@@ -76,7 +76,11 @@ fn talked(setting: &Setting, chats: usize, messages: usize) -> Result<(f64, f64)
     }
     stage.rest(Duration::from_secs(5))?;
     let open = grown(&stage, before, count)?;
-    let idle = if setting.quick { Duration::from_secs(3) } else { wire::limits::CHAT_STREAM_IDLE * 2 };
+    let idle = if setting.quick {
+        Duration::from_secs(3)
+    } else {
+        wire::limits::CHAT_STREAM_IDLE + Duration::from_secs(10)
+    };
     stage.rest(idle)?;
     Ok((open, grown(&stage, before, count)?))
 }
