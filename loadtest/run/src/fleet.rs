@@ -7,6 +7,7 @@
 //! Invariant: what a phone persists is applied before anything else of the same drain is performed, as on a real one.
 
 mod join;
+mod streams;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
@@ -69,6 +70,7 @@ pub struct Happened {
 struct Phone {
     client: Client,
     bridge: Bridge,
+    downs: streams::Downs,
     kept: Snapshot,
     /// Whose it is: says its number.
     person: usize,
@@ -142,7 +144,18 @@ impl Fleet {
         let kept = Snapshot::default();
         let client = new_client(&self.target, seed, 0, &kept);
         let (door, bridge) = (number % self.doors.len(), Bridge::default());
-        self.phones.push(Phone { client, bridge, kept, person, door, timer: None, is_dirty: false, seed });
+        let downs = streams::Downs::default();
+        self.phones.push(Phone {
+            client,
+            bridge,
+            downs,
+            kept,
+            person,
+            door,
+            timer: None,
+            is_dirty: false,
+            seed,
+        });
         number
     }
 
@@ -362,6 +375,9 @@ impl Fleet {
             self.links.remove(&(door, link));
         }
         let phone = &mut self.phones[number];
+        if phone.bridge.link() == Some(link) {
+            phone.downs.hear(self.doors[door].endpoint(), link, &event);
+        }
         if let Some(input) = phone.bridge.input_of(self.doors[door].endpoint(), link, event) {
             phone.client.handle_input(input, now());
             self.touch(number);
@@ -407,6 +423,7 @@ impl Fleet {
         match endpoint.connect_with(Instant::now(), self.target.address, &self.target.name, early) {
             Ok(link) => {
                 phone.bridge.connecting(link);
+                phone.downs.forget();
                 self.links.insert((phone.door, link), number);
             }
             Err(error) => {
