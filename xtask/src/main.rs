@@ -11,6 +11,7 @@ mod codegen;
 mod demo;
 mod fuzz;
 mod interop;
+mod net;
 mod sim;
 mod step;
 mod test;
@@ -28,10 +29,13 @@ Usage: cargo xtask <COMMAND>
 
 Commands:
   demo              Two people chat through a node that is killed; `demo --help` for its options
-  test              Install what the tests need, check the generated code, run every test
+  test              Install what the tests need, check the generated code, run every test,
+                    then the short part of `net`
   ci                What continuous integration runs: formatting, lints, documentation,
                     licences, `test`, then a short run of every fuzz target
   sim               Play seeds of the whole cluster in virtual time; `sim --help` for its options
+  net               Play a real node and real phones on bad networks, as root on Linux;
+                    `net --help` for its options
   fuzz              Fuzz decoding and whole sessions; `fuzz --help` for its options
   bench             Measure the parts and a whole node; `bench --help` for its options
   codegen           Make wire/src/generated/ from wire/schema/
@@ -62,6 +66,7 @@ fn run(arguments: &[String]) -> Result<()> {
         ["demo", "--help" | "-h"] => print!("{}", demo::HELP),
         ["demo", options @ ..] => demo::run(&demo::options(options)?)?,
         ["sim", "--help" | "-h"] => sim::run(&["--help"])?,
+        ["net", "--help" | "-h"] => net::run(&["--help"])?,
         ["fuzz", "--help" | "-h"] => print!("{}", fuzz::HELP),
         ["fuzz", options @ ..] => fuzz::run(&fuzz::options(options)?)?,
         ["bench", "--help" | "-h"] => print!("{}", bench::HELP),
@@ -71,6 +76,7 @@ fn run(arguments: &[String]) -> Result<()> {
         ["ci"] => ci::run()?,
         ["interop"] => interop::run()?,
         ["sim", options @ ..] => sim::run(options)?,
+        ["net", options @ ..] => net::run(options)?,
         ["codegen"] => codegen::write()?,
         ["codegen", "--check"] => codegen::check()?,
         other => bail!("no such chore: `{}`; `cargo xtask help` lists them", other.join(" ")),

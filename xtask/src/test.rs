@@ -8,9 +8,9 @@ use anyhow::Result;
 use crate::step::{Outcome, Steps};
 use crate::tools::Unavailable;
 use crate::workspace::cargo;
-use crate::{codegen, interop};
+use crate::{codegen, interop, net};
 
-/// Checks the generated code, then runs every test, the second client's last.
+/// Checks the generated code, then runs every test, then real nodes on bad networks, the second client last.
 ///
 /// # Errors
 /// The failing step.
@@ -36,11 +36,13 @@ fn unless_unavailable(result: Result<()>) -> Result<Outcome> {
     }
 }
 
-/// The tests alone, as steps of a longer chore: one build, then unit, behaviour and documentation tests.
+/// The tests alone, as steps of a longer chore: one build, then unit, behaviour and documentation tests; then the network
+/// scenarios' short part with the programs of that build, alone on the machine and its table in sight.
 ///
 /// # Errors
 /// The failing step.
 pub(crate) fn tests(steps: &mut Steps) -> Result<()> {
     steps.command("build of the tests", &mut cargo(&["test", "--workspace", "--all-targets", "--no-run"]))?;
-    steps.command("tests", &mut cargo(&["test", "--workspace", "--no-fail-fast"]))
+    steps.command("tests", &mut cargo(&["test", "--workspace", "--no-fail-fast"]))?;
+    net::short(steps)
 }
