@@ -39,7 +39,10 @@ fn main() -> ExitCode {
         content: Bytes::from_static(&CONTENT),
     };
     bench.event("entry", &Event::Entry(entry));
-    bench.event("append_ack", &Event::AppendAck { client_msg_id: id, seq: Seq(70_000), at: AT });
+    bench.event(
+        "append_ack",
+        &Event::AppendAck { client_msg_id: id, seq: Seq(70_000), at: AT, delivered: Seq(70_000) },
+    );
     let cursor = Cursor {
         member: AccountId::new([1; 16]),
         delivered: Seq(70_000),
