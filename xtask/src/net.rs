@@ -1,5 +1,6 @@
 //! `cargo xtask net`: real nodes and phones on bad networks (`loadtest/net`), all of it or the short part that `test` runs.
 
+use std::env::consts::EXE_SUFFIX;
 use std::process::Command;
 
 use anyhow::{Result, ensure};
@@ -27,7 +28,7 @@ pub(crate) fn short(steps: &mut Steps) -> Result<()> {
 
 /// The player, where cargo puts it; the node lies beside it.
 fn player() -> Result<Command> {
-    let program = workspace::target().join("debug").join("net");
+    let program = workspace::target().join("debug").join(format!("net{EXE_SUFFIX}"));
     ensure!(program.is_file(), "cargo made no {}", program.display());
     let mut command = Command::new(program);
     command.current_dir(workspace::root());

@@ -65,7 +65,7 @@ fn noise(choice: &Choice, number: u64) -> Result<Report> {
     let dose = |number| even(number, lasts);
     let wrong = |n: u64| Frames {
         dose: dose(frames_each),
-        seed: choice.seed + n,
+        seed: choice.seed.wrapping_add(n),
         identity: Some(victims[n as usize].identity.clone()),
         chat: victims[n as usize].chat,
         peer: victims[n as usize].peer,

@@ -6,6 +6,10 @@
 //!
 //! Invariant: nothing that did not run passes for run. Where networks cannot be made, every scenario is named, loudly.
 #![expect(clippy::print_stdout, reason = "the table belongs on the terminal")]
+#![cfg_attr(
+    not(target_os = "linux"),
+    expect(dead_code, reason = "there are no cases where there are no networks")
+)]
 
 #[cfg(target_os = "linux")]
 mod address;
@@ -98,8 +102,8 @@ fn play(case: &Case, choice: &Choice) -> Row {
     if !first.is_invalid() {
         return first;
     }
-    let second = case.play(choice);
-    eprintln!("    again: {second}");
+    let second = case.play(choice).again();
+    eprintln!("    {second}");
     second
 }
 

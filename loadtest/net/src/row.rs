@@ -81,6 +81,7 @@ pub(crate) struct Row {
     verdict: Verdict,
     figures: Vec<(&'static str, Value)>,
     took: Duration,
+    is_second: bool,
 }
 
 impl Row {
@@ -99,7 +100,12 @@ impl Row {
                 (verdict, figures)
             }
         };
-        Row { scenario, setting: setting.to_owned(), verdict, figures, took }
+        Row { scenario, setting: setting.to_owned(), verdict, figures, took, is_second: false }
+    }
+
+    /// The case had been played before, and had said nothing.
+    pub(crate) fn again(self) -> Row {
+        Row { is_second: true, ..self }
     }
 
     /// Whether it says nothing.
@@ -131,6 +137,7 @@ impl Row {
             Verdict::Invalid(why) | Verdict::Broken(why) => parts.push(format!("[{why}]")),
         }
         parts.extend(self.figures.iter().map(|(name, value)| format!("{name} {value}")));
+        parts.extend(self.is_second.then(|| "second try".to_owned()));
         parts.push(format!("took {}", Value::Seconds(self.took)));
         parts.join(", ")
     }
