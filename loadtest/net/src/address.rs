@@ -30,13 +30,13 @@ pub(crate) fn cases(_: &Choice) -> Vec<Case> {
 
 fn play(choice: &Choice) -> Result<Report> {
     let stage = Stage::new(choice, &[], &[])?;
+    stage.phones.set_both(&Settings::delayed(ROUND_TRIP / 2));
     let moves_max = choice.pick(4, 15);
     let pace = Pace::bursts(BETWEEN * (moves_max + 1) + AFTER);
     let before = stage.metrics()?;
     let (mut moves, mut in_burst, mut across_after) = (0, 0, None);
-    let spoil = || stage.phones.set_both(&Settings::delayed(ROUND_TRIP / 2));
     let talked = stage.with_phones(|| {
-        talk(&stage, choice.seed, pace, spoil, |fleet, since| {
+        talk(&stage, choice.seed, pace, |fleet, since| {
             let busy = unsettled(fleet);
             if moves == moves_max || busy == 0 || since < BETWEEN * (moves + 1) {
                 return Ok(());

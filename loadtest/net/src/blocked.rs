@@ -27,12 +27,12 @@ pub(crate) fn cases(choice: &Choice) -> Vec<Case> {
 
 fn play(choice: &Choice, lasts: Duration) -> Result<Report> {
     let stage = Stage::new(choice, &[], &[])?;
+    stage.phones.set_both(&Settings::delayed(ROUND_TRIP / 2));
     // The last thing is said when the block ends.
     let pace = Pace::calm(BEFORE + lasts);
     let (mut blocked, mut lifted, mut waiting) = (None::<Instant>, None::<Instant>, 0);
-    let spoil = || stage.phones.set_both(&Settings::delayed(ROUND_TRIP / 2));
     let talked = stage.with_phones(|| {
-        talk(&stage, choice.seed, pace, spoil, |fleet, since| {
+        talk(&stage, choice.seed, pace, |fleet, since| {
             match (blocked, lifted) {
                 (None, _) if since >= BEFORE => {
                     blocked = Some(Instant::now());

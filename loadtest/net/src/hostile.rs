@@ -208,8 +208,7 @@ impl Assault {
         let (result, talked) = std::thread::scope(|scope| {
             let attacked = scope.spawn(|| self.attackers.namespace().run(|| attack(&self.target)));
             let pace = Pace::calm(lasts);
-            let talked =
-                self.stage.with_phones(|| talk(&self.stage, choice.seed, pace, || (), |_, _| look()));
+            let talked = self.stage.with_phones(|| talk(&self.stage, choice.seed, pace, |_, _| look()));
             (attacked.join().expect("an attack ends by itself"), talked)
         });
         let (result, talked) = (result??, talked?);

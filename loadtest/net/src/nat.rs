@@ -29,14 +29,14 @@ pub(crate) fn cases(_: &Choice) -> Vec<Case> {
 
 fn play(choice: &Choice) -> Result<Report> {
     let stage = Stage::new(choice, &[], &[])?;
+    stage.phones.set_both(&Settings::delayed(ROUND_TRIP / 2));
     stage.phones.put_behind_nat(PUBLIC, None)?;
     let rebindings_max = choice.pick(3, 12);
     let pace = Pace::bursts(BETWEEN * (rebindings_max + 2));
     let before = stage.metrics()?;
     let (mut rebindings, mut in_burst) = (0, 0);
-    let spoil = || stage.phones.set_both(&Settings::delayed(ROUND_TRIP / 2));
     let talked = stage.with_phones(|| {
-        talk(&stage, choice.seed, pace, spoil, |fleet, since| {
+        talk(&stage, choice.seed, pace, |fleet, since| {
             let busy = unsettled(fleet);
             if rebindings == rebindings_max || busy == 0 || since < BETWEEN * (rebindings + 1) {
                 return Ok(());

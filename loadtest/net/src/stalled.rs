@@ -59,11 +59,11 @@ pub(crate) fn cases(_: &Choice) -> Vec<Case> {
 
 fn play(choice: &Choice) -> Result<Report> {
     let stage = Stage::new(choice, &[], &[])?;
+    stage.phones.set_both(&Settings::delayed(ROUND_TRIP / 2));
     let (pairs, phase) = choice.pick((3, Duration::from_millis(2_500)), (9, Duration::from_secs(5)));
     let mut report = Report::default();
     let figures = stage.with_phones(|| {
         let mut talk = Talk::new(stage.fleet(4, choice.seed)?, &stage)?;
-        stage.phones.set_both(&Settings::delayed(ROUND_TRIP / 2));
         // What is opened and allocated with the first messages is not to be in the control.
         talk.phase(Phase::Control, phase / 3)?;
         talk.forget()?;

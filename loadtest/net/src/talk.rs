@@ -70,8 +70,8 @@ pub(crate) struct Talked {
     pub(crate) reconnects: u64,
 }
 
-/// Lets people talk from the calling thread's namespace, until everybody has everything with its ticks. They join before
-/// `begin` is called, which may spoil the network; `meanwhile` is called about every 50 ms.
+/// Lets people talk from the calling thread's namespace, until everybody has everything with its ticks. They join through
+/// the same network; `meanwhile` is called about every 50 ms once they talk.
 ///
 /// # Errors
 /// A message was lost, doubled or reordered; what `meanwhile` says; the node is gone.
@@ -79,7 +79,6 @@ pub(crate) fn talk(
     stage: &Stage,
     seed: u64,
     pace: Pace,
-    begin: impl FnOnce(),
     mut meanwhile: impl FnMut(&mut Fleet, Duration) -> Result<()>,
 ) -> Result<Talked> {
     let mut fleet = stage.fleet(SOCKETS, seed)?;
@@ -88,7 +87,6 @@ pub(crate) fn talk(
     let opened =
         |stage: &Stage| Ok::<_, anyhow::Error>(stage.metrics()?.sum("godwit_connections_opened_total"));
     let before = (opened(stage)?, stage.packets());
-    begin();
     let mut failed = None;
     let played = play.run(|fleet, since| {
         if failed.is_none() {
