@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use bytes::Bytes;
 use client_core::{ClientEvent, seal};
-use wire::ChatId;
 use wire::content::{Content, Text};
+use wire::{AccountId, ChatId};
 
 use super::{Figures, Setting, Stage};
 
@@ -62,17 +62,13 @@ fn talked(setting: &Setting, chats: usize, messages: usize) -> Result<(f64, f64)
         .map(|(n, by)| (FIRST + n, FIRST + (n + by) % count))
         .collect();
     let found = stage.fleet.find(&pairs)?;
+    // The chats are there before, so that what the store needs to make them is in neither figure.
+    say_in_all(&mut stage, &pairs, &found)?;
+    stage.rest(Duration::from_secs(1))?;
     let before = restart(&mut stage)?;
     connect(&mut stage, FIRST..FIRST + count)?;
     for _ in 0..messages / chats {
-        for (&(phone, _), &(chat, peer)) in pairs.iter().zip(&found) {
-            stage.fleet.send(phone, chat, peer, text(chat))?;
-        }
-        let mut left = pairs.len();
-        stage.until(PATIENCE, |happened| {
-            left -= usize::from(matches!(happened.event, ClientEvent::Sent(_)));
-            left == 0
-        })?;
+        say_in_all(&mut stage, &pairs, &found)?;
     }
     stage.rest(Duration::from_secs(5))?;
     let open = grown(&stage, before, count)?;
@@ -83,6 +79,19 @@ fn talked(setting: &Setting, chats: usize, messages: usize) -> Result<(f64, f64)
     };
     stage.rest(idle)?;
     Ok((open, grown(&stage, before, count)?))
+}
+
+/// One message from each phone in each of its chats, until all are acknowledged.
+fn say_in_all(stage: &mut Stage, pairs: &[(usize, usize)], found: &[(ChatId, AccountId)]) -> Result<()> {
+    for (&(phone, _), &(chat, peer)) in pairs.iter().zip(found) {
+        stage.fleet.send(phone, chat, peer, text(chat))?;
+    }
+    let mut left = pairs.len();
+    stage.until(PATIENCE, |happened| {
+        left -= usize::from(matches!(happened.event, ClientEvent::Sent(_)));
+        left == 0
+    })?;
+    Ok(())
 }
 
 /// From a connection's start to the last of 1,000 messages of one chat that a phone has missed.
