@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use loadtest_emulator::{Blocked, Settings};
+use loadtest_emulator::{Blocked, Direction, Settings};
 
 use crate::cases::{Case, Choice};
 use crate::row::{Report, Value};
@@ -53,8 +53,10 @@ fn play(choice: &Choice, lasts: Duration) -> Result<Report> {
     report.figure("messages", Value::Count(talked.played.said as u64));
     report.figure("phones with something waiting", Value::Count(waiting));
     report.figure("from the block's end until all is there", Value::Seconds(all_there));
-    report.figure("connections lost", Value::Count(talked.played.lost_connections));
-    report.figure("made", Value::Count(talked.reconnects));
+    report.figure("connections and attempts lost", Value::Count(talked.played.lost_connections));
+    report.figure("connections made", Value::Count(talked.reconnects));
+    let stopped = [Direction::Up, Direction::Down].map(|way| stage.phones.counters(way).blocked);
+    ensure!(stopped.iter().all(|&packets| packets > 0), "nothing was blocked: {stopped:?}");
     ensure!(waiting > 0, "nobody typed while UDP was blocked");
     stage.end(&mut report, LATE_MAX)?;
     Ok(report)
