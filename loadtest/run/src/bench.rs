@@ -179,7 +179,10 @@ fn target(server: &Server) -> Target {
     Target { address: server.address(), name: "localhost".into(), ca: server.ca() }
 }
 
-/// A fresh folder's file system must take what a node syncs; where it is decides what an fsync costs.
+/// The node's binary, if it is there.
+///
+/// # Errors
+/// It is not.
 pub fn binary(path: &Path) -> Result<PathBuf> {
     ensure!(path.is_file(), "there is no binary {}: build it first", path.display());
     Ok(path.to_owned())
