@@ -1,6 +1,7 @@
 //! A link before its handshake is complete, and whether a silent one lives.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::time::Instant;
 
 use quinn_proto::{FrameStats, Side};
 
@@ -45,7 +46,11 @@ impl Link {
     }
 
     /// Asks for a sign of life.
-    pub(crate) fn probe(&mut self) {
+    pub(crate) fn probe(&mut self, now: Instant) {
+        let congestion = self.connection.congestion_state();
+        if congestion.window() < congestion.initial_window() {
+            self.connection.path_changed(now);
+        }
         self.connection.ping();
         self.probed_at = Some(frames(&self.connection.stats().frame_rx));
     }
