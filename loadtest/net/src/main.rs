@@ -40,6 +40,9 @@ use cases::{Case, Choice, SCENARIOS};
 use row::Row;
 
 /// Plays network scenarios through a real node and real phones, and prints what held.
+///
+/// Exit codes: 0 all held; 1 something did not; 77 nothing could run, because networks cannot be made here (with
+/// GODWIT_NET=required that is 1).
 #[derive(Debug, Parser)]
 #[command(name = "net")]
 struct Cli {
@@ -60,9 +63,13 @@ struct Cli {
     list: bool,
 }
 
+/// Exit code if nothing ran because networks cannot be made here: no success, and nothing is broken.
+const NOT_RUN: u8 = 77;
+
 fn main() -> ExitCode {
     match run(&Cli::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(NOT_RUN),
         Err(error) => {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE
@@ -70,17 +77,18 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(cli: &Cli) -> Result<()> {
+/// Plays what is wanted; `false` if networks cannot be made here.
+fn run(cli: &Cli) -> Result<bool> {
     if let Some(unknown) = cli.only.iter().find(|name| SCENARIOS.iter().all(|(known, _)| known != name)) {
         bail!("there is no scenario {unknown}; --list names them");
     }
     if cli.list {
         SCENARIOS.iter().for_each(|(name, about)| println!("{name:10}{about}"));
-        return Ok(());
+        return Ok(true);
     }
     let wanted = |name: &str| cli.only.is_empty() || cli.only.iter().any(|only| only == name);
     if !can_run(SCENARIOS.iter().map(|(name, _)| *name).filter(|name| wanted(name)))? {
-        return Ok(());
+        return Ok(false);
     }
     let choice = Choice { godwit: godwit(cli.godwit.clone())?, seed: cli.seed, short: cli.short };
     let repeat = if cli.short { " --short" } else { "" };
@@ -91,7 +99,7 @@ fn run(cli: &Cli) -> Result<()> {
     print!("{}", row::table(&rows));
     let broken: Vec<String> = rows.iter().filter_map(Row::broken).collect();
     ensure!(broken.is_empty(), "not everything held:\n  {}", broken.join("\n  "));
-    Ok(())
+    Ok(true)
 }
 
 /// Plays a case; once more if the network was not what was asked for.

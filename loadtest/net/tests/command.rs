@@ -54,5 +54,5 @@ fn p1_where_networks_cannot_be_made_every_scenario_is_said_not_to_run() {
         assert!(lines[0].contains(" grid: ") && lines[1].contains(" nat: "), "{said}");
         assert!(output.stdout.is_empty(), "no table of nothing");
     }
-    assert_eq!((optional.status.code(), required.status.code()), (Some(0), Some(1)));
+    assert_eq!((optional.status.code(), required.status.code()), (Some(77), Some(1)));
 }
