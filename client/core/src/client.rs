@@ -37,9 +37,6 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// With something unanswered, this much silence makes the path suspect: it is probed.
 const PROBE_AFTER: Duration = Duration::from_secs(2);
 
-/// It is probed again this often: a probe, or what the server proves a new address with, may itself be lost.
-const PROBE_EVERY: Duration = Duration::from_secs(1);
-
 /// A path that answers no probe by then, counted from the beginning of the silence, is dead.
 const SILENCE_MAX: Duration = Duration::from_secs(5);
 
@@ -148,8 +145,8 @@ enum Phase {
 enum Probe {
     /// Nothing.
     Unsent,
-    /// It was asked so many times.
-    Sent(u32),
+    /// It was asked.
+    Sent,
     /// It is alive.
     Answered,
 }
@@ -341,7 +338,7 @@ impl Client {
             Input::Frame { stream, body } => self.on_frame(stream, &body, now),
             Input::Ended { stream } => self.on_ended(stream, now),
             Input::Alive => {
-                if matches!(self.probe, Probe::Sent(_)) {
+                if self.probe == Probe::Sent {
                     self.probe = Probe::Answered;
                 }
                 if !self.is_waiting() {
@@ -422,11 +419,10 @@ impl Client {
         self.server_time.map_or(now.wall, |(server, ours)| server + now.wall.saturating_since(ours))
     }
 
-    /// When the silence so far asks for something: a probe, or an end.
     fn silence_ends(&self) -> Option<Instant> {
         let limit = match self.probe {
             Probe::Unsent => PROBE_AFTER,
-            Probe::Sent(times) => SILENCE_MAX.min(PROBE_AFTER + PROBE_EVERY * times),
+            Probe::Sent => SILENCE_MAX,
             Probe::Answered => ANSWER_MAX,
         };
         self.silent_since.map(|since| since + limit)

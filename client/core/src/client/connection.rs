@@ -8,7 +8,7 @@ use wire::proof::Exporter;
 use wire::request::{self, Credentials, Request};
 use wire::{ChatId, ErrorCode, Refusal, Retry, Role, Seq, limits};
 
-use super::{Client, EARLY_PAUSE, HEARTBEAT_GRID, Phase, Probe, RENEW_BEFORE, SILENCE_MAX, Stream};
+use super::{Client, EARLY_PAUSE, HEARTBEAT_GRID, Phase, Probe, RENEW_BEFORE, Stream};
 use crate::chat::Chat;
 use crate::io::{Ask, AskId, ClientEvent, Now, Output, Write};
 
@@ -233,11 +233,11 @@ impl Client {
 
     pub(super) fn ready_timeout(&mut self, now: Now) {
         if self.silence_ends().is_some_and(|at| at <= now.instant) {
-            let Some(times) = self.probes_sent(now) else {
+            if self.probe != Probe::Unsent {
                 self.close();
                 return self.on_lost("no answer".into(), Duration::ZERO, now);
-            };
-            self.probe = Probe::Sent(times + 1);
+            }
+            self.probe = Probe::Sent;
             self.out.push_back(Output::Probe);
         }
         if self.foreground && self.ping_at <= now.instant {
@@ -261,18 +261,6 @@ impl Client {
         self.typing_due(now);
         self.finish_idle(now);
         self.sleep_if_idle(now);
-    }
-
-    /// How often a silent path was probed; `None` if another probe would come too late.
-    fn probes_sent(&self, now: Now) -> Option<u32> {
-        match self.probe {
-            Probe::Unsent => Some(0),
-            Probe::Sent(times) => {
-                let is_dead = self.silent_since.is_some_and(|since| since + SILENCE_MAX <= now.instant);
-                (!is_dead).then_some(times)
-            }
-            Probe::Answered => None,
-        }
     }
 
     /// Renews a token that ends soon on the connection itself.

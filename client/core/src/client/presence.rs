@@ -31,7 +31,7 @@ impl Client {
         match self.phase {
             Phase::Waiting { .. } => self.hurry(now),
             // A probe that is under way is not asked anew: a dead path would never be left.
-            Phase::Ready { .. } if !matches!(self.probe, Probe::Sent(_)) => {
+            Phase::Ready { .. } if self.probe != Probe::Sent => {
                 self.silent_since = now.instant.checked_sub(PROBE_AFTER).or(Some(now.instant));
                 self.probe = Probe::Unsent;
             }
