@@ -55,37 +55,6 @@ fn i10_a_dead_path_gives_no_sign_and_one_that_comes_back_does() {
     pair.until_client(|event| *event == Event::Alive);
 }
 
-/// What the client would send now; the network never has it.
-fn taken_from_client(pair: &mut Pair) -> Vec<Vec<u8>> {
-    let mut buf = Vec::new();
-    let now = pair.now;
-    drain(|| pair.client.poll_transmit(now, &mut buf).map(|transmit| buf[..transmit.size].to_vec()))
-}
-
-#[test]
-fn i10_a_probe_leaves_at_once_though_losses_have_left_no_window_for_it() {
-    let mut pair = Pair::new(1, common::start());
-    let (client, _) = pair.connected();
-    let stream = pair.client.open(client, Role::ChatUp).unwrap();
-    let from = pair.client_address;
-    pair.client.send(client, stream, frame(1000)).unwrap();
-    let end = pair.now + Duration::from_secs(5);
-    // Nothing large gets through, and again and again something small tells so.
-    pair.network
-        .lose_if(move |now, datagram| datagram.from == from && now < end && datagram.bytes.len() > 500);
-    pair.run(Duration::from_secs(6));
-    pair.network.conditions.is_cut = true;
-    for _ in 0..10 {
-        pair.client.send(client, stream, frame(1000)).unwrap();
-    }
-    pair.poll();
-    let window = pair.client.link_stats(client).unwrap().path.cwnd;
-    assert!(window < 4 * 1200, "{window} bytes");
-    assert_eq!(taken_from_client(&mut pair).len(), 0, "the window is full");
-    pair.client.probe(client);
-    assert!(!taken_from_client(&mut pair).is_empty());
-}
-
 #[test]
 fn what_others_send_and_what_is_repeated_is_no_sign_of_life() {
     let mut pair = Pair::new(1, common::start());

@@ -307,14 +307,10 @@ impl Endpoint {
 
     /// Asks the peer for a sign of life now, by a PING. [`Event::Alive`] follows when something that the peer sealed
     /// arrives; if nothing does, the path is dead or the peer is gone, however slow its answers may be otherwise. Give it
-    /// a few round trips, and probe again: a PING is lost like any packet, and QUIC repeats it ever more slowly.
-    ///
-    /// A congestion window that losses have made smaller than a new connection's becomes as large as that one's: what is
-    /// unanswered would fill it and hold the PING back.
+    /// a few round trips: a PING is lost like any packet, and QUIC repeats it.
     pub fn probe(&mut self, link: LinkId) {
         self.counters.probes += u64::from(self.key(link).is_some());
-        let now = self.now;
-        self.with(link, |link| link.probe(now));
+        self.with(link, Link::probe);
     }
 
     /// For tests: changes the keys that packets are sealed with, as quinn-proto does by itself after some millions of them.

@@ -1,7 +1,6 @@
 //! A link before its handshake is complete, and whether a silent one lives.
 
 use std::collections::{BTreeSet, VecDeque};
-use std::time::Instant;
 
 use quinn_proto::{FrameStats, Side};
 
@@ -46,11 +45,7 @@ impl Link {
     }
 
     /// Asks for a sign of life.
-    pub(crate) fn probe(&mut self, now: Instant) {
-        let congestion = self.connection.congestion_state();
-        if congestion.window() < congestion.initial_window() {
-            self.connection.path_changed(now);
-        }
+    pub(crate) fn probe(&mut self) {
         self.connection.ping();
         self.probed_at = Some(frames(&self.connection.stats().frame_rx));
     }
