@@ -36,6 +36,11 @@ impl Held {
         self.since.get_or_insert(now);
     }
 
+    /// What the chat's stream begins after, while that is waited for; else zero.
+    pub(crate) fn through(&self) -> Seq {
+        self.through
+    }
+
     /// Holds an entry; `false` if there is no room. One that is held already is not held twice.
     pub(crate) fn push(&mut self, entry: Entry, now: Instant) -> bool {
         if self.entries.back().is_some_and(|last| entry.seq <= last.seq) {

@@ -21,14 +21,17 @@ pub(super) struct Ack {
 
 impl Client {
     /// A chat's stream begins. What comes before it is here, or comes by answers that are still due; for a device that has
-    /// nothing of the chat yet it begins there, after what it has itself said at most.
+    /// nothing of the chat yet it begins there, or with what it has itself said before, which the answers will say.
     pub(super) fn on_begin(&mut self, chat: ChatId, from_seq: Seq, now: Now) {
         let Some(state) = self.chats.get_mut(&chat) else { return };
-        state.begin_at(from_seq);
+        let unsure = self.outbox.is_unsure(chat);
+        if !unsure {
+            state.begin_at(from_seq);
+        }
         if from_seq <= state.have.next() {
             return;
         }
-        if self.outbox.is_unsure(chat) {
+        if unsure {
             state.held.wait(Seq(from_seq.0 - 1), now.instant);
         } else {
             self.on_gap(chat, now);
@@ -128,6 +131,9 @@ impl Client {
                 self.take_entry(chat, entry, now);
             } else if !state.held.waits(state.have) || self.outbox.is_unsure(chat) {
                 return;
+            } else if state.have < state.held.through() && state.have == Seq::ZERO {
+                // Nothing of this device's own lies before the stream.
+                state.begin_at(state.held.through().next());
             } else {
                 return self.on_gap(chat, now);
             }
@@ -140,7 +146,9 @@ impl Client {
         let over: Vec<ChatId> =
             self.chats.iter().filter(|(_, state)| is_over(state)).map(|(&chat, _)| chat).collect();
         let gives_up = !over.is_empty();
-        self.gaps.extend(over);
+        // A device that has nothing of a chat has nothing to state: it begins where the server says.
+        let begun = |chat: &ChatId| self.chats.get(chat).is_some_and(|state| state.have > Seq::ZERO);
+        self.gaps.extend(over.into_iter().filter(begun));
         if gives_up {
             self.close();
             self.on_lost("an answer is missing".into(), Duration::ZERO, now);
