@@ -62,8 +62,18 @@ pub(super) static KEYS: &[Key] = &[
         "at 10,000: QUIC's state in quinn-proto, keys, then the session",
     ),
     key("node", "idle_bytes_per_connection_1000", "bytes", "the same, and what the allocator rounds up"),
-    key("node", "bytes_per_used_chat_open", "bytes", "two QUIC streams, what is known of the chat, and store and cache of more logs"),
-    key("node", "bytes_per_used_chat_closed", "bytes", "not taken apart yet: store and cache of more logs are in it"),
+    key(
+        "node",
+        "bytes_per_used_chat_open",
+        "bytes",
+        "two QUIC streams, what is known of the chat, and store and cache of more logs",
+    ),
+    key(
+        "node",
+        "bytes_per_used_chat_closed",
+        "bytes",
+        "not taken apart yet: store and cache of more logs are in it",
+    ),
     key("node", "catch_up_1000_ms", "ms", "reading and sending of the log, within the congestion window"),
     key(
         "node",
