@@ -1,7 +1,7 @@
 //! A transaction's memory: what it read, what it will write, and reads that see those writes.
 //!
-//! Every backend whose commits this process decides shares it, so that isolation, limits and conflict ranges are
-//! decided once: a backend brings an [`Engine`], which knows how to read one version and how to commit.
+//! Every backend shares it, so that limits, conflict ranges and what a transaction sees of itself are decided once: a
+//! backend brings an [`Engine`], which knows how to read one version and how to commit.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -19,7 +19,7 @@ use crate::tx::{
 /// What a backend brings to a buffered transaction.
 pub trait Engine: Clone + Send + Sync + 'static {
     /// One version of the store.
-    type View: View + 'static;
+    type View: Source + 'static;
 
     /// A monotonic reading, for the transaction's lifetime.
     fn now(&self) -> Duration;
@@ -38,13 +38,52 @@ pub trait Engine: Clone + Send + Sync + 'static {
     fn watch(&self, key: Bytes, version: u64) -> impl Future<Output = Result<(), TxError>> + Send + 'static;
 }
 
-/// One version of a store.
-pub trait View: Send + Sync {
+/// One version of a store as a transaction reads it: at once, or over a network.
+pub trait Source: Send + Sync {
     /// Its version.
     fn version(&self) -> u64;
 
     /// Whether snapshot reads conflict too: a version older than the newest must not be seen by anyone whose
     /// transaction then succeeds.
+    fn is_stale(&self) -> bool {
+        false
+    }
+
+    /// The value of a key.
+    fn get(&self, key: &[u8]) -> impl Future<Output = Result<Option<Bytes>, TxError>> + Send;
+
+    /// The first pairs of a range that is not empty, in the asked order. It stops where it likes, but not before the
+    /// first pair, and says so; past `wanted` more would be thrown away.
+    fn page(
+        &self,
+        begin: &Bytes,
+        end: &Bytes,
+        reverse: bool,
+        wanted: Wanted,
+    ) -> impl Future<Output = Result<Stored, TxError>> + Send;
+}
+
+/// How much of a range is of use: so many pairs, or as many as have so many bytes and the one after them.
+#[derive(Debug, Clone, Copy)]
+pub struct Wanted {
+    pub(crate) pairs: usize,
+    pub(crate) bytes: usize,
+}
+
+/// The first pairs of a range.
+#[derive(Debug, Default)]
+pub struct Stored {
+    pub(crate) pairs: Vec<(Bytes, Bytes)>,
+    /// Whether there may be others after them.
+    pub(crate) more: bool,
+}
+
+/// One version of a store in this process, which answers at once.
+pub trait View: Send + Sync {
+    /// See [`Source::version`].
+    fn version(&self) -> u64;
+
+    /// See [`Source::is_stale`].
     fn is_stale(&self) -> bool {
         false
     }
@@ -60,6 +99,37 @@ pub trait View: Send + Sync {
         reverse: bool,
         visit: &mut dyn FnMut(Bytes, Bytes) -> bool,
     ) -> Result<(), TxError>;
+}
+
+impl<V: View> Source for V {
+    fn version(&self) -> u64 {
+        View::version(self)
+    }
+
+    fn is_stale(&self) -> bool {
+        View::is_stale(self)
+    }
+
+    async fn get(&self, key: &[u8]) -> Result<Option<Bytes>, TxError> {
+        View::get(self, key)
+    }
+
+    async fn page(
+        &self,
+        begin: &Bytes,
+        end: &Bytes,
+        reverse: bool,
+        wanted: Wanted,
+    ) -> Result<Stored, TxError> {
+        let (mut stored, mut bytes) = (Stored::default(), 0);
+        self.scan(begin, end, reverse, &mut |key, value| {
+            bytes += key.len() + value.len();
+            stored.pairs.push((key, value));
+            stored.more = stored.pairs.len() >= wanted.pairs || bytes > wanted.bytes;
+            !stored.more
+        })?;
+        Ok(stored)
+    }
 }
 
 /// What a transaction asks to be committed.
@@ -222,44 +292,91 @@ impl<E: Engine> BufferedTx<E> {
         if !snapshot || self.view.is_stale() {
             self.reads().key(key);
         }
-        let stored = self.view.get(key)?;
+        let stored = self.view.get(key).await?;
         overlay.map_or(Ok(stored.clone()), |o| o.over(stored))
     }
 
     /// Pairs of the range, this transaction's writes merged in.
-    fn merged(&self, range: &Range) -> Result<Page, TxError> {
+    async fn merged(&self, range: &Range) -> Result<Page, TxError> {
         let mut page = Page::new(range);
-        if range.begin >= range.end {
+        let (mut begin, mut end) = (range.begin.clone(), range.end.clone());
+        if begin >= end {
             return Ok(page);
         }
-        let bounds = (Bound::Included(range.begin.clone()), Bound::Excluded(range.end.clone()));
-        let mut own: Box<dyn Iterator<Item = (&Bytes, &Overlay)> + Send> = match range.reverse {
-            false => Box::new(self.writes.keys.range(bounds)),
-            true => Box::new(self.writes.keys.range(bounds).rev()),
-        };
-        let mut next_own = own.next();
-        let mut failed = None;
-        self.view.scan(&range.begin, &range.end, range.reverse, &mut |key, value| {
-            while let Some((own_key, overlay)) = next_own {
-                if *own_key == key || (*own_key < key) == range.reverse {
-                    break;
-                }
-                if !page.own(own_key, overlay, None, &mut failed) {
-                    return false;
-                }
-                next_own = own.next();
+        let mut own = Own::new(&self.writes, range);
+        while !page.full {
+            let stored = self.view.page(&begin, &end, range.reverse, page.wanted()).await?;
+            match stored.pairs.last() {
+                Some((last, _)) if range.reverse => end = last.clone(),
+                Some((last, _)) => begin = after_key(last),
+                None => {}
             }
-            if let Some((own_key, overlay)) = next_own.filter(|(own_key, _)| **own_key == key) {
-                next_own = own.next();
-                return page.own(own_key, overlay, Some(value), &mut failed);
+            for (key, value) in stored.pairs {
+                own.merge(&mut page, key, value)?;
+                if page.full {
+                    return Ok(page);
+                }
             }
-            self.writes.is_cleared(&key) || page.push(key, value)
-        })?;
-        while let (false, Some((own_key, overlay))) = (page.full, next_own) {
-            page.own(own_key, overlay, None, &mut failed);
-            next_own = own.next();
+            if !stored.more || begin >= end {
+                break;
+            }
         }
-        failed.map_or(Ok(page), Err)
+        own.rest(&mut page)?;
+        Ok(page)
+    }
+}
+
+/// This transaction's writes to a range, in the range's order.
+struct Own<'a> {
+    writes: &'a Writes,
+    keys: Box<dyn Iterator<Item = (&'a Bytes, &'a Overlay)> + Send + 'a>,
+    next: Option<(&'a Bytes, &'a Overlay)>,
+    reverse: bool,
+}
+
+impl<'a> Own<'a> {
+    fn new(writes: &'a Writes, range: &Range) -> Own<'a> {
+        let bounds = (Bound::Included(range.begin.clone()), Bound::Excluded(range.end.clone()));
+        let mut keys: Box<dyn Iterator<Item = (&'a Bytes, &'a Overlay)> + Send> = match range.reverse {
+            false => Box::new(writes.keys.range(bounds)),
+            true => Box::new(writes.keys.range(bounds).rev()),
+        };
+        let next = keys.next();
+        Own { writes, keys, next, reverse: range.reverse }
+    }
+
+    /// The next write, if it comes before a stored key.
+    fn before(&mut self, key: &Bytes) -> Option<(&'a Bytes, &'a Overlay)> {
+        let (own, _) = self.next?;
+        let before = own != key && (own < key) != self.reverse;
+        if before { std::mem::replace(&mut self.next, self.keys.next()) } else { None }
+    }
+
+    /// Adds a stored pair, and the writes before it, as far as there is room.
+    fn merge(&mut self, page: &mut Page, key: Bytes, value: Bytes) -> Result<(), TxError> {
+        while let (false, Some((own, overlay))) = (page.full, self.before(&key)) {
+            page.own(own, overlay, None)?;
+        }
+        if page.full {
+            return Ok(());
+        }
+        if let Some((own, overlay)) = self.next.filter(|(own, _)| **own == key) {
+            self.next = self.keys.next();
+            return page.own(own, overlay, Some(value));
+        }
+        if !self.writes.is_cleared(&key) {
+            page.push(key, value);
+        }
+        Ok(())
+    }
+
+    /// Adds the writes that are left, as far as there is room.
+    fn rest(&mut self, page: &mut Page) -> Result<(), TxError> {
+        while let (false, Some((own, overlay))) = (page.full, self.next) {
+            self.next = self.keys.next();
+            page.own(own, overlay, None)?;
+        }
+        Ok(())
     }
 }
 
@@ -276,29 +393,28 @@ impl Page {
         Page { pairs: Vec::new(), limit: range.limit, bytes_left: range.bytes_max, full: range.limit == 0 }
     }
 
-    /// Adds a pair and says whether another may come.
-    fn push(&mut self, key: Bytes, value: Bytes) -> bool {
+    /// What is of use yet.
+    fn wanted(&self) -> Wanted {
+        Wanted { pairs: self.limit - self.pairs.len(), bytes: self.bytes_left }
+    }
+
+    /// Adds a pair if there is room, and sees whether there is for another.
+    fn push(&mut self, key: Bytes, value: Bytes) {
         let bytes = key.len() + value.len();
         if self.full || (bytes > self.bytes_left && !self.pairs.is_empty()) {
             self.full = true;
-            return false;
+            return;
         }
         self.bytes_left = self.bytes_left.saturating_sub(bytes);
         self.pairs.push((key, value));
         self.full = self.pairs.len() >= self.limit;
-        !self.full
     }
 
-    fn own(&mut self, key: &Bytes, o: &Overlay, stored: Option<Bytes>, failed: &mut Option<TxError>) -> bool {
-        match o.over(stored) {
-            Ok(Some(value)) => self.push(key.clone(), value),
-            Ok(None) => true,
-            Err(error) => {
-                *failed = Some(error);
-                self.full = true;
-                false
-            }
+    fn own(&mut self, key: &Bytes, overlay: &Overlay, stored: Option<Bytes>) -> Result<(), TxError> {
+        if let Some(value) = overlay.over(stored)? {
+            self.push(key.clone(), value);
         }
+        Ok(())
     }
 }
 
@@ -314,7 +430,7 @@ impl<E: Engine> Tx for BufferedTx<E> {
     async fn range(&self, range: Range) -> Result<Vec<(Bytes, Bytes)>, TxError> {
         key_limit(range.begin.len().max(range.end.len()))?;
         self.before_read().await?;
-        let page = self.merged(&range)?;
+        let page = self.merged(&range).await?;
         if !range.snapshot || self.view.is_stale() {
             let (begin, end) = match page.pairs.last() {
                 Some((last, _)) if page.full && range.reverse => (last.clone(), range.end),
