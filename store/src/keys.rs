@@ -8,6 +8,7 @@
 //! ```text
 //! 0 v                                   schema version of the store
 //! 0 i                                   incarnation: raised by copy and restore, since a new cluster's versions may be lower
+//! 0 x                                   there only while the store is closed for writing: by whom and why
 //! 0 b                                   embedded backend only: the seal of its groups, the same in each
 //! 0 c                                   embedded backend only: the last commit version
 //!
@@ -130,6 +131,11 @@ pub fn schema_version() -> Bytes {
 /// The incarnation.
 pub fn incarnation() -> Bytes {
     Bytes::from_static(b"0i")
+}
+
+/// The marker of a store that is closed for writing.
+pub fn closed() -> Bytes {
+    Bytes::from_static(b"0x")
 }
 
 /// What marks a group in the embedded backend's journal as its own.

@@ -4,12 +4,13 @@
 //! outside it ([`run`]), and so does what makes one log fast: appends that wait together commit together, and what was
 //! just said is in memory ([`recent`]). Keys are in [`keys`], values in [`record`].
 //!
-//! Backends: [`embedded`] (one node, local disk), `sim` (feature `testing`), FoundationDB later. What may be lost is in
+//! Backends: [`embedded`] (one node, local disk), `fdb` (feature `fdb`: a FoundationDB cluster), `sim` (feature `testing`). What may be lost is in
 //! [`ephemeral`].
 //!
 //! Invariants: nothing here reads a clock or draws a random number of its own; only backends name a disk or a thread;
 //! phone numbers and content reach no log line.
 
+pub mod any;
 mod batch;
 mod buffer;
 #[cfg(feature = "testing")]
@@ -17,6 +18,8 @@ pub mod conformance;
 pub mod durable;
 pub mod embedded;
 pub mod ephemeral;
+#[cfg(feature = "fdb")]
+pub mod fdb;
 pub mod keys;
 pub mod op;
 pub mod recent;

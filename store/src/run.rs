@@ -204,7 +204,7 @@ impl<B: Backend, C: Clock> Runner<B, C> {
             attempt.number += 1;
             attempt.maybe_committed |= matches!(error, TxError::MaybeCommitted);
             let maybe_committed = attempt.maybe_committed;
-            if let TxError::Unavailable(_) = error {
+            if let TxError::Unavailable(_) | TxError::Closed = error {
                 // A store that is gone is not hammered: whoever asked is told at once, and when to come back.
                 return Err(StoreError::Unavailable { maybe_committed, source: error });
             }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use wire::{LogId, Seq};
 
+use crate::any::AnyOpenError;
 use crate::batch::{BatchConfig, Batcher};
 use crate::embedded::{Embedded, EmbeddedConfig, EmbeddedError};
 use crate::keys;
@@ -45,6 +46,9 @@ pub enum OpenError {
     /// The embedded backend.
     #[error(transparent)]
     Embedded(#[from] EmbeddedError),
+    /// The backend that was chosen.
+    #[error(transparent)]
+    Backend(#[from] AnyOpenError),
     /// The store could not be read.
     #[error("the store cannot be opened")]
     Store(#[from] StoreError),

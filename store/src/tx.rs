@@ -16,8 +16,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-/// Longest key, in bytes.
-pub const KEY_BYTES_MAX: usize = 10_000;
+/// Longest key, in bytes: FoundationDB's 10,000, less what a prefix before every key may take.
+pub const KEY_BYTES_MAX: usize = 9_900;
 
 /// Largest value, in bytes.
 pub const VALUE_BYTES_MAX: usize = 100_000;
@@ -248,7 +248,7 @@ pub fn little_endian(value: &[u8]) -> u64 {
     u64::from_le_bytes(bytes)
 }
 
-/// Why a transaction failed. The first five may succeed if it is begun anew.
+/// Why a transaction failed. The first six may succeed if it is begun anew.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum TxError {
     /// Something that was read has been written since.
@@ -266,6 +266,9 @@ pub enum TxError {
     /// The store cannot be reached, or an earlier IO error made it refuse all work.
     #[error("the store is unavailable")]
     Unavailable(#[source] Cause),
+    /// The store is closed for writing; nothing was written.
+    #[error("the store is closed for writing")]
+    Closed,
     /// A key over [`KEY_BYTES_MAX`].
     #[error("a key of {bytes} bytes is over the limit")]
     KeyTooLarge {
@@ -305,6 +308,7 @@ impl TxError {
                 | TxError::TooOld
                 | TxError::Busy
                 | TxError::Unavailable(_)
+                | TxError::Closed
         )
     }
 }

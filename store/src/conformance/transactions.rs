@@ -219,7 +219,7 @@ pub(super) async fn limits_are_typed_errors<E: Env>(env: &E) {
         assert!(result.is_ok() || !result.unwrap_err().is_retryable());
     }
     let tx = begin(env).await;
-    assert!(matches!(tx.get(&sized(KEY_BYTES_MAX + 1)).await, Err(TxError::KeyTooLarge { bytes: 10_001 })));
+    assert!(matches!(tx.get(&sized(KEY_BYTES_MAX + 1)).await, Err(TxError::KeyTooLarge { .. })));
     for (writes, ok) in [(9, true), (10, false)] {
         let mut tx = begin(env).await;
         (0..writes).for_each(|n: u8| tx.set(Bytes::copy_from_slice(&[n]), sized(VALUE_BYTES_MAX)));
