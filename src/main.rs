@@ -126,7 +126,13 @@ fn serve(flags: &Flags) -> anyhow::Result<()> {
         tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start tokio")?;
     runtime.block_on(async {
         let mut stop = stop_signal()?;
-        let node = edge_node::start(&config).await?;
+        let node = tokio::select! {
+            node = edge_node::start(&config) => node?,
+            () = &mut stop => {
+                tracing::info!("stopped before it served");
+                return Ok(());
+            }
+        };
         announce(&config, &node);
         tokio::select! {
             () = &mut stop => {}
@@ -147,6 +153,7 @@ fn announce(config: &Config, node: &edge_node::RunningNode) {
         listen = %node.listen,
         admin = %node.admin,
         data = %config.data.display(),
+        store = %config.store_location(),
         sms = %config.sms_file().display(),
         ca = ca.as_deref().unwrap_or("your own"),
         "serving"

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use edge_proto::Limits;
 use figment::Figment;
 use figment::providers::{Env, Format, Serialized, Toml};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use store::any::Location;
 
 use crate::registry::LOOPS_MAX;
 
@@ -19,8 +20,15 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Where operators look, HTTP; only a loopback address is accepted.
     pub admin: SocketAddr,
-    /// Where the embedded store, the keys and the development certificates live.
+    /// Where the keys, the development certificates and, unless [`store`](Config::store) says otherwise, the store live.
     pub data: PathBuf,
+    /// Where the store is; nothing is `embedded:` in the directory `store` under [`data`](Config::data).
+    #[serde(with = "location")]
+    pub store: Option<Location>,
+    /// On FoundationDB, which of the Godwits on the cluster this is; nothing is `godwit`. Keys begin with it.
+    pub store_prefix: Option<String>,
+    /// How long a start waits for a store that cannot be reached, seconds.
+    pub store_patience_s: u32,
     /// Names and addresses that development certificates are made for, and that clients may know the node by besides
     /// those in its certificate.
     pub names: Vec<String>,
@@ -95,6 +103,9 @@ impl Default for Config {
             listen: SocketAddr::from(([127, 0, 0, 1], 4433)),
             admin: SocketAddr::from(([127, 0, 0, 1], 4480)),
             data: PathBuf::from("godwit-data"),
+            store: None,
+            store_prefix: None,
+            store_patience_s: 60,
             names: vec!["localhost".into(), "127.0.0.1".into(), "::1".into()],
             cert: None,
             key: None,
@@ -117,10 +128,18 @@ pub struct Flags {
     #[arg(long, value_name = "FILE", env = "GODWIT_CONFIG")]
     #[serde(skip)]
     pub config: Option<PathBuf>,
-    /// Directory of the store, the keys and the development certificates [default: ./godwit-data].
+    /// Directory of the keys, the development certificates and the embedded store [default: ./godwit-data].
     #[arg(long, value_name = "DIR")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data: Option<PathBuf>,
+    /// Where the store is: `embedded:DIR`, or `fdb:CLUSTERFILE` for FoundationDB [default: embedded in DATA/store].
+    #[arg(long, value_name = "embedded:DIR|fdb:FILE", value_parser = str::parse::<Location>)]
+    #[serde(with = "location", skip_serializing_if = "Option::is_none")]
+    pub store: Option<Location>,
+    /// Which of several Godwits on one FoundationDB cluster this is [default: godwit].
+    #[arg(long, value_name = "NAME")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub store_prefix: Option<String>,
     /// UDP address where clients connect [default: 127.0.0.1:4433].
     #[arg(long, value_name = "ADDR:PORT")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -133,6 +152,22 @@ pub struct Flags {
     #[arg(long, value_name = "log|file:PATH", value_parser = parse_sms)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sms: Option<SmsConfig>,
+}
+
+/// A [`Location`] as its text.
+mod location {
+    use serde::de::Error;
+
+    use super::{Deserialize, Deserializer, Location, Serialize, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(location: &Option<Location>, to: S) -> Result<S::Ok, S::Error> {
+        location.as_ref().map(ToString::to_string).serialize(to)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Location>, D::Error> {
+        let text = Option::<String>::deserialize(from)?;
+        text.map(|text| text.parse()).transpose().map_err(D::Error::custom)
+    }
 }
 
 fn parse_sms(text: &str) -> Result<SmsConfig, String> {
@@ -232,6 +267,11 @@ impl Config {
         self.data.join(path)
     }
 
+    /// Where the store is.
+    pub fn store_location(&self) -> Location {
+        self.store.clone().unwrap_or_else(|| Location::Embedded(self.data_path("store")))
+    }
+
     /// A path under the data directory.
     pub fn data_path(&self, name: impl AsRef<Path>) -> PathBuf {
         self.data.join(name)
@@ -261,6 +301,18 @@ mod tests {
     }
 
     #[test]
+    fn k2_a_store_is_where_it_is_said_to_be() {
+        let (_dir, mut flags) =
+            flags("data = 'd'\nstore = 'fdb:/etc/foundationdb/fdb.cluster'\nstore_prefix = 'chat'");
+        let config = Config::load(&flags).unwrap();
+        assert_eq!(config.store_location(), Location::Fdb("/etc/foundationdb/fdb.cluster".into()));
+        assert_eq!(config.store_prefix.as_deref(), Some("chat"));
+        flags.store = Some(Location::Embedded("elsewhere".into()));
+        assert_eq!(Config::load(&flags).unwrap().store_location(), Location::Embedded("elsewhere".into()));
+        assert_eq!(Config::default().store_location().to_string(), "embedded:godwit-data/store");
+    }
+
+    #[test]
     fn every_setting_is_documented() {
         fn leaves(prefix: &str, value: &serde_json::Value, found: &mut Vec<String>) {
             match value.as_object() {
@@ -287,6 +339,8 @@ mod tests {
             ("cert = 'a.pem'", "cert and key"),
             ("[limits.rates]\notp_per_hour = 0", "otp_per_hour"),
             ("loops = 65", "64 at most"),
+            ("store = 'mysql:x'", "embedded:DIRECTORY"),
+            ("store = 'fdb:'", "fdb:CLUSTERFILE"),
         ] {
             let (_dir, flags) = flags(toml);
             let wrong = Config::load(&flags).unwrap_err();

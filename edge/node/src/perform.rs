@@ -16,7 +16,7 @@ use crate::registry::Registry;
 use crate::sms::FileSms;
 
 /// The store a node runs on.
-pub type NodeStore = store::Store<store::embedded::Embedded, TokioClock>;
+pub type NodeStore = store::Store<store::any::AnyBackend, TokioClock>;
 
 /// What effects are performed with; one per process, shared by its loops.
 #[derive(Debug, Clone)]

@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 
 use certs::CertError;
 use edge_proto::{Node, NodeConfig};
-use store::StoreConfig;
-use store::embedded::EmbeddedConfig;
+use store::any::{AnyBackend, AnyConfig, Location};
 use store::recent::RecentConfig;
+use store::{OpenError, StoreConfig};
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle as Task;
 use wire_link::tls::SessionStore;
@@ -23,7 +23,7 @@ use crate::config::{Config, Handshakes};
 use crate::drive::{Loop, LoopHandle};
 use crate::health::{self, Health, Life};
 use crate::metrics::{Metrics, Sources};
-use crate::perform::{NodeStore, Performer};
+use crate::perform::{NodeStore, Performer, chain};
 use crate::registry::Registry;
 use crate::secrets::{self, SecretsError};
 use crate::sms::FileSms;
@@ -50,13 +50,13 @@ pub enum ServeError {
     #[error("the node's certificate")]
     Tls(#[from] CertError),
     /// The store.
-    #[error("the store in {path} does not open")]
+    #[error("the store {location} does not open")]
     Store {
         /// Where it is.
-        path: PathBuf,
+        location: Location,
         /// Why.
         #[source]
-        source: store::OpenError,
+        source: Box<OpenError>,
     },
     /// An address.
     #[error("cannot listen on {proto} {addr}; is another node running, or another program using the port?")]
@@ -176,14 +176,38 @@ fn start_loops(
     Ok(running)
 }
 
+/// Opens the store. One that cannot be reached is waited for, as long as the configuration says: a cluster may come up
+/// after its nodes, or be recovering.
 async fn open_store(config: &Config) -> Result<NodeStore, ServeError> {
-    let path = config.data_path("store");
+    let location = config.store_location();
+    let failed = |source| ServeError::Store { location: location.clone(), source: Box::new(source) };
     let seed = u64::from_ne_bytes(random()?);
     let recent = RecentConfig { bytes_max: config.recent_bytes, ..RecentConfig::default() };
     let options = StoreConfig { recent, seed, ..StoreConfig::default() };
-    NodeStore::open_embedded(&path, &EmbeddedConfig::default(), options, TokioClock::default())
-        .await
-        .map_err(|source| ServeError::Store { path, source })
+    let clock = TokioClock::default();
+    let backend = {
+        let (location, prefix) = (location.clone(), config.store_prefix.clone());
+        let open = move || AnyBackend::open(&location, &AnyConfig { prefix, ..AnyConfig::default() }, clock);
+        // It reads a journal, or starts FoundationDB's network.
+        tokio::task::spawn_blocking(open).await.map_err(|_| ServeError::System("thread"))?
+    };
+    let backend = backend.map_err(|error| failed(error.into()))?;
+    let deadline = Instant::now() + Duration::from_secs(config.store_patience_s.into());
+    loop {
+        let error = match NodeStore::open(backend.clone(), options.clone(), clock).await {
+            Ok(store) => return Ok(store),
+            Err(error) => error,
+        };
+        let wait = match &error {
+            OpenError::Store(error) => error.retry_after(),
+            _ => None,
+        };
+        let Some(wait) = wait.filter(|wait| Instant::now() + *wait < deadline) else {
+            return Err(failed(error));
+        };
+        tracing::warn!(%location, error = chain(&error), "the store cannot be reached yet");
+        tokio::time::sleep(wait).await;
+    }
 }
 
 fn node_config(config: &Config, keys: Arc<edge_proto::Keys>, loop_no: u8) -> Result<NodeConfig, ServeError> {

@@ -1,14 +1,22 @@
-//! The store: there or not, and whether somebody has it open. Its schema cannot be seen without opening it, which
-//! changes files, so `godwit serve` says that.
+//! The store: there or not, and whether somebody has it open. An embedded store's schema cannot be seen without opening
+//! it, which changes files, so `godwit serve` says that. A cluster is asked for a read version, as a node would.
 
 use std::fs::{File, TryLockError};
 use std::io::{self, ErrorKind, Read};
 use std::path::Path;
+use std::time::Duration;
 
 use ::doctor::Finding;
+use ::store::any::{AnyBackend, AnyConfig, Location};
+use ::store::tx::Backend;
 
 use super::ports::NodeThere;
+use crate::clock::TokioClock;
 use crate::config::Config;
+use crate::perform::chain;
+
+/// How long a cluster may take to answer.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// How the store is found.
 #[derive(Debug)]
@@ -21,7 +29,54 @@ enum Found {
 }
 
 pub(super) fn examine(config: &Config, node: NodeThere) -> Finding {
-    judge(&look_at(&config.data_path("store")), node)
+    match config.store_location() {
+        Location::Embedded(path) => judge(&look_at(&path), node),
+        Location::Fdb(_) => judge_cluster(&ask_cluster(config)),
+    }
+}
+
+/// What a cluster answers to a node that begins a transaction.
+fn ask_cluster(config: &Config) -> Cluster {
+    let any = AnyConfig { prefix: config.store_prefix.clone(), ..AnyConfig::default() };
+    let clock = TokioClock::default();
+    let backend = match AnyBackend::open(&config.store_location(), &any, clock) {
+        Ok(backend) => backend,
+        Err(error) => return Cluster::Unusable(chain(&error)),
+    };
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_time().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return Cluster::Unusable(error.to_string()),
+    };
+    match runtime.block_on(async { tokio::time::timeout(PATIENCE, backend.begin()).await }) {
+        Ok(Ok(_)) => Cluster::Answers,
+        Ok(Err(error)) => Cluster::Silent(chain(&error)),
+        Err(_) => Cluster::Silent(format!("no answer within {} s", PATIENCE.as_secs())),
+    }
+}
+
+/// How a cluster is found.
+#[derive(Debug)]
+enum Cluster {
+    Answers,
+    Silent(String),
+    Unusable(String),
+}
+
+fn judge_cluster(cluster: &Cluster) -> Finding {
+    let check = "store";
+    match cluster {
+        Cluster::Answers => Finding::ok(check, "the FoundationDB cluster answers."),
+        Cluster::Silent(why) => Finding::problem(
+            check,
+            format!("the FoundationDB cluster does not answer: {why}."),
+            "Look at it with `fdbcli -C CLUSTERFILE --exec status`; a node waits for it at its start, and answers \"busy\" while it is away.",
+        ),
+        Cluster::Unusable(why) => Finding::problem(
+            check,
+            format!("the store on FoundationDB cannot be opened: {why}."),
+            "Correct `store` and `store_prefix`; docs/CONFIGURATION.md says what they may be.",
+        ),
+    }
 }
 
 /// The lock is the kernel's (`flock`). A shared one, given back at once, tells without writing; a node that starts in
@@ -77,6 +132,21 @@ mod tests {
     use ::doctor::Level;
 
     use super::*;
+
+    #[test]
+    fn a_cluster_is_judged_by_its_answer() {
+        for (cluster, level, says) in [
+            (Cluster::Answers, Level::Ok, "answers"),
+            (Cluster::Silent("no answer within 3 s".into()), Level::Problem, "does not answer"),
+            (Cluster::Unusable("no such file".into()), Level::Problem, "cannot be opened: no such file"),
+        ] {
+            let finding = judge_cluster(&cluster);
+            assert!(finding.level == level && finding.found.contains(says), "{finding:?}");
+        }
+        let store = Some(Location::Fdb("/nowhere/fdb.cluster".into()));
+        let found = examine(&Config { store, ..Config::default() }, NodeThere::No);
+        assert!(found.level == Level::Problem, "{found:?}");
+    }
 
     #[test]
     fn whose_store_it_is_is_seen_from_outside() {

@@ -20,6 +20,7 @@ use std::time::Duration;
 
 use metrics::{Counter, Gauge};
 use metrics_exporter_prometheus::PrometheusHandle;
+use store::embedded::Embedded;
 use tokio::time::{Instant, sleep};
 use wire_link::tls::SessionStore;
 
@@ -211,7 +212,8 @@ impl Metrics {
         if let Some(Sources { store, sessions, .. }) = &*sources {
             let shared = Shared {
                 store: store.stats(),
-                writes: store.backend().write_stats(),
+                // FoundationDB's own tools say how its disks do.
+                writes: store.backend().embedded().map(Embedded::write_stats).unwrap_or_default(),
                 recent: store.recent_stats(),
                 sessions: sessions.stats(),
             };
