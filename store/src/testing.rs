@@ -1,5 +1,6 @@
 //! Virtual time and a seeded executor, so that a test of a store is the same on every run; and what no op does yet.
 
+mod doubt;
 mod torn;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -42,6 +43,7 @@ impl Body for SetMember {
     }
 }
 
+pub use doubt::{Doubtful, DoubtfulTx};
 pub use torn::{Torn, torn};
 
 /// Time that passes only when nothing else can be done. Clones are the same clock.
