@@ -9,6 +9,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
+use crate::fdb::Fdb;
 use crate::tools::Unavailable;
 use crate::{step, tools, workspace};
 
@@ -16,11 +17,11 @@ use crate::{step, tools, workspace};
 ///
 /// # Errors
 /// [`Unavailable`] if Python or its packages cannot be had here; otherwise the failing command.
-pub(crate) fn run() -> Result<()> {
+pub(crate) fn run(fdb: &Fdb) -> Result<()> {
     let folder = workspace::target().join("tools").join("interop");
     schema(&folder.join("schema"))?;
     packages(&folder.join("venv"))?;
-    let mut test = workspace::cargo(&["test", "--test", "interop", "--", "--ignored", "--nocapture"]);
+    let mut test = fdb.cargo(&["test", "--test", "interop", "--", "--ignored", "--nocapture"]);
     step::run(test.env("INTEROP_TOOLS", &folder))
 }
 

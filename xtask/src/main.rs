@@ -9,6 +9,7 @@ mod bench;
 mod ci;
 mod codegen;
 mod demo;
+mod fdb;
 mod fuzz;
 mod interop;
 mod net;
@@ -30,7 +31,8 @@ Usage: cargo xtask <COMMAND>
 Commands:
   demo              Two people chat through a node that is killed; `demo --help` for its options
   test              Install what the tests need, check the generated code, run every test,
-                    then the short part of `net`
+                    those with nodes again on FoundationDB where it is installed, then
+                    the short part of `net`
   ci                What continuous integration runs: formatting, lints, documentation,
                     licences, `test`, then a short run of every fuzz target
   sim               Play seeds of the whole cluster in virtual time; `sim --help` for its options
@@ -74,7 +76,7 @@ fn run(arguments: &[String]) -> Result<()> {
         [_, "--help" | "-h"] => print!("{HELP}"),
         ["test"] => test::run()?,
         ["ci"] => ci::run()?,
-        ["interop"] => interop::run()?,
+        ["interop"] => interop::run(&fdb::Fdb::find()?)?,
         ["sim", options @ ..] => sim::run(options)?,
         ["net", options @ ..] => net::run(options)?,
         ["codegen"] => codegen::write()?,

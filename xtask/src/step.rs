@@ -27,6 +27,7 @@ impl std::error::Error for Failed {}
 pub(crate) struct Steps {
     started: Instant,
     done: Vec<(String, Duration, Outcome)>,
+    notes: Vec<String>,
 }
 
 /// How a step ended, when it did not fail.
@@ -39,7 +40,7 @@ pub(crate) enum Outcome {
 
 impl Steps {
     pub(crate) fn new() -> Self {
-        Steps { started: Instant::now(), done: Vec::new() }
+        Steps { started: Instant::now(), done: Vec::new(), notes: Vec::new() }
     }
 
     /// Runs `work` under `name`.
@@ -70,10 +71,16 @@ impl Steps {
         self.run(name, || run(command).map(|()| Outcome::Passed))
     }
 
-    /// Prints the table of all steps and the time they took together.
+    /// Keeps a line for the very end, below the table, where nobody overlooks it.
+    pub(crate) fn note(&mut self, line: String) {
+        self.notes.push(line);
+    }
+
+    /// Prints the table of all steps and the time they took together, and what was noted.
     pub(crate) fn finish(self, title: &str) {
         self.print_done();
         println!("  {:<34} {:>8}  all steps passed", title, seconds(self.started.elapsed()));
+        self.notes.iter().for_each(|note| println!("\n{note}"));
     }
 
     fn print_done(&self) {

@@ -5,9 +5,9 @@
 
 use anyhow::Result;
 
+use crate::fdb::Fdb;
 use crate::step::{Outcome, Steps};
 use crate::tools::Unavailable;
-use crate::workspace::cargo;
 use crate::{codegen, interop, net};
 
 /// Checks the generated code, then runs every test, then real nodes on bad networks, the second client last.
@@ -18,8 +18,9 @@ pub(crate) fn run() -> Result<()> {
     let mut steps = Steps::new();
     // The code it would check is committed; the tests say whether it works.
     steps.run("generated code", || unless_unavailable(codegen::check()))?;
-    tests(&mut steps)?;
-    steps.run(INTEROP, || unless_unavailable(interop::run()))?;
+    let fdb = Fdb::find()?;
+    tests(&mut steps, &fdb)?;
+    steps.run(INTEROP, || unless_unavailable(interop::run(&fdb)))?;
     steps.finish("cargo xtask test");
     Ok(())
 }
@@ -36,13 +37,16 @@ fn unless_unavailable(result: Result<()>) -> Result<Outcome> {
     }
 }
 
-/// The tests alone, as steps of a longer chore: one build, then unit, behaviour and documentation tests; then the network
-/// scenarios' short part with the programs of that build, alone on the machine and its table in sight.
+/// The tests alone, as steps of a longer chore: one build, then unit, behaviour and documentation tests; then those with nodes
+/// again on FoundationDB, where it is; then the network scenarios' short part with the programs of that build, alone on the
+/// machine and its table in sight.
 ///
 /// # Errors
 /// The failing step.
-pub(crate) fn tests(steps: &mut Steps) -> Result<()> {
-    steps.command("build of the tests", &mut cargo(&["test", "--workspace", "--all-targets", "--no-run"]))?;
-    steps.command("tests", &mut cargo(&["test", "--workspace", "--no-fail-fast"]))?;
+pub(crate) fn tests(steps: &mut Steps, fdb: &Fdb) -> Result<()> {
+    let mut build = fdb.cargo(&["test", "--workspace", "--all-targets", "--no-run"]);
+    steps.command("build of the tests", &mut build)?;
+    fdb.tests(steps)?;
+    fdb.end_to_end(steps)?;
     net::short(steps)
 }

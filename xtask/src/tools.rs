@@ -78,7 +78,46 @@ fn pip() -> Result<()> {
     if says(Path::new("python3"), "-mpip").is_some() { Ok(()) } else { apt_install("python3-pip") }
 }
 
-/// Installs a part of Python that Debian packs apart, where we may.
+/// Makes sure that `libclang` is here, which the build of FoundationDB's binding reads C headers with, through apt where we
+/// may. Other systems than Linux have it with their C compiler.
+///
+/// # Errors
+/// [`Unavailable`] if it is missing and we may not install it; otherwise what apt said.
+pub(crate) fn libclang() -> Result<()> {
+    let is_here = !cfg!(target_os = "linux")
+        || std::env::var_os("LIBCLANG_PATH").is_some()
+        || libclang_folders().iter().any(|folder| has_libclang(folder));
+    if is_here { Ok(()) } else { apt_install("libclang-dev") }
+}
+
+/// Where distributions put it.
+fn libclang_folders() -> Vec<PathBuf> {
+    let mut folders: Vec<PathBuf> =
+        ["/usr/lib", "/usr/lib64", "/usr/local/lib"].iter().map(PathBuf::from).collect();
+    let below = fs::read_dir("/usr/lib").into_iter().flatten().filter_map(Result::ok);
+    for folder in below.map(|entry| entry.path()) {
+        // Debian's: one for each version, and one for each architecture.
+        folders.push(folder.join("lib"));
+        folders.push(folder);
+    }
+    folders
+}
+
+fn has_libclang(folder: &Path) -> bool {
+    let mut names =
+        fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok).map(|entry| entry.file_name());
+    names.any(|name| is_libclang(&name.to_string_lossy()))
+}
+
+/// `libclang.so`, `libclang-14.so.1`, but not `libclang-cpp.so`, which is another library.
+fn is_libclang(name: &str) -> bool {
+    let Some((stem, _)) = name.strip_prefix("libclang").and_then(|rest| rest.split_once(".so")) else {
+        return false;
+    };
+    stem.strip_prefix('-').unwrap_or(stem).chars().all(|c| c.is_ascii_digit() || c == '.')
+}
+
+/// Installs a Debian package, where we may.
 ///
 /// # Errors
 /// [`Unavailable`] where we may not; otherwise what apt said.
@@ -156,4 +195,21 @@ fn installed(name: &str, version: &str, takes: &str) -> Result<PathBuf> {
 fn says(program: &Path, flag: &str) -> Option<String> {
     let out = Command::new(program).arg(flag).stderr(Stdio::null()).output().ok()?;
     out.status.success().then(|| String::from_utf8_lossy(&out.stdout).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn libclang_is_known_by_its_name() {
+        for name in
+            ["libclang.so", "libclang.so.1", "libclang-14.so", "libclang-14.so.14.0.6", "libclang-14.0.6.so"]
+        {
+            assert!(is_libclang(name), "{name}");
+        }
+        for name in ["libclang-cpp.so.14", "libclangAST.a", "libclang.a", "liblang.so"] {
+            assert!(!is_libclang(name), "{name}");
+        }
+    }
 }
