@@ -6,6 +6,7 @@ use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use loadtest_cluster::{StoreOfNode, store_of_node};
 use rcgen::{CertificateParams, KeyPair, date_time_ymd};
 use serde_json::Value;
 use support::{Node, phone};
@@ -82,7 +83,7 @@ impl Place {
     fn doctor(&self) -> Command {
         let mut command =
             doctor(&["--listen", &self.listen.to_string(), "--admin", &self.admin.to_string(), "--data"]);
-        command.arg(&self.data);
+        command.arg(&self.data).envs(store_of_node(&self.data).iter().flat_map(StoreOfNode::env));
         command
     }
 

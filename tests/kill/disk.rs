@@ -1,6 +1,7 @@
-//! What lies on a dead node's disk, and in a person's profile: readers of their own.
+//! What a dead node has stored, and what lies in a person's profile: readers of their own.
 //!
-//! The node's files are copied, and the copy is opened with the engine alone. What a key means is taken from the tree at the head
+//! The node's files are copied, and the copy is opened with the engine alone; a node on FoundationDB is read with FoundationDB's
+//! command line alone. What a key means is taken from the tree at the head
 //! of `store/src/keys.rs`, what a value means from the forms that `store/src/record/` pins; no code of the store, the node or
 //! the client runs here. A key that the tree does not know is an error, and so is a value of another length.
 
@@ -8,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use fjall::{Database, Guard, KeyspaceCreateOptions};
+use loadtest_cluster::store_of_node;
 use wire::content::Content;
 use wire::event::Event;
 use wire::frame;
@@ -61,8 +63,15 @@ pub(crate) struct Cursors {
 }
 
 impl Disk {
-    /// Reads the data directory of a node that is dead.
+    /// Reads what the node of a data directory, which is dead, has stored.
     pub(crate) fn read(data: &Path) -> Result<Disk, String> {
+        if let Some(store) = store_of_node(data) {
+            let mut disk = Disk::default();
+            for (key, value) in store.read().map_err(|error| error.to_string())? {
+                disk.take_or_say(&key, &value)?;
+            }
+            return Ok(disk);
+        }
         let copy = tempfile::tempdir().map_err(|error| error.to_string())?;
         let place = data.join("store/data");
         if !place.exists() {
@@ -74,9 +83,13 @@ impl Disk {
         let mut disk = Disk::default();
         for pair in keys.iter().map(Guard::into_inner) {
             let (key, value) = pair.map_err(|error| error.to_string())?;
-            disk.take(&key, &value).ok_or_else(|| format!("no key or value of the tree: {}", hex(&key)))?;
+            disk.take_or_say(&key, &value)?;
         }
         Ok(disk)
+    }
+
+    fn take_or_say(&mut self, key: &[u8], value: &[u8]) -> Result<(), String> {
+        self.take(key, value).ok_or_else(|| format!("no key or value of the tree: {}", hex(key)))
     }
 
     fn take(&mut self, key: &[u8], value: &[u8]) -> Option<()> {

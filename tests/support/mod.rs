@@ -15,6 +15,7 @@ use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
+use loadtest_cluster::{StoreOfNode, store_of_node};
 use serde_json::Value;
 
 /// What a test waits for something at most.
@@ -81,6 +82,7 @@ impl Node {
             .env_remove("GODWIT_KILL_SEED")
             .env_remove("GODWIT_KILL_ROUNDS")
             .env("GODWIT_LOG", hygiene::LOG_LEVEL)
+            .envs(store_of_node(&self.dir).iter().flat_map(StoreOfNode::env))
             .envs(self.env.iter().cloned())
             .stdout(Stdio::piped())
             .stderr(hygiene::append(&self.log))

@@ -50,6 +50,9 @@ pub enum ClusterError {
         /// What it printed.
         said: String,
     },
+    /// What is to be read of a cluster is elsewhere.
+    #[error("{0} is no `fdb:CLUSTERFILE`")]
+    NotFdb(String),
     /// There is no such server.
     #[error("there is no server {0}")]
     NoProcess(usize),

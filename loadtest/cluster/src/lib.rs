@@ -26,6 +26,7 @@ mod of_node;
 mod port;
 mod process;
 mod programs;
+mod range;
 mod required;
 mod status;
 

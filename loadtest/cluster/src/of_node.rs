@@ -3,6 +3,9 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::Path;
 
+use crate::error::ClusterError;
+use crate::range;
+
 /// In the environment of tests: the store of the nodes that they start, written as the setting `store` is, for instance
 /// `fdb:/tmp/fdb.cluster`. Without it nodes keep the default, a store in their data folder.
 pub const STORE_VARIABLE: &str = "GODWIT_TEST_STORE";
@@ -20,6 +23,17 @@ impl StoreOfNode {
     /// The settings as a node's environment.
     pub fn env(&self) -> [(&'static str, &str); 2] {
         [("GODWIT_STORE", &self.store), ("GODWIT_STORE_PREFIX", &self.prefix)]
+    }
+
+    /// Everything that nodes with these settings have stored, in the order of keys and as of one moment, read with `fdbcli`
+    /// alone. Keys are without the prefix, which is a tuple of one string.
+    ///
+    /// # Errors
+    /// [`ClusterError`]; a store that is not in FoundationDB is [`ClusterError::NotFdb`].
+    pub fn read(&self) -> Result<Vec<(Vec<u8>, Vec<u8>)>, ClusterError> {
+        let file = self.store.strip_prefix("fdb:").ok_or_else(|| ClusterError::NotFdb(self.store.clone()))?;
+        let prefix = [b"\x02", self.prefix.as_bytes(), b"\x00"].concat();
+        range::read(Path::new(file), &prefix)
     }
 }
 

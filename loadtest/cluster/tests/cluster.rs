@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use loadtest_cluster::{Cluster, ClusterError, PATIENCE, Shape, can_run};
+use loadtest_cluster::{Cluster, ClusterError, PATIENCE, Shape, StoreOfNode, can_run};
 use rustix::process::{Pid, test_kill_process};
 
 /// In the environment of the process that is killed: where it says which servers it has started.
@@ -53,6 +53,16 @@ fn one_server_keeps_what_was_committed_when_it_is_killed() {
     );
 
     set(&cluster, "color", "green");
+    // What the witness of other tests reads with: the keys of one prefix, whatever bytes they are of.
+    set(&cluster, r"\x02a/b\x00k\x00\xff\\", r"v\x80");
+    set(&cluster, r"\x02a/b2\x00k", "other");
+    let of = |prefix: &str| StoreOfNode {
+        store: format!("fdb:{}", cluster.cluster_file().display()),
+        prefix: prefix.to_owned(),
+    };
+    let stored = of("a/b").read().expect("it reads");
+    assert_eq!(stored, [(b"k\x00\xff\\".to_vec(), b"v\x80".to_vec())]);
+    assert_eq!(of("nobody").read().expect("it reads"), []);
     let pid = cluster.pid(0).expect("it runs");
     cluster.kill(0).expect("it runs");
     assert!(!lives(pid));

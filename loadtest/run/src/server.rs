@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use loadtest_cluster::{StoreOfNode, store_of_node};
+
 /// Why there is no node.
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {
@@ -66,7 +68,7 @@ impl Options {
     }
 }
 
-/// A node's process and place. The process is killed when it goes out of scope.
+/// A node's process and place; its store is the one that [`store_of_node`] says. The process is killed when it goes out of scope.
 #[derive(Debug)]
 pub struct Server {
     options: Options,
@@ -242,7 +244,9 @@ fn launch(
     let log = std::fs::OpenOptions::new().create(true).append(true).open(log(&options.dir));
     let log = log.map_err(io("the node's log cannot be opened"))?;
     let mut command = Command::new(&options.godwit);
-    command.arg("serve").arg("--config").arg(&config).envs(options.env.iter().cloned());
+    command.arg("serve").arg("--config").arg(&config);
+    command.envs(store_of_node(&options.dir.join("data")).iter().flat_map(StoreOfNode::env));
+    command.envs(options.env.iter().cloned());
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
     prepare(&mut command).map_err(io("the node's process cannot be prepared"))?;
     let mut child = command.spawn().map_err(io("the node's binary cannot be run"))?;
