@@ -9,6 +9,7 @@ use client_cli::profile::{Profile, Server};
 use client_cli::session::{Session, now};
 use client_core::{Ask, ClientEvent};
 use edge_node::{Config, RunningNode};
+use loadtest_cluster::store_of_node;
 use wire::content::{Content, Text};
 use wire::event::Event;
 use wire::request::{self, Request};
@@ -32,6 +33,10 @@ impl Node {
         config.limits.rates.messages_per_minute = 1_000_000;
         // Clients that have gone without a word are not waited for at the end.
         config.stop_timeout_ms = 500;
+        if let Some(store) = store_of_node(dir) {
+            config.store = Some(store.store.parse().expect("GODWIT_TEST_STORE is a place for a store"));
+            config.store_prefix = Some(store.prefix);
+        }
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let running = runtime.block_on(edge_node::start(&config)).expect("the node starts");

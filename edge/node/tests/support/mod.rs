@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
 use bytes::Bytes;
 use edge_node::{Config, RunningNode, SmsConfig};
+use loadtest_cluster::store_of_node;
 use mutation::Mutation;
 use wire::event::{Event, Kind, Verified};
 use wire::proof::{self, Exporter, Purpose};
@@ -60,11 +61,15 @@ impl TestNode {
 
     /// A node that is given its memory of sessions, and whose store makes a mistake: its ops run on the runtime's threads.
     pub fn start_with(
-        config: Config,
+        mut config: Config,
         sessions: Option<Arc<SessionStore>>,
         mistake: Option<Mutation>,
     ) -> TestNode {
         hygiene::log();
+        if let Some(store) = store_of_node(&config.data) {
+            config.store = Some(store.store.parse().expect("GODWIT_TEST_STORE is a place for a store"));
+            config.store_prefix = Some(store.prefix);
+        }
         let mut builder = tokio::runtime::Builder::new_multi_thread();
         // For as long as each thread lives; a build without debug assertions makes no mistakes.
         #[cfg(debug_assertions)]
