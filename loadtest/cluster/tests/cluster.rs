@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use loadtest_cluster::{Cluster, ClusterError, PATIENCE, Shape, StoreOfNode, can_run};
+use loadtest_cluster::{Cluster, ClusterError, PATIENCE, Programs, Shape, StoreOfNode, can_run};
 use rustix::process::{Pid, test_kill_process};
 
 /// In the environment of the process that is killed: where it says which servers it has started.
@@ -197,4 +197,17 @@ fn hold_a_cluster_until_killed() {
         (0..3).filter_map(|number| cluster.pid(number)).map(|pid| pid.to_string()).collect();
     std::fs::write(Path::new(&file), format!("{}\n", pids.join(" "))).expect("it is written");
     std::thread::sleep(2 * PATIENCE);
+}
+
+#[test]
+fn servers_that_do_not_start_are_an_error_with_what_they_said() {
+    // Programs that every system has, and that know nothing of what servers are told.
+    let programs = Programs {
+        fdbserver: "/bin/ls".into(),
+        fdbcli: "/bin/false".into(),
+        client_library: "/usr/lib/libfdb_c.so".into(),
+    };
+    let error = Cluster::start_with(programs, Shape::Three).expect_err("they end at once");
+    let ClusterError::Ended { status, log, .. } = &error else { panic!("{error}") };
+    assert!(status.contains("exit status") && log.contains("cluster-file"), "{error}");
 }
