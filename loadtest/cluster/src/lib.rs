@@ -34,5 +34,6 @@ pub use cluster::{Cluster, PATIENCE, Shape};
 pub use error::ClusterError;
 pub use of_node::{STORE_VARIABLE, StoreOfNode, store_of_node};
 pub use programs::{BIN_VARIABLE, LIBRARY_VARIABLE, Missing, Programs, RELEASES};
+pub use range::Pair;
 pub use required::{NOT_RUN_VARIABLE, REQUIRED_VARIABLE, can_run, note_not_run};
 pub use status::Status;

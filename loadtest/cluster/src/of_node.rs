@@ -4,7 +4,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::Path;
 
 use crate::error::ClusterError;
-use crate::range;
+use crate::range::{self, Pair};
 
 /// In the environment of tests: the store of the nodes that they start, written as the setting `store` is, for instance
 /// `fdb:/tmp/fdb.cluster`. Without it nodes keep the default, a store in their data folder.
@@ -30,7 +30,7 @@ impl StoreOfNode {
     ///
     /// # Errors
     /// [`ClusterError`]; a store that is not in FoundationDB is [`ClusterError::NotFdb`].
-    pub fn read(&self) -> Result<Vec<(Vec<u8>, Vec<u8>)>, ClusterError> {
+    pub fn read(&self) -> Result<Vec<Pair>, ClusterError> {
         let file = self.store.strip_prefix("fdb:").ok_or_else(|| ClusterError::NotFdb(self.store.clone()))?;
         let prefix = [b"\x02", self.prefix.as_bytes(), b"\x00"].concat();
         range::read(Path::new(file), &prefix)

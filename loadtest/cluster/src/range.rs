@@ -14,7 +14,7 @@ const KEYS_MAX: usize = 1_000_000;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A key and its value.
-pub(crate) type Pair = (Vec<u8>, Vec<u8>);
+pub type Pair = (Vec<u8>, Vec<u8>);
 
 /// All keys that begin with `prefix`, in order, without it, with their values.
 ///
