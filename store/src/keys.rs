@@ -9,6 +9,7 @@
 //! 0 v                                   schema version of the store
 //! 0 i                                   incarnation: raised by copy and restore, since a new cluster's versions may be lower
 //! 0 x                                   there only while the store is closed for writing: by whom and why
+//! 0 p                                   there only until a copy or restore into the store is complete: how far it has got
 //! 0 b                                   embedded backend only: the seal of its groups, the same in each
 //! 0 c                                   embedded backend only: the last commit version
 //!
@@ -96,20 +97,20 @@ impl Key {
 }
 
 /// Splits a key of ours into its parts again.
-struct Parts<'a>(&'a [u8]);
+pub(crate) struct Parts<'a>(pub(crate) &'a [u8]);
 
 impl Parts<'_> {
-    fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
+    pub(crate) fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
         let (head, tail) = self.0.split_first_chunk()?;
         self.0 = tail;
         Some(*head)
     }
 
-    fn number(&mut self) -> Option<u64> {
+    pub(crate) fn number(&mut self) -> Option<u64> {
         self.take().map(u64::from_be_bytes)
     }
 
-    fn log(&mut self) -> Option<LogId> {
+    pub(crate) fn log(&mut self) -> Option<LogId> {
         let [letter] = self.take()?;
         let id = self.take()?;
         match letter {
@@ -136,6 +137,17 @@ pub fn incarnation() -> Bytes {
 /// The marker of a store that is closed for writing.
 pub fn closed() -> Bytes {
     Bytes::from_static(b"0x")
+}
+
+/// How far a copy or restore into the store has got.
+pub fn progress() -> Bytes {
+    Bytes::from_static(b"0p")
+}
+
+/// Everything but what a store says of itself, as ranges: what a copy takes.
+pub fn all_but_the_stores_own() -> [(Bytes, Bytes); 2] {
+    let (zero, one) = (Bytes::from_static(b"0"), Bytes::from_static(b"1"));
+    [(Bytes::from_static(b"\0"), zero), (one, Bytes::from_static(b"\xff"))]
 }
 
 /// What marks a group in the embedded backend's journal as its own.

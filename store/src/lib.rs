@@ -13,6 +13,7 @@
 pub mod any;
 mod batch;
 mod buffer;
+pub mod closed;
 #[cfg(feature = "testing")]
 pub mod conformance;
 pub mod durable;
@@ -22,6 +23,7 @@ pub mod ephemeral;
 pub mod fdb;
 pub mod keys;
 pub mod op;
+pub mod parsed;
 pub mod recent;
 pub mod record;
 mod resolver;

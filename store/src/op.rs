@@ -15,7 +15,7 @@ mod find_account;
 mod history;
 mod last_seen;
 mod members;
-mod read;
+pub(crate) mod read;
 mod receipts;
 mod refresh;
 mod revoke_device;

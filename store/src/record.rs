@@ -4,12 +4,14 @@
 //! error and never a guess. An entry's value is the version byte and the frame itself, so reading it copies nothing.
 
 mod account;
+mod closed;
 mod log;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use wire::{AccountId, Seq, WallTime};
 
 pub use account::{Account, AccountChat, Device, Family, Owner, PreviousToken, UsedToken};
+pub use closed::{Closed, Progress};
 pub use log::{Cursors, DeviceCursor, Head, Idempotency, Member, Reached};
 
 /// The newest version of any value, and of the store as a whole.
@@ -124,6 +126,11 @@ impl<'a> Fields<'a> {
         take: impl FnOnce(&mut Self) -> Result<T, RecordError>,
     ) -> Result<Option<T>, RecordError> {
         if self.flag()? { take(self).map(Some) } else { Ok(None) }
+    }
+
+    /// All that is left.
+    fn rest(&mut self) -> Bytes {
+        Bytes::copy_from_slice(std::mem::take(&mut self.rest))
     }
 
     fn text(&mut self) -> Result<&'a str, RecordError> {

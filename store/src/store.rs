@@ -8,13 +8,15 @@ use wire::{LogId, Seq};
 
 use crate::any::AnyOpenError;
 use crate::batch::{BatchConfig, Batcher};
+use crate::closed::NO_INCARNATION;
 use crate::embedded::{Embedded, EmbeddedConfig, EmbeddedError};
 use crate::keys;
 use crate::op::batch::{Batch, LogOp, LogOutput};
 use crate::op::device_cursors::{ForgetCursors, StartCursors};
+use crate::op::read;
 use crate::op::{AddDevice, DeviceError, Op, OpOutput, RevokeDevice, Tail, Tailed};
 use crate::recent::{Recent, RecentConfig, RecentStats};
-use crate::record::{Number, Record, RecordError, SCHEMA_VERSION};
+use crate::record::{Closed, Number, Record, SCHEMA_VERSION};
 use crate::run::{Attempt, Body, Budget, Clock, OpError, Runner, StoreError};
 use crate::stats::StoreStats;
 use crate::tx::{Backend, Tx};
@@ -42,6 +44,14 @@ pub enum OpenError {
     NewerSchema {
         /// The store's version.
         found: u64,
+    },
+    /// It is closed for writing: it was copied, or a copy or restore into it is not complete. Nothing was changed.
+    #[error(
+        "the store is closed for writing: {why}. If it is to be used all the same, `godwit reopen` opens it; a copy or restore into it is completed by running it again"
+    )]
+    Closed {
+        /// What the marker says.
+        why: String,
     },
     /// The embedded backend.
     #[error(transparent)]
@@ -94,7 +104,7 @@ impl<B: Backend, C: Clock> Store<B, C> {
     /// Opens a store on a backend, which gets its schema version and incarnation if it is new.
     ///
     /// # Errors
-    /// [`OpenError::NewerSchema`] if a newer build has written to it, [`OpenError::Store`].
+    /// [`OpenError::NewerSchema`] if a newer build has written to it, [`OpenError::Closed`], [`OpenError::Store`].
     pub async fn open(backend: B, config: StoreConfig, clock: C) -> Result<Self, OpenError> {
         let runner = Runner::new(backend, clock, config.budget, config.seed);
         let incarnation = runner.run(&Open).await??;
@@ -234,7 +244,7 @@ impl Body for Open {
     type Output = Result<u64, OpenError>;
 
     async fn run<T: Tx>(&self, tx: &mut T, _: Attempt) -> Result<Self::Output, OpError> {
-        let Some(version) = number(tx, &keys::schema_version()).await? else {
+        let Some(Number(version)) = read::get(tx, &keys::schema_version()).await? else {
             tx.set(keys::schema_version(), Number(SCHEMA_VERSION.into()).encode());
             tx.set(keys::incarnation(), Number(1).encode());
             return Ok(Ok(1));
@@ -242,12 +252,10 @@ impl Body for Open {
         if version > SCHEMA_VERSION.into() {
             return Ok(Err(OpenError::NewerSchema { found: version }));
         }
-        let missing = RecordError::Damaged { record: "number", what: "the incarnation is missing" };
-        Ok(Ok(number(tx, &keys::incarnation()).await?.ok_or(missing)?))
+        if let Some(closed) = read::get::<Closed, T>(tx, &keys::closed()).await? {
+            return Ok(Err(OpenError::Closed { why: closed.why }));
+        }
+        let incarnation = read::get::<Number, T>(tx, &keys::incarnation()).await?;
+        Ok(Ok(incarnation.ok_or(NO_INCARNATION)?.0))
     }
-}
-
-async fn number<T: Tx>(tx: &T, key: &[u8]) -> Result<Option<u64>, OpError> {
-    let value = tx.get(key).await?;
-    Ok(value.map(|value| Number::decode(&value)).transpose()?.map(|number| number.0))
 }
