@@ -74,7 +74,7 @@ fn talk(node: &Node, lasts: Duration, mut meanwhile: impl FnMut(Duration)) -> Pl
 
 /// How often the node's ops ended without an answer, and were told to come back.
 fn turned_away(node: &Node) -> f64 {
-    Metrics::of(node.admin).unwrap().sum("godwit_store_op_errors_total")
+    Metrics::of(node.admin).unwrap().sum("godwit_store_errors_total")
 }
 
 #[test]
