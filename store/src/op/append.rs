@@ -8,16 +8,13 @@
 //! others did not change, and there is no receipt for one's own message.
 
 use bytes::Bytes;
-use futures_util::future::{join, try_join_all};
 use mutation::Mutation;
 use wire::event::{Entry, Kind};
 use wire::{AccountId, ClientMsgId, DeviceId, LogId, Seq, WallTime};
 
-use super::batch::Fold;
-use super::read;
+use super::batch::{Fold, Place};
 use crate::keys;
-use crate::record::{self, Account, AccountChat, Head, Idempotency, Member, Present, Record};
-use crate::run::OpError;
+use crate::record::{self, AccountChat, Head, Idempotency, Member, Present, Record};
 use crate::tx::Tx;
 
 /// Appends one device's messages to a log, in this order and in one transaction: a store error appended none of them.
@@ -80,46 +77,30 @@ pub enum AppendError {
     RecipientUnknown,
 }
 
-/// Appends the messages of one op; the fold holds what earlier ones of the same transaction did.
+/// Appends the messages of one op; the fold holds what was read, and what earlier ops of the same transaction did.
 ///
 /// Shape: per message `l log e seq`, `l log i account client_msg_id` and `o …`, and once `l log d account device` if it
-/// moved; the head is written by the fold.
-/// Cost: one read per message, and once per transaction the device's cursor, the head and the members.
-pub(super) async fn append<T: Tx>(
-    tx: &mut T,
-    fold: &mut Fold,
-    op: &Append,
-) -> Result<Vec<Result<Appended, AppendError>>, OpError> {
-    let (stored, cursor) =
-        join(earlier(tx, fold, op), fold.device_cursor(tx, op.log, op.sender, op.device)).await;
-    let (stored, mut own) = (stored?, OwnCursor::new(cursor?));
-    fold.know_device(op.sender, op.device, own.stored);
+/// moved; the head is written after the fold.
+/// Cost: one read per message, and once per transaction the device's cursor, the member, the head and all members.
+pub(super) fn append<T: Tx>(tx: &mut T, fold: &mut Fold, op: &Append) -> Vec<Result<Appended, AppendError>> {
+    let mut own = OwnCursor::new(fold.device(op.sender, op.device));
     let mut admission = None;
     let mut results = Vec::with_capacity(op.messages.len());
-    for (message, stored) in op.messages.iter().zip(stored) {
-        let written = fold.written(op.sender, message.client_msg_id);
-        if let Some((seq, at)) = stored.or(written) {
-            let appended = repeat(tx, fold, op.log, seq, at).await?;
-            results.push(Ok(Appended { delivered: own.delivered(), ..appended }));
-            continue;
-        }
-        let admitted = match admission {
-            Some(admitted) => admitted,
-            None => *admission.insert(admit(tx, op).await?),
-        };
-        results.push(match admitted {
-            Ok(()) => {
-                let appended = write(tx, fold, op, message).await?;
+    for message in &op.messages {
+        let appended = match fold.place(op.sender, message.client_msg_id) {
+            Some(place) => Ok(repeat(fold, place)),
+            None => admission.get_or_insert_with(|| admit(tx, fold, op)).map(|()| {
+                let appended = write(tx, fold, op, message);
                 own.appended(appended.seq);
-                Ok(Appended { delivered: own.delivered(), ..appended })
-            }
-            Err(refused) => Err(refused),
-        });
+                appended
+            }),
+        };
+        results.push(appended.map(|appended| Appended { delivered: own.delivered(), ..appended }));
     }
     if let Some(delivered) = own.moved() {
-        fold.move_device(tx, op.log, op.sender, op.device, delivered);
+        fold.move_device(tx, op.sender, op.device, delivered);
     }
-    Ok(results)
+    results
 }
 
 /// The appending device's cursor, moved along by what it says.
@@ -153,76 +134,43 @@ impl OwnCursor {
     }
 }
 
-/// Where each message went, if it was appended by an earlier transaction.
-async fn earlier<T: Tx>(tx: &T, fold: &Fold, op: &Append) -> Result<Vec<Option<(Seq, WallTime)>>, OpError> {
-    try_join_all(op.messages.iter().map(async |message| {
-        let written = fold.written(op.sender, message.client_msg_id).is_some();
-        if written || mutation::on(Mutation::NoIdempotencyRead) {
-            return Ok(None);
-        }
-        let key = keys::idempotency(op.log, op.sender, message.client_msg_id);
-        let record = read::get::<Idempotency, T>(tx, &key).await?;
-        Ok(record.map(|record| (record.seq, record.at)))
-    }))
-    .await
-}
-
-/// The answer to a message that is in the log, without the device's cursor. If it may be there because of a lost answer to this very request, it
-/// is answered as if for the first time, so that fan-out is not lost with the answer.
-async fn repeat<T: Tx>(
-    tx: &T,
-    fold: &mut Fold,
-    log: LogId,
-    seq: Seq,
-    at: WallTime,
-) -> Result<Appended, OpError> {
-    if !fold.attempt.maybe_committed {
-        return Ok(Appended {
-            seq,
-            at,
-            frame: Bytes::new(),
-            members: Vec::new(),
-            repeat: true,
-            delivered: Seq::ZERO,
-        });
+/// The answer to a message that is in the log, without the device's cursor. If it may be there because of a lost answer
+/// to this very request, it is answered as if for the first time, so that fan-out is not lost with the answer.
+fn repeat(fold: &Fold, place: &Place) -> Appended {
+    let (seq, at, delivered) = (place.seq, place.at, Seq::ZERO);
+    if fold.maybe_committed() {
+        let frame = place.frame.clone();
+        Appended { seq, at, frame, members: fold.everyone(), repeat: false, delivered }
+    } else {
+        Appended { seq, at, frame: Bytes::new(), members: Vec::new(), repeat: true, delivered }
     }
-    let value = tx.get_snapshot(&keys::entry(log, seq)).await?;
-    let frame = value.map(|value| record::decode_entry(&value)).transpose()?.unwrap_or_default();
-    let members = fold.members(tx, log).await?.to_vec();
-    Ok(Appended { seq, at, frame, members, repeat: false, delivered: Seq::ZERO })
 }
 
 /// Whether the sender may append; makes the 1:1 chat if this is its first message.
-async fn admit<T: Tx>(tx: &mut T, op: &Append) -> Result<Result<(), AppendError>, OpError> {
-    if read::get::<Member, T>(tx, &keys::member(op.log, op.sender)).await?.is_some() {
-        return Ok(Ok(()));
+fn admit<T: Tx>(tx: &mut T, fold: &mut Fold, op: &Append) -> Result<(), AppendError> {
+    if fold.is_member(op.sender) {
+        return Ok(());
     }
     let (LogId::Chat(chat), Some(peer)) = (op.log, op.peer) else {
-        return Ok(Err(AppendError::NotMember));
+        return Err(AppendError::NotMember);
     };
-    let (sender_key, peer_key) = (keys::account(op.sender), keys::account(peer));
-    let accounts =
-        join(read::get::<Account, T>(tx, &sender_key), read::get::<Account, T>(tx, &peer_key)).await;
-    match (accounts.0?, accounts.1?) {
-        (None, _) => return Ok(Err(AppendError::NotMember)),
-        (_, None) => return Ok(Err(AppendError::RecipientUnknown)),
-        (Some(_), Some(_)) => {}
+    if !fold.has_account(op.sender) {
+        return Err(AppendError::NotMember);
+    }
+    if !fold.has_account(peer) {
+        return Err(AppendError::RecipientUnknown);
     }
     for (account, other) in [(op.sender, peer), (peer, op.sender)] {
         tx.set(keys::member(op.log, account), Member { joined: Seq::ZERO, peer: Some(other) }.encode());
         tx.set(keys::account_chat(account, chat), AccountChat { peer: Some(other) }.encode());
+        fold.joined(account);
     }
-    Ok(Ok(()))
+    Ok(())
 }
 
 /// Writes one message, and says so without the device's cursor.
-async fn write<T: Tx>(
-    tx: &mut T,
-    fold: &mut Fold,
-    op: &Append,
-    message: &Message,
-) -> Result<Appended, OpError> {
-    let head = fold.head(tx, op.log).await?;
+fn write<T: Tx>(tx: &mut T, fold: &mut Fold, op: &Append, message: &Message) -> Appended {
+    let head = fold.head();
     let (seq, at) = (head.seq.next(), op.now.max(head.last_at));
     let entry = Entry {
         seq,
@@ -235,10 +183,9 @@ async fn write<T: Tx>(
     };
     let (value, frame) = record::encode_entry(&entry.encode());
     tx.set(keys::entry(op.log, seq), value);
-    let record = Idempotency::encode_stamped(seq, at, fold.incarnation);
+    let record = Idempotency::encode_stamped(seq, at, fold.incarnation());
     tx.set_stamped_value(keys::idempotency(op.log, op.sender, message.client_msg_id), record);
     tx.set(keys::outbox(at, op.log, seq), Present.encode());
-    fold.wrote(op.sender, message.client_msg_id, Head { seq, last_at: at });
-    let members = fold.members(tx, op.log).await?.to_vec();
-    Ok(Appended { seq, at, frame, members, repeat: false, delivered: Seq::ZERO })
+    fold.appended(op.sender, message.client_msg_id, Head { seq, last_at: at }, frame.clone());
+    Appended { seq, at, frame, members: fold.everyone(), repeat: false, delivered: Seq::ZERO }
 }

@@ -88,39 +88,37 @@ impl MemberCursor {
     }
 }
 
-/// Moves cursors forward; the fold holds what earlier ops of the same transaction did.
+/// Moves cursors forward; the fold holds what was read, and what earlier ops of the same transaction did.
 ///
 /// Shape: `l log d account device`, `l log c account`, and per cursor that moved `l log r …`; `l log t`.
-/// Cost: four reads, of which none conflicts with an append.
-pub(super) async fn move_cursor<T: Tx>(
+/// Cost: four reads and all members, of which none conflicts with an append.
+pub(super) fn move_cursor<T: Tx>(
     tx: &mut T,
     fold: &mut Fold,
     op: &MoveCursor,
-) -> Result<Result<CursorMoved, CursorError>, OpError> {
-    if read::get::<Member, T>(tx, &keys::member(op.log, op.account)).await?.is_none() {
-        return Ok(Err(CursorError::NotMember));
+) -> Result<CursorMoved, CursorError> {
+    if !fold.is_member(op.account) {
+        return Err(CursorError::NotMember);
     }
     let delivered = op.delivered.max(op.read);
-    if delivered > fold.head_snapshot(tx, op.log).await?.seq {
-        return Ok(Err(CursorError::Ahead));
+    if delivered > fold.head().seq {
+        return Err(CursorError::Ahead);
     }
-    let device = fold.device_cursor(tx, op.log, op.account, op.device).await?;
-    if device.is_none_or(|device| device < op.delivered) {
-        fold.move_device(tx, op.log, op.account, op.device, op.delivered);
+    if fold.device(op.account, op.device).is_none_or(|device| device < op.delivered) {
+        fold.move_device(tx, op.account, op.device, op.delivered);
     }
-    let key = keys::member_cursor(op.log, op.account);
-    let old = read::get::<Cursors, T>(tx, &key).await?.unwrap_or_default();
+    let old = fold.cursors(op.account);
     let read = if mutation::on(Mutation::DeliveredIsRead) { delivered } else { op.read };
     let new = advanced(old, delivered, read, op.now);
     if new != old {
-        tx.set(key, new.encode());
+        fold.move_member(tx, op.account, new);
         leave_receipts(tx, fold, op, old, new);
         tx.atomic(Atomic::Max, keys::cursors_moved(op.log), op.now.0);
     }
     // An earlier try whose answer was lost may have been the one that moved it: whom it concerns is told either way.
-    let moved = new != old || op.in_doubt || fold.attempt.maybe_committed;
-    let members = if moved { fold.members(tx, op.log).await?.to_vec() } else { Vec::new() };
-    Ok(Ok(CursorMoved { cursor: MemberCursor::new(op.account, new), moved, members }))
+    let moved = new != old || op.in_doubt || fold.maybe_committed();
+    let members = if moved { fold.everyone() } else { Vec::new() };
+    Ok(CursorMoved { cursor: MemberCursor::new(op.account, new), moved, members })
 }
 
 fn advanced(old: Cursors, delivered: Seq, read: Seq, now: WallTime) -> Cursors {
@@ -144,7 +142,7 @@ fn leave_receipts<T: Tx>(tx: &mut T, fold: &mut Fold, op: &MoveCursor, old: Curs
     ] {
         if moved {
             let index = fold.next_index();
-            let key = keys::receipt(op.log, op.account, kind, fold.incarnation, index);
+            let key = keys::receipt(op.log, op.account, kind, fold.incarnation(), index);
             tx.set_stamped_key(key, Reached { seq, at }.encode());
         }
     }

@@ -1,0 +1,208 @@
+//! The first stage of a batch: reads all that its ops need, together and each key once.
+//!
+//! However many ops there are, it takes one round of reads, and a second one where what to read follows from the first:
+//! the two accounts of a 1:1 chat that is to be made, and, after an unknown commit, the entries that may be its doing.
+//! Some of it is read in vain (the members if nothing is told to anybody); that costs bytes, where asking first would
+//! cost a round.
+//!
+//! What a decision rests on is read with a conflict: idempotency records, membership, cursors, accounts. The head is so
+//! only if somebody appends: a batch of cursor moves never conflicts with an append elsewhere. Who hears of it decides
+//! nothing, and is read by snapshot.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::future::{try_join, try_join_all, try_join3};
+use mutation::Mutation;
+use wire::{AccountId, ClientMsgId, DeviceId, LogId, Seq, WallTime};
+
+use super::super::append::Append;
+use super::super::read;
+use super::LogOp;
+use super::table::Table;
+use crate::keys;
+use crate::record::{self, Account, Cursors, DeviceCursor, Head, Idempotency, Member};
+use crate::run::{Attempt, OpError};
+use crate::tx::{Range, Tx};
+
+/// All that the fold of a batch goes by.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub(super) head: Head,
+    /// Every member, in order: for fan-out.
+    pub(super) everyone: Vec<AccountId>,
+    /// Where messages are, if they are in the log.
+    pub(super) places: Table<(AccountId, ClientMsgId), Option<Place>>,
+    /// Whether those who ask are members.
+    pub(super) members: Table<AccountId, bool>,
+    /// Where devices are; `None` if one has no cursor.
+    pub(super) devices: Table<(AccountId, DeviceId), Option<Seq>>,
+    /// The cursors of those who move theirs.
+    pub(super) cursors: Table<AccountId, Cursors>,
+    /// Whether the two of a chat that is to be made have accounts.
+    pub(super) accounts: Table<AccountId, bool>,
+}
+
+/// A message's place in the log.
+#[derive(Debug, Clone)]
+pub(in crate::op) struct Place {
+    pub(in crate::op) seq: Seq,
+    pub(in crate::op) at: WallTime,
+    /// The entry as a frame, if whoever asks again is to get it.
+    pub(in crate::op) frame: Bytes,
+}
+
+/// The keys of the first round.
+#[derive(Default)]
+struct Wanted {
+    appends: bool,
+    messages: Vec<(AccountId, ClientMsgId)>,
+    askers: Vec<AccountId>,
+    devices: Vec<(AccountId, DeviceId)>,
+    movers: Vec<AccountId>,
+}
+
+impl Wanted {
+    fn of(ops: &[Arc<LogOp>]) -> Wanted {
+        let mut wanted = Wanted::default();
+        for op in ops {
+            match &**op {
+                LogOp::Append(op) => {
+                    wanted.appends = true;
+                    wanted.askers.push(op.sender);
+                    wanted.devices.push((op.sender, op.device));
+                    wanted.messages.extend(op.messages.iter().map(|m| (op.sender, m.client_msg_id)));
+                }
+                LogOp::Move(op) => {
+                    wanted.askers.push(op.account);
+                    wanted.devices.push((op.account, op.device));
+                    wanted.movers.push(op.account);
+                }
+            }
+        }
+        wanted
+    }
+}
+
+impl Found {
+    /// Reads what the ops of a batch need.
+    pub(super) async fn gather<T: Tx>(
+        tx: &T,
+        log: LogId,
+        ops: &[Arc<LogOp>],
+        attempt: Attempt,
+    ) -> Result<Found, OpError> {
+        let Wanted { appends, messages, askers, devices, movers } = Wanted::of(ops);
+        let of_log = try_join3(head(tx, log, appends), everyone(tx, log), places(tx, log, messages));
+        let of_askers =
+            try_join3(members(tx, log, askers), device_cursors(tx, log, devices), cursors(tx, log, movers));
+        let ((head, everyone, places), (members, devices, cursors)) = try_join(of_log, of_askers).await?;
+        let accounts = Table::read(Vec::new(), |_| async { Ok(false) }).await?;
+        let mut found = Found { head, everyone, places, members, devices, cursors, accounts };
+        found.second_round(tx, log, ops, attempt).await?;
+        Ok(found)
+    }
+
+    async fn second_round<T: Tx>(
+        &mut self,
+        tx: &T,
+        log: LogId,
+        ops: &[Arc<LogOp>],
+        attempt: Attempt,
+    ) -> Result<(), OpError> {
+        let founders = self.founders(log, ops);
+        let repeats = self.places.values_mut().flatten().filter(|_| attempt.maybe_committed);
+        let frames = try_join_all(repeats.map(async |place| {
+            let value = tx.get_snapshot(&keys::entry(log, place.seq)).await?;
+            place.frame = value.map(|value| record::decode_entry(&value)).transpose()?.unwrap_or_default();
+            Ok(())
+        }));
+        let accounts = Table::read(founders, |account| async move {
+            Ok(read::get::<Account, T>(tx, &keys::account(account)).await?.is_some())
+        });
+        (self.accounts, _) = try_join(accounts, frames).await?;
+        Ok(())
+    }
+
+    /// Whose accounts a chat that is to be made rests on.
+    fn founders(&self, log: LogId, ops: &[Arc<LogOp>]) -> Vec<AccountId> {
+        let pair = |op: &Append| {
+            let new = |id| self.places.of((op.sender, id)).is_none();
+            let makes = !self.members.of(op.sender) && op.messages.iter().any(|m| new(m.client_msg_id));
+            op.peer.filter(|_| makes && matches!(log, LogId::Chat(_))).map(|peer| [op.sender, peer])
+        };
+        let pairs = ops.iter().filter_map(|op| match &**op {
+            LogOp::Append(op) => pair(op),
+            LogOp::Move(_) => None,
+        });
+        pairs.flatten().collect()
+    }
+}
+
+/// The head. To append to it: whoever appends meanwhile conflicts. To compare with it: it only grows, so an older one
+/// errs on the safe side.
+async fn head<T: Tx>(tx: &T, log: LogId, appends: bool) -> Result<Head, OpError> {
+    let key = keys::head(log);
+    let head = if appends && !mutation::on(Mutation::HeadBySnapshot) {
+        read::get::<Head, T>(tx, &key).await?
+    } else {
+        read::peek::<Head, T>(tx, &key).await?
+    };
+    Ok(head.unwrap_or_default())
+}
+
+async fn everyone<T: Tx>(tx: &T, log: LogId) -> Result<Vec<AccountId>, OpError> {
+    let range = Range::prefix(keys::members(log)).snapshot();
+    let members = read::list::<Member, T>(tx, range).await?;
+    Ok(members.into_iter().map(|(id, _)| AccountId::new(id)).collect())
+}
+
+/// Where each message went, if it was appended by an earlier transaction.
+async fn places<T: Tx>(
+    tx: &T,
+    log: LogId,
+    messages: Vec<(AccountId, ClientMsgId)>,
+) -> Result<Table<(AccountId, ClientMsgId), Option<Place>>, OpError> {
+    Table::read(messages, |(sender, id)| async move {
+        if mutation::on(Mutation::NoIdempotencyRead) {
+            return Ok(None);
+        }
+        let record = read::get::<Idempotency, T>(tx, &keys::idempotency(log, sender, id)).await?;
+        Ok(record.map(|record| Place { seq: record.seq, at: record.at, frame: Bytes::new() }))
+    })
+    .await
+}
+
+async fn members<T: Tx>(
+    tx: &T,
+    log: LogId,
+    askers: Vec<AccountId>,
+) -> Result<Table<AccountId, bool>, OpError> {
+    Table::read(askers, |account| async move {
+        Ok(read::get::<Member, T>(tx, &keys::member(log, account)).await?.is_some())
+    })
+    .await
+}
+
+async fn device_cursors<T: Tx>(
+    tx: &T,
+    log: LogId,
+    devices: Vec<(AccountId, DeviceId)>,
+) -> Result<Table<(AccountId, DeviceId), Option<Seq>>, OpError> {
+    Table::read(devices, |(account, device)| async move {
+        let key = keys::device_cursor(log, account, device);
+        Ok(read::get::<DeviceCursor, T>(tx, &key).await?.map(|cursor| cursor.delivered))
+    })
+    .await
+}
+
+async fn cursors<T: Tx>(
+    tx: &T,
+    log: LogId,
+    movers: Vec<AccountId>,
+) -> Result<Table<AccountId, Cursors>, OpError> {
+    Table::read(movers, |account| async move {
+        Ok(read::get::<Cursors, T>(tx, &keys::member_cursor(log, account)).await?.unwrap_or_default())
+    })
+    .await
+}
