@@ -15,6 +15,9 @@ pub const PATIENCE: Duration = Duration::from_secs(120);
 /// How long `fdbcli` tries for one answer.
 const ANSWER: Duration = Duration::from_secs(10);
 
+/// How long it tries to say how a cluster is: of one that nobody answers for it says so itself after some seconds.
+const STATUS: Duration = Duration::from_secs(30);
+
 /// How long between two looks at a cluster that is waited for.
 const LOOK: Duration = Duration::from_millis(200);
 
@@ -197,7 +200,7 @@ impl Cluster {
     /// [`ClusterError::Cli`] if nothing was said.
     pub fn status(&self) -> Result<Status, ClusterError> {
         let command = "status json";
-        let (said, _) = cli::try_run(&self.programs, &self.cluster_file, command, ANSWER)?;
+        let (said, _) = cli::try_run(&self.programs, &self.cluster_file, command, STATUS)?;
         Status::parse(&said).ok_or_else(|| ClusterError::Cli { command: command.into(), said })
     }
 
