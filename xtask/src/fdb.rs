@@ -26,6 +26,9 @@ const END_TO_END: &str = "end to end on FoundationDB";
 /// Folders of the packages whose integration tests start nodes, and so can be run again on another store.
 const WITH_NODES: [&str; 3] = ["", "edge/node", "client/cli"];
 
+/// Of those tests the ones that start clusters of their own: they have been run.
+const WITH_CLUSTERS: [&str; 1] = ["cluster"];
+
 /// Where the system's loader looks for libraries before the standard folders.
 const LOADER_VARIABLE: &str = if cfg!(target_os = "macos") { "DYLD_LIBRARY_PATH" } else { "LD_LIBRARY_PATH" };
 
@@ -166,9 +169,10 @@ impl TestProgram {
         let is_test = message["reason"] == "compiler-artifact" && message["target"]["kind"][0] == "test";
         let package = Path::new(message["manifest_path"].as_str()?).parent()?;
         let starts_nodes = WITH_NODES.iter().any(|folder| package == workspace::root().join(folder));
-        (is_test && starts_nodes).then_some(TestProgram {
+        let target = message["target"]["name"].as_str()?;
+        (is_test && starts_nodes && !WITH_CLUSTERS.contains(&target)).then_some(TestProgram {
             package: package.to_owned(),
-            target: message["target"]["name"].as_str()?.to_owned(),
+            target: target.to_owned(),
             program: message["executable"].as_str()?.into(),
         })
     }
@@ -199,14 +203,15 @@ mod tests {
 
     #[test]
     fn integration_tests_of_nodes_are_found_in_what_cargo_says() {
-        let line = |folder: &str, kind: &str| {
+        let line_of = |folder: &str, kind: &str, name: &str| {
             let manifest = workspace::root().join(folder).join("Cargo.toml");
             let message = serde_json::json!({
                 "reason": "compiler-artifact", "manifest_path": manifest,
-                "target": {"kind": [kind], "name": "drain"}, "executable": "/target/drain-1",
+                "target": {"kind": [kind], "name": name}, "executable": "/target/drain-1",
             });
             message.to_string()
         };
+        let line = |folder: &str, kind: &str| line_of(folder, kind, "drain");
         let found = TestProgram::of(&line("edge/node", "test")).expect("it is one");
         assert_eq!(
             (found.name().as_str(), found.program.to_str()),
