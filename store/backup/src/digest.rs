@@ -173,8 +173,8 @@ mod tests {
 
     #[test]
     fn every_difference_shows() {
-        let entry = |log, seq, value| (keys::entry(log, Seq(seq)), value);
-        let base: Vec<(Bytes, &[u8])> = vec![
+        let entry = |log, seq, value: &'static [u8]| (keys::entry(log, Seq(seq)), value);
+        let base: Vec<(Bytes, &'static [u8])> = vec![
             entry(A, 1, b"a"),
             entry(A, 2, b"b"),
             (keys::head(A), b"h"),
