@@ -133,6 +133,7 @@ async fn compare<A: Backend, B: Backend, C: Clock>(
     let mut target = Scan::new(to, keys::all_but_the_stores_own());
     let (mut read, mut found) = (Digester::default(), Digester::default());
     let mut progress = Progress { doing: "comparing", keys: 0, bytes: 0 };
+    report(progress);
     loop {
         try_join(source.fill(), target.fill()).await?;
         let differs = |key: &Bytes, what| Err(Difference { kind: Kind::of(key), what }.into());

@@ -124,6 +124,7 @@ impl<B: Backend, C: Clock> Restore<'_, B, C> {
     async fn compare(&self) -> Result<Compared, BackupError> {
         let (mut source, mut target) = (Vec::new(), Vec::new());
         let mut progress = Progress { doing: "comparing", keys: 0, bytes: 0 };
+        (self.report)(progress);
         for stream in &self.manifest.streams {
             let mut digesters = Digesters::default();
             for object in &stream.objects {

@@ -2,10 +2,15 @@
 
 use std::path::{Path, PathBuf};
 
+use bytes::Bytes;
 use store::closed::Describe;
-use store_backup::{BackupConfig, BackupError, Key, ObjectError, Place, backup, restore, verify};
+use store::keys;
+use store::parsed::Kind;
+use store_backup::{
+    BackupConfig, BackupError, Difference, Differs, Key, ObjectError, Place, backup, restore, verify,
+};
 
-use crate::copies::{clock, embedded, people, talked};
+use crate::copies::{clock, embedded, people, set, talked, until};
 use crate::support::{Log, open, serves, silent};
 
 struct World {
@@ -140,10 +145,7 @@ async fn r142_an_interrupted_restore_goes_on_and_no_other_is_mixed_in() {
     let good = place(&world.path("good"));
     let interrupted = tokio::spawn({
         let (to, good) = (to.clone(), good.clone());
-        async move {
-            let stop = |progress: store_backup::Progress| assert!(progress.bytes < 500_000, "interrupted");
-            restore(&good, None, to, clock(), &stop).await
-        }
+        async move { restore(&good, None, to, clock(), &until(500_000, "restoring")).await }
     });
     assert!(interrupted.await.unwrap_err().is_panic());
     let mixed = restore(&place(&other.path("good")), None, to.clone(), clock(), &silent).await;
@@ -160,4 +162,29 @@ async fn r142_an_interrupted_restore_goes_on_and_no_other_is_mixed_in() {
     serves(&open(to, clock()).await, &world.log.all(), &people()).await;
     let again = restore(&good, None, embedded(&world.path("store")), clock(), &silent).await;
     assert!(matches!(again, Err(BackupError::TargetNotEmpty { .. })), "{again:?}");
+}
+
+#[tokio::test]
+async fn a_difference_from_the_backup_is_found_and_named() {
+    let world = World::new(None).await;
+    let good = place(&world.path("good"));
+    let said = &world.log.all()[100];
+    let chat = said.from.log(&said.to);
+    for (n, key, value, kind, what) in [
+        (0, keys::entry(chat, said.seq), Some(Bytes::from_static(b"\x01x")), Kind::Entry, Differs::Value),
+        (1, keys::phone(&said.from.phone()), None, Kind::Phone, Differs::Missing),
+        (2, keys::entry(chat, wire::Seq(u64::MAX)), Some(Bytes::new()), Kind::Entry, Differs::Extra),
+    ] {
+        let to = embedded(&world.path(&format!("to-{n}")));
+        let interrupted = tokio::spawn({
+            let (to, good) = (to.clone(), good.clone());
+            async move { restore(&good, None, to, clock(), &until(0, "comparing")).await }
+        });
+        assert!(interrupted.await.unwrap_err().is_panic());
+        set(&to, key, value).await;
+        match restore(&good, None, to, clock(), &silent).await {
+            Err(BackupError::Difference(found)) => assert_eq!(found, Difference { kind, what }, "{n}"),
+            other => panic!("{n}: {other:?}"),
+        }
+    }
 }
