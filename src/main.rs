@@ -2,6 +2,7 @@
 
 mod completions;
 mod doctor;
+mod stores;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -65,6 +66,8 @@ enum Command {
     /// server: with --server or --profile it looks at the way there. Nothing is changed, and nothing secret is sent. Exit
     /// codes: 0 no problem (warnings are none); 1 at least one; 2 wrong usage.
     Doctor(doctor::Doctor),
+    #[command(flatten)]
+    Stores(stores::Stores),
     /// Print a script with which a shell completes commands and flags.
     ///
     /// bash: godwit completions bash > ~/.local/share/bash-completion/completions/godwit
@@ -92,6 +95,7 @@ fn main() -> ExitCode {
         }
         Command::Certs { dir, names } => finish(make_certs(&dir, &names)),
         Command::Doctor(command) => command.run(),
+        Command::Stores(command) => command.run(),
         Command::Completions { shell } => finish(completions::print(shell)),
         Command::Client(command) => client_cli::run(command),
     }

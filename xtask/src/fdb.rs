@@ -23,6 +23,9 @@ const FEATURE: [&str; 2] = ["--features", "godwit/fdb"];
 /// The step that runs tests again.
 const END_TO_END: &str = "end to end on FoundationDB";
 
+/// Where the tests of backups look for an S3-compatible server's program.
+const S3S_FS_VARIABLE: &str = "GODWIT_S3S_FS";
+
 /// Folders of the packages whose integration tests start nodes, and so can be run again on another store.
 const WITH_NODES: [&str; 3] = ["", "edge/node", "client/cli"];
 
@@ -84,9 +87,14 @@ impl Fdb {
     /// The failing step.
     pub(crate) fn tests(&self, steps: &mut Steps) -> Result<()> {
         let list = workspace::target().join("not-run.txt");
+        let s3s_fs = tools::s3s_fs();
         // An earlier run's, if there is one.
         let _ = std::fs::remove_file(&list);
         let mut tests = self.cargo(&["test", "--workspace", "--no-fail-fast"]);
+        match s3s_fs {
+            Ok(program) => drop(tests.env(S3S_FS_VARIABLE, program)),
+            Err(why) => steps.note(format!("NOT RUN: backups in a bucket of a real S3 server: {why:#}")),
+        }
         steps.command("tests", tests.env(NOT_RUN_VARIABLE, &list))?;
         if let Err(why) = &self.0 {
             let said = std::fs::read_to_string(&list).unwrap_or_default();

@@ -36,6 +36,9 @@ const CARGO_DENY_VERSION: &str = "0.20.2";
 
 const CARGO_FUZZ_VERSION: &str = "0.13.2";
 
+/// Later ones need a newer compiler.
+const S3S_FS_VERSION: &str = "0.14.1";
+
 fn tools() -> PathBuf {
     workspace::target().join("tools")
 }
@@ -144,7 +147,7 @@ pub(crate) fn answers(program: &Path) -> bool {
 /// If it does not build.
 pub(crate) fn cargo_deny(arguments: &[&str]) -> Result<Command> {
     let mut command =
-        Command::new(installed("cargo-deny", CARGO_DENY_VERSION, "about a minute on two cores")?);
+        Command::new(installed("cargo-deny", CARGO_DENY_VERSION, &[], "about a minute on two cores")?);
     command.args(arguments).current_dir(workspace::root());
     Ok(command)
 }
@@ -154,7 +157,8 @@ pub(crate) fn cargo_deny(arguments: &[&str]) -> Result<Command> {
 /// # Errors
 /// If it does not build.
 pub(crate) fn cargo_fuzz(arguments: &[&str]) -> Result<Command> {
-    let mut command = Command::new(installed("cargo-fuzz", CARGO_FUZZ_VERSION, "some 20 s on two cores")?);
+    let mut command =
+        Command::new(installed("cargo-fuzz", CARGO_FUZZ_VERSION, &[], "some 20 s on two cores")?);
     command.arg("fuzz").args(arguments).current_dir(workspace::root());
     Ok(command)
 }
@@ -169,8 +173,16 @@ pub(crate) fn host() -> Result<String> {
     Ok(host.context("rustc does not say what it builds for")?.to_owned())
 }
 
+/// An S3-compatible server over a folder, built once if it is not here yet.
+///
+/// # Errors
+/// If it does not build.
+pub(crate) fn s3s_fs() -> Result<PathBuf> {
+    installed("s3s-fs", S3S_FS_VERSION, &["binary"], "some three minutes on two cores")
+}
+
 /// A program of the Rust registry at one version, built under `target/tools/` if it is not there yet.
-fn installed(name: &str, version: &str, takes: &str) -> Result<PathBuf> {
+fn installed(name: &str, version: &str, features: &[&str], takes: &str) -> Result<PathBuf> {
     let folder = tools().join(name);
     let program = folder.join("bin").join(name);
     let wanted = format!("{name} {version}");
@@ -181,6 +193,9 @@ fn installed(name: &str, version: &str, takes: &str) -> Result<PathBuf> {
     let mut install = workspace::cargo(&["install", "--quiet", "--locked", name]);
     install.args(["--version", version, "--force", "--root"]).arg(&folder);
     install.arg("--target-dir").arg(folder.join("build"));
+    if !features.is_empty() {
+        install.args(["--features", &features.join(",")]);
+    }
     // It reads a few files: built fast, it is fast enough.
     for (name, value) in [("OPT_LEVEL", "0"), ("DEBUG", "false"), ("LTO", "off"), ("CODEGEN_UNITS", "256")] {
         install.env(format!("CARGO_PROFILE_RELEASE_{name}"), value);

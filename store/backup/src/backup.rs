@@ -78,6 +78,14 @@ pub async fn backup<B: Backend, C: Clock>(
     Ok(manifest)
 }
 
+/// What a backup says of itself; its objects are not read.
+///
+/// # Errors
+/// [`ObjectError`].
+pub async fn describe(place: &Place, key: Option<&Key>) -> Result<Manifest, ObjectError> {
+    Ok(Manifest::read(place, key).await?.0)
+}
+
 /// Reads a backup and holds it against its manifest: every object's length, checksum and seal, and what is in them.
 ///
 /// # Errors

@@ -24,7 +24,7 @@ mod seal;
 mod target;
 
 pub use access::{Progress, Reporter};
-pub use backup::{BackupConfig, backup, verify};
+pub use backup::{BackupConfig, backup, describe, verify};
 pub use copy::copy;
 pub use digest::{Digests, KindDigest};
 pub use error::{BackupError, Difference, Differs, ObjectError};
