@@ -88,7 +88,14 @@ enum LogFormat {
 }
 
 fn main() -> ExitCode {
-    match Cli::parse().command {
+    let code = run(Cli::parse().command);
+    // All that had a store open has ended with its command.
+    store::any::shut_down();
+    code
+}
+
+fn run(command: Command) -> ExitCode {
+    match command {
         Command::Serve { flags, log_format } => {
             log(log_format);
             finish(serve(&flags))

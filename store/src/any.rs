@@ -124,6 +124,12 @@ impl AnyBackend {
     }
 }
 
+/// Ends what backends keep running in a process. A program calls it after its last store is gone, before it ends.
+pub fn shut_down() {
+    #[cfg(feature = "fdb")]
+    Fdb::shut_down();
+}
+
 impl Backend for AnyBackend {
     type Tx = AnyTx;
 

@@ -101,7 +101,7 @@ struct Known {
 
 impl Fdb {
     /// Connects to a cluster, whether it is there or not: what is not there shows when it is used. `clock` times
-    /// transactions. The first call of a process starts the client library's network thread, which ends with the process.
+    /// transactions. The first call of a process starts the client library's network thread ([`Fdb::shut_down`] ends it).
     ///
     /// # Errors
     /// [`FdbOpenError`].
@@ -124,6 +124,12 @@ impl Fdb {
             closed: Mutex::default(),
         };
         Ok(Fdb { shared: Arc::new(shared) })
+    }
+
+    /// Ends the client library of this process, for good: a program does so after its last store is gone, before it ends.
+    /// Nothing happens if no store was opened.
+    pub fn shut_down() {
+        network::stop();
     }
 
     /// Makes the client library of this process fail on purpose, as it does in FoundationDB's own tests ("buggify").

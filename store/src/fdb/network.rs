@@ -1,11 +1,11 @@
 //! FoundationDB's client library: one network thread per process.
 //!
-//! The library can be started once in a process and must be stopped before the process ends, whichever way it ends: a
-//! thread that runs on while the library's globals are torn down crashes. So it is stopped by the C library's own list
-//! of what to do at the end (`atexit`), after everything of ours; a process that is killed or aborts needs nothing.
+//! The library can be started once in a process. It must be stopped before the process ends ([`stop`]), since its thread
+//! would run on while its globals are torn down, and crash. Whoever forgets, or cannot do it, as a test harness: the
+//! process then ends without tearing anything down, with the exit code that it was to have.
 
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
-use std::thread::JoinHandle;
+use std::thread::{Builder, JoinHandle};
 
 use foundationdb::api::{FdbApiBuilder, NetworkStop};
 use foundationdb::options::NetworkOption;
@@ -43,8 +43,8 @@ pub(super) fn inject(faults: Faults) -> Result<(), FdbOpenError> {
 /// Starts the network thread, if this is the first call.
 pub(super) fn start() -> Result<(), FdbOpenError> {
     let started = STARTED.get_or_init(|| {
-        let (stop, thread) = run()?;
-        *lock(&RUNNING) = Some((stop, thread));
+        at_exit::register();
+        *lock(&RUNNING) = Some(run()?);
         Ok(())
     });
     started.map_err(|error| FdbOpenError::Client(Code(error)))
@@ -63,33 +63,66 @@ fn run() -> FdbResult<(NetworkStop, JoinHandle<()>)> {
     }
     let (runner, wait) = builder.build()?;
     let network = move || {
-        #[expect(
-            unsafe_code,
-            reason = "the network must be stopped before the process ends, which `stop` does"
-        )]
-        // SAFETY: `stop` is registered below, before anybody can use the network, and runs at every orderly end.
+        #[expect(unsafe_code, reason = "the network must not outlive the library's globals, and does not")]
+        // SAFETY: `stop` does that, or else what is registered to run at the process's end, before this thread was there.
         let ended = unsafe { runner.run() };
         if let Err(error) = ended {
             tracing::error!(error = %Code(error), "FoundationDB's network thread ended");
         }
     };
-    // Without a thread the library is of no use, and this code stands for "no memory": platform_error.
-    let thread = std::thread::Builder::new()
-        .name("fdb-network".to_owned())
-        .spawn(network)
-        .map_err(|_| FdbError::from_code(1500))?;
-    #[expect(unsafe_code, reason = "there is no safe way to be called at the end of a process")]
-    // SAFETY: `stop` is a function of this program, and touches only statics that are never dropped.
-    let registered = unsafe { libc::atexit(stop) };
-    assert_eq!(registered, 0, "the C library has room for 32 such functions");
+    let thread = Builder::new().name("fdb-network".to_owned()).spawn(network).map_err(no_thread)?;
     Ok((wait.wait(), thread))
 }
 
-extern "C" fn stop() {
-    let running = lock(&RUNNING).take();
-    let Some((stop, thread)) = running else { return };
-    if stop.stop().is_ok() {
+/// Without a thread the library is of no use; this code stands for what the system refuses, `platform_error`.
+fn no_thread(_: std::io::Error) -> FdbError {
+    FdbError::from_code(1500)
+}
+
+/// Stops the network thread, for good: no store on FoundationDB works in this process any more. Nothing happens if it does
+/// not run.
+pub(super) fn stop() {
+    let Some((network, thread)) = lock(&RUNNING).take() else { return };
+    match network.stop() {
         // It reports its own failure; a panic of it changes nothing any more.
-        let _ = thread.join();
+        Ok(()) => drop(thread.join()),
+        Err(error) => tracing::error!(error = %Code(error), "FoundationDB's network thread does not stop"),
     }
+}
+
+/// What happens if a process ends with the network running.
+#[cfg(target_env = "gnu")]
+mod at_exit {
+    #![expect(unsafe_code, reason = "there is no safe way to be called at the end of a process")]
+
+    use std::ffi::{c_int, c_void};
+    use std::ptr::null_mut;
+
+    use super::{RUNNING, lock};
+
+    unsafe extern "C" {
+        /// As `atexit`, and the function is told the exit code. Of the GNU C library.
+        fn on_exit(function: extern "C" fn(c_int, *mut c_void), argument: *mut c_void) -> c_int;
+    }
+
+    pub(super) fn register() {
+        // SAFETY: `end` is a function of this program, takes no notice of its pointer, and touches only a static that is
+        // never dropped.
+        let registered = unsafe { on_exit(end, null_mut()) };
+        assert_eq!(registered, 0, "the C library has room for 32 such functions, and more if it has memory");
+    }
+
+    /// Rust's output was flushed before: its runtime does that before it calls `exit`.
+    extern "C" fn end(code: c_int, _: *mut c_void) {
+        if lock(&RUNNING).is_some() {
+            // SAFETY: it does not return, and destroys nothing that the network thread could miss.
+            unsafe { libc::_exit(code) }
+        }
+    }
+}
+
+/// Elsewhere only an orderly [`stop`] is safe.
+#[cfg(not(target_env = "gnu"))]
+mod at_exit {
+    pub(super) fn register() {}
 }
