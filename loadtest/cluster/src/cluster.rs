@@ -61,7 +61,7 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Finds FoundationDB's programs and starts a new cluster; it is configured and healthy when this returns.
+    /// Finds FoundationDB's programs and starts a new cluster; it is configured and has recovered when this returns.
     ///
     /// # Errors
     /// [`ClusterError`]; after [`PATIENCE`] at the latest for each of three tries.
@@ -100,7 +100,7 @@ impl Cluster {
         }
         let started = Instant::now();
         cluster.configure(shape)?;
-        cluster.wait_healthy(PATIENCE.saturating_sub(started.elapsed()))?;
+        cluster.wait_recovered(PATIENCE.saturating_sub(started.elapsed()))?;
         Ok(cluster)
     }
 
@@ -229,6 +229,18 @@ impl Cluster {
     /// [`ClusterError::Late`], or [`ClusterError::Ended`] if a server that runs has ended by itself.
     pub fn wait_available(&mut self, timeout: Duration) -> Result<(), ClusterError> {
         self.wait_status("available", timeout, |_, status| status.is_available())
+    }
+
+    /// Waits until it has recovered wholly and every server that runs has joined. How many copies there are of everything is
+    /// known only some seconds later ([`Cluster::wait_healthy`]).
+    ///
+    /// # Errors
+    /// As [`Cluster::wait_healthy`].
+    pub fn wait_recovered(&mut self, timeout: Duration) -> Result<(), ClusterError> {
+        self.wait_status("recovered", timeout, |cluster, status| {
+            let mut running = cluster.processes.iter().filter(|process| process.is_running());
+            status.has_recovered() && running.all(|process| status.has(process.address()))
+        })
     }
 
     /// Waits until it is healthy ([`Status::is_healthy`]) and every server that runs has joined.

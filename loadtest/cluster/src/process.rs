@@ -77,6 +77,8 @@ impl Process {
         let (zone, machine) = (format!("zone{}", self.number), format!("machine{}", self.number));
         command.arg("--locality-zoneid").arg(zone).arg("--locality-machineid").arg(machine);
         command.args(["--memory", MEMORY, "--cache-memory", CACHE, "--trace-format", "json"]);
+        // In earnest it waits half a minute for others to come back before it looks how many copies there are.
+        command.arg("--knob_initial_failure_reaction_delay=2");
         command.current_dir(&self.folder).stdin(Stdio::null()).stdout(said).stderr(said_too);
         let child = keeper::spawn(command).map_err(io("a server cannot be started"))?;
         self.running = Some(Running { child, is_paused: false });

@@ -27,12 +27,17 @@ impl Status {
         self.flag("/client/database_status/available")
     }
 
+    /// Whether it commits and has recovered wholly.
+    pub fn has_recovered(&self) -> bool {
+        self.is_available()
+            && self.0.pointer("/cluster/recovery_state/name") == Some(&"fully_recovered".into())
+    }
+
     /// Whether it commits, has recovered wholly, has as many copies of everything as it was configured for, and every
     /// coordinator answers.
     pub fn is_healthy(&self) -> bool {
         let coordinators = self.0.pointer("/client/coordinators/coordinators").and_then(Value::as_array);
-        self.is_available()
-            && self.0.pointer("/cluster/recovery_state/name") == Some(&"fully_recovered".into())
+        self.has_recovered()
             && self.flag("/cluster/data/state/healthy")
             && coordinators.is_some_and(|all| all.iter().all(|one| one["reachable"] == true))
     }
