@@ -7,6 +7,7 @@ mod on_cluster;
 use std::sync::Once;
 use std::time::Duration;
 
+use bytes::Bytes;
 use loadtest_cluster::Shape;
 use store::conformance::{self, Env};
 use store::fdb::{Faults, Fdb};
@@ -38,10 +39,14 @@ impl Env for FdbEnv {
     }
 }
 
-fn run(case: &str) {
+fn fail_on_purpose() {
     FAULTS.call_once(|| {
         Fdb::inject_faults(Faults { sections_percent: 50, fired_percent: 10 }).unwrap();
     });
+}
+
+fn run(case: &str) {
+    fail_on_purpose();
     let Some(cluster) = ONE.get(case) else { return };
     let clock = TestClock::new();
     let backend = open(&cluster, clock.clone());
@@ -49,3 +54,29 @@ fn run(case: &str) {
 }
 
 store::op_conformance_tests!(run);
+
+/// The suite above would prove nothing with a client that works.
+#[test]
+fn the_client_does_fail() {
+    fail_on_purpose();
+    let Some(cluster) = ONE.get("the_client_does_fail") else { return };
+    let backend = open(&cluster, TestClock::new());
+    block_on(async {
+        let mut failures = std::collections::BTreeMap::<String, u32>::new();
+        for n in 0..1_000u32 {
+            let result: Result<_, TxError> = async {
+                let mut tx = backend.begin().await?;
+                tx.get(b"k").await?;
+                tx.set(Bytes::from_static(b"k"), Bytes::copy_from_slice(&n.to_be_bytes()));
+                tx.commit().await
+            }
+            .await;
+            if let Err(error) = result {
+                assert!(error.is_retryable(), "{error}");
+                *failures.entry(error.to_string()).or_default() += 1;
+            }
+        }
+        eprintln!("of 1000 transactions failed: {failures:?}");
+        assert!(!failures.is_empty());
+    });
+}
