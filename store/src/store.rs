@@ -47,7 +47,7 @@ pub enum OpenError {
     },
     /// It is closed for writing: it was copied, or a copy or restore into it is not complete. Nothing was changed.
     #[error(
-        "the store is closed for writing: {why}. If it is to be used all the same, `godwit reopen` opens it; a copy or restore into it is completed by running it again"
+        "the store is closed for writing: {why}. If that is a copy or restore into it, run it again: it goes on where it stopped. If it was copied and is to be used all the same: `godwit reopen`"
     )]
     Closed {
         /// What the marker says.

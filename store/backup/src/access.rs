@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use store::run::{Attempt, Body, Budget, OpError, Runner};
-use store::tx::{Backend, Range, Tx, after_key};
+use store::tx::{Backend, Range, Tx, TxError, after_key};
 use store::{Clock, StoreError};
 
 use crate::BackupError;
@@ -56,6 +56,10 @@ impl<B: Backend, C: Clock> Access<B, C> {
             let error = match self.runner.run(body).await {
                 Ok(output) => return Ok(output),
                 Err(StoreError::Record(error)) => return Err(error.into()),
+                // Waiting opens no store that is closed.
+                Err(error @ StoreError::Unavailable { source: TxError::Closed, .. }) => {
+                    return Err(BackupError::Store { which: self.which, source: error });
+                }
                 Err(error) => error,
             };
             match error.retry_after() {

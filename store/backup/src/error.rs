@@ -18,7 +18,7 @@ pub enum BackupError {
         found: u64,
     },
     /// What is to be read is itself the unfinished target of a copy or restore.
-    #[error("the store to read from is not complete")]
+    #[error("the store is not complete")]
     SourceIncomplete(#[source] closed::Incomplete),
     /// The source is closed by something that is no copy to this target.
     #[error("the store to copy is closed for writing, and not by the copy that is in the target: {}", .0.why)]

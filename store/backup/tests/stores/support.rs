@@ -132,17 +132,21 @@ fn message(id: u64, bytes: usize) -> Message {
     Message { client_msg_id: ClientMsgId::new(key), kind: Kind::Text, content: content(id, bytes) }
 }
 
-/// Says one thing; answers what the store acknowledged, and whether it was a repeat.
-pub(crate) async fn say<B: Backend, C: Clock>(store: &Store<B, C>, said: &Said) -> (Seq, bool) {
-    let op = Append {
+/// The op that says it.
+pub(crate) fn append(said: &Said) -> Append {
+    Append {
         log: said.from.log(&said.to),
         peer: Some(said.to.account),
         sender: said.from.account,
         device: said.from.device,
         messages: vec![message(said.id, said.bytes)],
         now: T0 + Duration::from_millis(said.id),
-    };
-    match execute(store, Op::Append(op)).await {
+    }
+}
+
+/// Says one thing; answers what the store acknowledged, and whether it was a repeat.
+pub(crate) async fn say<B: Backend, C: Clock>(store: &Store<B, C>, said: &Said) -> (Seq, bool) {
+    match execute(store, Op::Append(append(said))).await {
         OpOutput::Append(mut results) => {
             let appended = results.pop().unwrap().unwrap();
             (appended.seq, appended.repeat)
