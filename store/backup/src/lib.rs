@@ -3,7 +3,7 @@
 //!
 //! Transactions are short and small on every backend, and a read version lives five seconds, so there is no snapshot of a
 //! whole store. A copy therefore closes its source for writing. A backup does not: it is a *prefix* of each log, as
-//! [`logs`](mod@logs) says, and what else it holds was read after the logs.
+//! `logs.rs` says, and what else it holds was read after the logs.
 //!
 //! Invariants: a target cannot be opened by a node before it is complete and was compared with its source; whatever is
 //! interrupted is completed by running the same again; nothing is repaired silently: a difference or a damage is an

@@ -8,7 +8,7 @@ use futures_util::future::{join, try_join_all};
 use store::Clock;
 use store::keys;
 use store::parsed::Key;
-use store::record::{Account, Device, Owner, Record, RecordError};
+use store::record::{Account, Device, Owner, Record};
 use store::run::{Attempt, Body, OpError};
 use store::tx::{Backend, Range, Tx, after_prefix};
 use wire::{AccountId, DeviceId};
@@ -127,6 +127,6 @@ async fn device_along<T: Tx>(
 /// A key that says whose something is, if it is this account's.
 async fn owned<T: Tx>(tx: &T, key: Bytes, account: AccountId) -> Result<Option<Pair>, OpError> {
     let Some(value) = tx.get_snapshot(&key).await? else { return Ok(None) };
-    let owner = Owner::decode(&value).map_err(RecordError::from)?;
+    let owner = Owner::decode(&value)?;
     Ok((owner.0 == account).then_some((key, value)))
 }
