@@ -1,16 +1,21 @@
 //! The same on the simulated backend, with conflicts, unknown commits, old read versions and full queues, from fixed
 //! seeds: backups while people talk, copies, restores.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use object_store::memory::InMemory;
+use store::Clock;
 use store::closed::Describe;
 use store::sim::{Faults, Sim};
 use store::testing::{Executor, VirtualClock};
+use store::tx::{Backend, TxError};
 use store_backup::{BackupConfig, Key, Place, backup, copy, restore};
 
 use crate::support::{Dump, Log, check, open, person, serves, silent, talk};
+
+type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 fn faults() -> Faults {
     Faults { delay_max: Duration::from_millis(3), ..Faults::HOSTILE }
@@ -18,6 +23,23 @@ fn faults() -> Faults {
 
 fn sim(seed: u64, clock: &VirtualClock) -> Sim<VirtualClock> {
     Sim::new(seed, clock.clone())
+}
+
+/// A store far away from whoever makes backups, so that much is said between any two of its transactions.
+#[derive(Clone)]
+struct Far(Sim<VirtualClock>, VirtualClock);
+
+impl Backend for Far {
+    type Tx = <Sim<VirtualClock> as Backend>::Tx;
+
+    async fn begin(&self) -> Result<Self::Tx, TxError> {
+        self.1.sleep(Duration::from_millis(50)).await;
+        self.0.begin().await
+    }
+
+    fn exclusive(&self) -> bool {
+        false
+    }
 }
 
 /// A store with some talk in it, one of the logs longer than a page.
@@ -37,7 +59,7 @@ fn people() -> Vec<crate::support::Person> {
 #[test]
 fn p6_a_backup_of_a_store_with_faults_while_people_talk_r142() {
     let mut between = 0;
-    for seed in 0..6 {
+    for seed in 0..12 {
         between += backed_up(seed);
     }
     assert!(between > 0, "no backup ended within what was said meanwhile");
@@ -55,21 +77,28 @@ fn backed_up(seed: u64) -> u64 {
     old.set_faults(faults());
     let config =
         BackupConfig { key: Some(Key::new([1; 32])), object_bytes: 50_000, at_once: 3, verify: true };
-    let (talking, backing) = {
-        let (store, log) = (store.clone(), Arc::clone(&log));
-        let talking = async move {
-            talk(&store, &people()[..2], (10_000, 60, 4_000), &log).await;
-            let newcomer = person(50, 0);
-            newcomer.register(&store).await;
-            talk(&store, &[people()[3], newcomer], (20_000, 10, 30), &log).await;
+    let tasks: Vec<Task> = {
+        let talker = |first_id| {
+            let (store, log) = (store.clone(), Arc::clone(&log));
+            Box::pin(async move { talk(&store, &people()[..2], (first_id, 60, 1_000), &log).await })
+        };
+        let newcomer = {
+            let (store, log) = (store.clone(), Arc::clone(&log));
+            async move {
+                let newcomer = person(50, 0);
+                newcomer.register(&store).await;
+                talk(&store, &[people()[3], newcomer], (20_000, 10, 30), &log).await;
+            }
         };
         let (old, clock, place, config) = (old.clone(), clock.clone(), place.clone(), config.clone());
         let backing = async move {
-            backup(old, clock, &place, &config, &silent).await.unwrap();
+            backup(Far(old, clock.clone()), clock, &place, &config, &silent).await.unwrap();
         };
-        (talking, backing)
+        // Many at once, so that cursors and heads move between any two reads.
+        let talkers = (1..=8).map(|n| -> Task { talker(n * 10_000 + 100_000) });
+        talkers.chain([Box::pin(newcomer) as Task, Box::pin(backing)]).collect()
     };
-    executor.run(vec![Box::pin(talking), Box::pin(backing)]);
+    executor.run(tasks);
 
     new.set_faults(faults());
     let restored = restore(&place, config.key.as_ref(), new.clone(), clock.clone(), &silent);
