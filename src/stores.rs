@@ -4,11 +4,12 @@ use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
 use edge_node::clock::TokioClock;
+use store::Clock;
 use store::any::{AnyBackend, AnyConfig, Location};
 use store_backup::{BackupConfig, Digests, Key, Manifest, Place, Progress};
 
@@ -269,18 +270,21 @@ fn size(bytes: u64) -> String {
 
 /// Progress on standard error: a line that changes for a person, a line now and then for a log.
 #[derive(Default)]
-struct Shown(Mutex<Option<Instant>>);
+struct Shown {
+    clock: TokioClock,
+    last: Mutex<Duration>,
+}
 
 impl Shown {
     fn show(&self, Progress { doing, keys, bytes }: Progress) {
         let person = io::stderr().is_terminal();
         let every = Duration::from_secs(if person { 1 } else { 10 });
-        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = Instant::now();
-        if now.duration_since(*last.get_or_insert(now)) < every {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = self.clock.now();
+        if now.saturating_sub(*last) < every {
             return;
         }
-        *last = Some(now);
+        *last = now;
         let (begin, end) = if person { ("\r\x1b[K", "") } else { ("", "\n") };
         // Whoever reads it may be gone; that is no reason to stop.
         let _ = write!(io::stderr(), "{begin}{doing}: {keys} keys, {}{end}", size(bytes));
