@@ -11,6 +11,7 @@ use bytes::Bytes;
 use loadtest_cluster::Shape;
 use store::conformance::{self, Env};
 use store::fdb::{Faults, Fdb};
+use store::tx::{Backend, Tx, TxError};
 
 use on_cluster::{Shared, TestClock, block_on, open};
 
