@@ -93,6 +93,7 @@ fn three_servers_do_without_any_one_of_them() {
     assert_eq!(cluster.with_role("coordinator").expect("it answers"), [0, 1, 2]);
     let said = cluster.cli("status").expect("it answers");
     assert!(said.contains("double") && said.contains("ssd"), "{said}");
+    cluster.wait_healthy(PATIENCE).expect("copies are made");
     let status = cluster.status().expect("it answers");
     let copies = status.json().pointer("/cluster/data/state/min_replicas_remaining").and_then(|n| n.as_u64());
     assert_eq!(copies, Some(2), "each key is in two servers: {}", status.summary());
