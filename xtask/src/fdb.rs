@@ -24,7 +24,7 @@ const FEATURE: [&str; 2] = ["--features", "godwit/fdb"];
 const END_TO_END: &str = "end to end on FoundationDB";
 
 /// Where the tests of backups look for an S3-compatible server's program.
-const S3S_FS_VARIABLE: &str = "GODWIT_S3S_FS";
+const S3S_FS_VARIABLE: &str = "GODWIT_TEST_S3S_FS";
 
 /// Folders of the packages whose integration tests start nodes, and so can be run again on another store.
 const WITH_NODES: [&str; 3] = ["", "edge/node", "client/cli"];

@@ -218,7 +218,11 @@ impl Config {
         }
         // Read elsewhere: by the client commands, and for the log.
         let client_side = ["profile", "server", "ca", "config", "log", "log_format"];
-        let env = Env::prefixed("GODWIT_").ignore(&client_side).split("__");
+        // What the project's tests are told is no setting of the nodes they start.
+        let env = Env::prefixed("GODWIT_")
+            .ignore(&client_side)
+            .filter(|name| !name.starts_with("test_"))
+            .split("__");
         let figment = figment.merge(env).merge(Serialized::defaults(flags));
         figment.extract::<Config>().map_err(|e| ConfigError::Read(Box::new(e)))?.checked()
     }

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 /// In the environment: a folder that holds `fdbserver` and `fdbcli`; it is looked at first.
-pub const BIN_VARIABLE: &str = "GODWIT_FDB_BIN";
+pub const BIN_VARIABLE: &str = "GODWIT_TEST_FDB_BIN";
 
 /// In the environment: the folder that holds the client library; it is looked at first. The Rust binding's build reads the
 /// same variable.

@@ -7,17 +7,17 @@ use std::path::Path;
 use crate::programs::{Missing, Programs};
 
 /// Set to `required` in the environment, this variable makes [`can_run`] fail where FoundationDB is missing.
-pub const REQUIRED_VARIABLE: &str = "GODWIT_FDB";
+pub const REQUIRED_VARIABLE: &str = "GODWIT_TEST_FDB";
 
 /// In the environment: a file to which the names of tests that could not run are appended, one a line, for whoever counts
 /// them.
-pub const NOT_RUN_VARIABLE: &str = "GODWIT_NOT_RUN";
+pub const NOT_RUN_VARIABLE: &str = "GODWIT_TEST_NOT_RUN";
 
 /// FoundationDB's programs, if they are here. If not, a line on standard error says that `what` is not run, and why; it is
 /// seen even if the test harness keeps a test's output to itself.
 ///
 /// # Panics
-/// They are missing, and the environment has `GODWIT_FDB=required`.
+/// They are missing, and the environment has `GODWIT_TEST_FDB=required`.
 #[must_use]
 pub fn can_run(what: &str) -> Option<Programs> {
     let missing = match Programs::find() {

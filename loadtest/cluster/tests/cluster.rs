@@ -1,5 +1,5 @@
 //! Real clusters: they come up, keep what was committed through kills and pauses, and leave nothing behind. Where FoundationDB is
-//! missing each test says on standard error that it is not run, and fails if the environment has `GODWIT_FDB=required`.
+//! missing each test says on standard error that it is not run, and fails if the environment has `GODWIT_TEST_FDB=required`.
 #![cfg(unix)]
 
 use std::path::Path;

@@ -7,7 +7,7 @@ use clap::Args;
 use client_core::{ClientEvent, Message};
 use serde_json::json;
 use wire::event::Cursor;
-use wire::{AccountId, ChatId};
+use wire::{AccountId, ChatId, ClientMsgId};
 
 use super::lifecycle::{Change, Lifecycle};
 use super::{Common, all_chats};
@@ -52,14 +52,16 @@ struct Tailing<'a> {
     nameless: BTreeSet<AccountId>,
     /// When this connection's attempt began, until its first tick.
     woken_at: Option<Instant>,
+    /// Own messages that this process sent and has not shown in their place yet.
+    sent: BTreeSet<ClientMsgId>,
 }
 
 impl Tail {
     pub(super) fn run(self) -> Result<(), CliError> {
         let mut session = self.common.session()?;
         let me = session.client.identity().map(|(account, _)| account);
-        let (form, nameless) = (self.common.form(), BTreeSet::new());
-        let mut tailing = Tailing { command: &self, form, me, printed: 0, nameless, woken_at: None };
+        let (form, nameless, sent) = (self.common.form(), BTreeSet::new(), BTreeSet::new());
+        let mut tailing = Tailing { command: &self, form, me, printed: 0, nameless, woken_at: None, sent };
         let result = tailing.run(&mut session);
         session.close();
         result
@@ -126,6 +128,7 @@ impl Tailing<'_> {
 
     fn see(&mut self, session: &mut Session, event: &ClientEvent) -> Result<(), CliError> {
         match event {
+            ClientEvent::Arrived(message) if self.was_told(session, message)? => Ok(()),
             ClientEvent::Arrived(message) => self.show(session, message, true),
             ClientEvent::Cursor { chat, cursor } => self.status(*chat, cursor),
             ClientEvent::Connected { took, early } => {
@@ -158,6 +161,12 @@ impl Tailing<'_> {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Whether an own message was told of by the `send` that sent it, and only now comes back from the server.
+    fn was_told(&mut self, session: &Session, m: &Message) -> Result<bool, CliError> {
+        let mine = Some(m.sender) == self.me && !self.sent.remove(&m.client_msg_id);
+        Ok(mine && session.profile.is_shown(m.chat, m.seq)?)
     }
 
     fn show(&mut self, session: &mut Session, m: &Message, live: bool) -> Result<(), CliError> {
@@ -225,6 +234,7 @@ impl Tailing<'_> {
 
     /// With the time from the attempt to connect to the first tick.
     fn sent(&mut self, m: &Message) -> Result<(), CliError> {
+        self.sent.insert(m.client_msg_id);
         let tick_ms = self.woken_at.take().map(|at| at.elapsed().as_secs_f64() * 1000.0);
         let json = || {
             json!({

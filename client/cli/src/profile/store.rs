@@ -151,6 +151,16 @@ impl Profile {
         done.map(drop).map_err(|error| self.wrong(error))
     }
 
+    /// Whether a message was shown, to whoever sent it with its tick or by a `tail`.
+    ///
+    /// # Errors
+    /// [`CliError::Profile`].
+    pub fn is_shown(&self, chat: ChatId, seq: Seq) -> Result<bool, CliError> {
+        let sql = "SELECT count(*) FROM messages WHERE chat = ?1 AND seq = ?2 AND shown = 1";
+        let read = || self.db.prepare_cached(sql)?.query_row(params![Id(chat), int(seq.0)], |row| row.get(0));
+        read().map(|count: i64| count > 0).map_err(|error: rusqlite::Error| self.wrong(error))
+    }
+
     /// Where the cursors of a chat's members stand, as far as known here.
     ///
     /// # Errors

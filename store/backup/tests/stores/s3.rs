@@ -1,6 +1,6 @@
 //! Backups in a bucket of a real S3-compatible server, which checks signatures.
 //!
-//! The server is a program of its own; `cargo xtask test` installs it and names it in `GODWIT_S3S_FS`. Without the variable
+//! The server is a program of its own; `cargo xtask test` installs it and names it in `GODWIT_TEST_S3S_FS`. Without the variable
 //! the test says that it did not run.
 
 use std::io::Write;
@@ -15,7 +15,7 @@ use crate::copies::{clock, embedded, people, talked};
 use crate::support::{CANARY, Log, open, serves, silent};
 
 /// The variable that names the server's program.
-const PROGRAM: &str = "GODWIT_S3S_FS";
+const PROGRAM: &str = "GODWIT_TEST_S3S_FS";
 
 /// A server that ends with the test.
 struct Server {
