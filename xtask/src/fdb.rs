@@ -38,6 +38,21 @@ const LOADER_VARIABLE: &str = if cfg!(target_os = "macos") { "DYLD_LIBRARY_PATH"
 /// FoundationDB on this machine, or what of it is missing.
 pub(crate) struct Fdb(Result<Programs, String>);
 
+/// The tests with nodes on FoundationDB, and nothing else.
+///
+/// # Errors
+/// [`Unavailable`] with what is missing; otherwise the failing step.
+pub(crate) fn run() -> Result<()> {
+    let fdb = Fdb::find()?;
+    if let Err(missing) = &fdb.0 {
+        return Err(Unavailable(missing.clone()).into());
+    }
+    let mut steps = Steps::new();
+    fdb.end_to_end(&mut steps)?;
+    steps.finish("cargo xtask fdb");
+    Ok(())
+}
+
 impl Fdb {
     /// Looks for it, and for what its binding needs to be built, which is installed where that is allowed.
     ///

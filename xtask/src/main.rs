@@ -40,6 +40,8 @@ Commands:
                     `net --help` for its options
   fuzz              Fuzz decoding and whole sessions; `fuzz --help` for its options
   bench             Measure the parts and a whole node; `bench --help` for its options
+  fdb               Run the tests that start nodes with the nodes on FoundationDB, as `test`
+                    does where it is installed
   codegen           Make wire/src/generated/ from wire/schema/
   codegen --check   Fail if wire/src/generated/ is not what the schema makes
   interop           Run the protocol's second client (wire/interop, in Python) against a node
@@ -76,6 +78,7 @@ fn run(arguments: &[String]) -> Result<()> {
         [_, "--help" | "-h"] => print!("{HELP}"),
         ["test"] => test::run()?,
         ["ci"] => ci::run()?,
+        ["fdb"] => fdb::run()?,
         ["interop"] => interop::run(&fdb::Fdb::find()?)?,
         ["sim", options @ ..] => sim::run(options)?,
         ["net", options @ ..] => net::run(options)?,
