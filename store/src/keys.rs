@@ -33,7 +33,7 @@
 //!                                       stamp is the commit's versionstamp, index the place in its batch
 //! l log t                               when any member's cursor last moved: milliseconds, little-endian, atomic max
 //!
-//! o shard at log seq                    outbox: an entry committed at `at` that the sweeper has not looked at
+//! o lane at log seq                     outbox: an entry committed at `at` that the sweeper has not looked at
 //! ```
 //!
 //! Receipts lie by member and kind, then in commit order: when an entry reached a member is the first of them at or
@@ -45,7 +45,12 @@ use wire::{AccountId, ChatId, ClientMsgId, DeviceId, LogId, Phone, RequestId, Se
 
 use crate::tx::{Stamped, Versionstamp, after_prefix};
 
-/// Into how many parts the outbox is cut, so that neither appends nor sweepers meet on one place.
+/// In how many lanes outbox keys lie in order of time. All appends of a lane write at its end, which is one place on one
+/// server however a cluster cuts its keys: so there are as many lanes as one cluster could ever need.
+pub const OUTBOX_LANES: u8 = 64;
+
+/// Into how many parts the outbox is cut for those who sweep it. Lane `n` belongs to shard `n % OUTBOX_SHARDS`, so that
+/// keys from before there were more lanes than shards are where they were.
 pub const OUTBOX_SHARDS: u8 = 16;
 
 /// The id of the 1:1 chat of two accounts, the same whichever of them asks (C22).
@@ -269,6 +274,17 @@ pub fn device_cursor(log: LogId, account: AccountId, device: DeviceId) -> Bytes 
     log_key(log, b'd').bytes(account.as_bytes()).bytes(device.as_bytes()).done()
 }
 
+/// What the keys of all devices' cursors in a log begin with.
+pub fn device_cursors(log: LogId) -> Bytes {
+    log_key(log, b'd').done()
+}
+
+/// Whose cursor a key of [`device_cursors`] is.
+pub(crate) fn cursor_owner(key: &[u8]) -> Option<(AccountId, DeviceId)> {
+    let (rest, device) = key.split_last_chunk()?;
+    Some((AccountId::new(last_id(rest)?), DeviceId::new(*device)))
+}
+
 /// A member's cursors.
 pub fn member_cursor(log: LogId, account: AccountId) -> Bytes {
     log_key(log, b'c').bytes(account.as_bytes()).done()
@@ -320,32 +336,39 @@ pub fn receipts_from(
 
 // ---- outbox ----
 
-/// The outbox shard of a log (FNV-1a, which is stable and spreads well enough for sixteen).
-pub fn outbox_shard(log: LogId) -> u8 {
+/// The outbox lane of a log (FNV-1a, which is stable and spreads well enough).
+fn outbox_lane(log: LogId) -> u8 {
     let bytes = Key(Vec::with_capacity(17)).log(log).0;
     let hash = bytes.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, &b| {
         (hash ^ u64::from(b)).wrapping_mul(0x0000_0100_0000_01b3)
     });
-    (hash >> 32) as u8 % OUTBOX_SHARDS
+    (hash >> 32) as u8 % OUTBOX_LANES
+}
+
+/// The outbox shard of a log.
+pub fn outbox_shard(log: LogId) -> u8 {
+    outbox_lane(log) % OUTBOX_SHARDS
 }
 
 /// One entry that the sweeper has not looked at.
 pub fn outbox(at: WallTime, log: LogId, seq: Seq) -> Bytes {
-    Key::new(b'o').letter(outbox_shard(log)).number(at.0).log(log).number(seq.0).done()
+    Key::new(b'o').letter(outbox_lane(log)).number(at.0).log(log).number(seq.0).done()
 }
 
-/// Where the outbox keys of entries committed before `due` begin and end.
-pub fn outbox_due(shard: u8, due: WallTime) -> (Bytes, Bytes) {
-    (Key::new(b'o').letter(shard).done(), Key::new(b'o').letter(shard).number(due.0).done())
+/// Where the outbox keys of entries committed before `due` begin and end, in each lane of a shard.
+pub fn outbox_due(shard: u8, due: WallTime) -> impl Iterator<Item = (Bytes, Bytes)> {
+    let lanes = (shard..OUTBOX_LANES).step_by(usize::from(OUTBOX_SHARDS));
+    let begin = |lane| Key::new(b'o').letter(lane);
+    lanes.map(move |lane| (begin(lane).done(), begin(lane).number(due.0).done()))
 }
 
-/// The parts of a key of [`outbox`] that name its entry.
-pub(crate) fn outbox_entry(key: &[u8]) -> Option<(LogId, Seq)> {
+/// The parts of a key of [`outbox`] that name its entry and its time.
+pub(crate) fn outbox_entry(key: &[u8]) -> Option<(LogId, Seq, WallTime)> {
     let mut parts = Parts(key);
     let [_, _] = parts.take()?;
-    parts.number()?;
+    let at = WallTime(parts.number()?);
     let log = parts.log()?;
-    Some((log, Seq(parts.number()?)))
+    Some((log, Seq(parts.number()?), at))
 }
 
 #[cfg(test)]
@@ -405,19 +428,40 @@ mod tests {
     fn an_outbox_key_names_its_entry() {
         for log in [LOG, LogId::Device(DeviceId::new([1; 16])), LogId::Call(ChatId::new([2; 16]))] {
             let key = outbox(WallTime(1234), log, Seq(77));
-            assert_eq!(outbox_entry(&key), Some((log, Seq(77))));
-            let (begin, end) = outbox_due(outbox_shard(log), WallTime(1235));
-            assert!(begin <= key && key < end);
-            let (_, end) = outbox_due(outbox_shard(log), WallTime(1234));
-            assert!(key >= end, "committed before, not at");
+            assert_eq!(outbox_entry(&key), Some((log, Seq(77), WallTime(1234))));
+            let found = |shard, due| {
+                outbox_due(shard, WallTime(due)).filter(|(begin, end)| *begin <= key && key < *end).count()
+            };
+            for shard in 0..OUTBOX_SHARDS {
+                assert_eq!(found(shard, 1235), usize::from(shard == outbox_shard(log)));
+                assert_eq!(found(shard, 1234), 0, "committed before, not at");
+            }
         }
         assert_eq!(outbox_entry(b"o"), None);
     }
 
     #[test]
-    fn shards_are_all_used() {
-        let used: std::collections::BTreeSet<u8> =
-            (0..=255).map(|n| outbox_shard(LogId::Chat(ChatId::new([n; 16])))).collect();
-        assert_eq!(used, (0..OUTBOX_SHARDS).collect());
+    fn lanes_are_all_used_and_each_is_of_one_shard() {
+        let logs = || (0..=u16::MAX).map(|n| LogId::Chat(direct_chat_id(id(n), id(n))));
+        let used: std::collections::BTreeSet<u8> = logs().take(2000).map(outbox_lane).collect();
+        assert_eq!(used, (0..OUTBOX_LANES).collect());
+        let lanes = (0..OUTBOX_SHARDS).flat_map(|shard| outbox_due(shard, WallTime(0)));
+        let lanes: std::collections::BTreeSet<u8> = lanes.map(|(begin, _)| begin[1]).collect();
+        assert_eq!(lanes, used);
+    }
+
+    fn id(n: u16) -> AccountId {
+        let mut id = [0; 16];
+        id[..2].copy_from_slice(&n.to_be_bytes());
+        AccountId::new(id)
+    }
+
+    #[test]
+    fn a_cursors_key_names_its_owner() {
+        let (account, device) = (AccountId::new([1; 16]), DeviceId::new([2; 16]));
+        let key = device_cursor(LOG, account, device);
+        assert!(key.starts_with(&device_cursors(LOG)));
+        assert_eq!(cursor_owner(&key), Some((account, device)));
+        assert_eq!(cursor_owner(b"d"), None);
     }
 }

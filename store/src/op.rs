@@ -19,8 +19,9 @@ pub(crate) mod read;
 mod receipts;
 mod refresh;
 mod revoke_device;
-mod session;
+pub(crate) mod session;
 mod sweep;
+mod table;
 mod tail;
 
 pub use add_device::{AddDevice, AddDeviceError, DeviceAdded};

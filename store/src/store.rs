@@ -14,7 +14,10 @@ use crate::keys;
 use crate::op::batch::{Batch, LogOp, LogOutput};
 use crate::op::device_cursors::{ForgetCursors, StartCursors};
 use crate::op::read;
-use crate::op::{AddDevice, DeviceError, Op, OpOutput, RevokeDevice, Tail, Tailed};
+use crate::op::session::{Beginning, MoreChats};
+use crate::op::{
+    AddDevice, DeviceError, Op, OpOutput, OpenSession, RevokeDevice, SessionState, Tail, Tailed,
+};
 use crate::recent::{Recent, RecentConfig, RecentStats};
 use crate::record::{Closed, Number, Record, SCHEMA_VERSION};
 use crate::run::{Attempt, Body, Budget, Clock, OpError, Runner, StoreError};
@@ -130,7 +133,7 @@ impl<B: Backend, C: Clock> Store<B, C> {
             Op::Receipts(op) => OpOutput::Receipts(inner.runner.run(&op).await?),
             Op::MemberCursors(op) => OpOutput::MemberCursors(inner.runner.run(&op).await?),
             Op::Members(op) => OpOutput::Members(inner.runner.run(&op).await?),
-            Op::OpenSession(op) => OpOutput::OpenSession(inner.runner.run(&op).await?),
+            Op::OpenSession(op) => OpOutput::OpenSession(inner.open_session(&op).await?),
             Op::OpenChat(op) => OpOutput::OpenChat(inner.runner.run(&op).await?),
             Op::CheckDevice(op) => OpOutput::CheckDevice(inner.runner.run(&op).await?),
             Op::Chats(op) => OpOutput::Chats(inner.runner.run(&op).await?),
@@ -189,6 +192,21 @@ impl<B: Backend, C: Clock> Inner<B, C> {
             committing.finish(&appended(&batched.outputs), self.runner.clock().now());
         }
         Ok(batched.outputs)
+    }
+
+    /// The device and its first chats, then the others.
+    async fn open_session(&self, op: &OpenSession) -> Result<Result<SessionState, DeviceError>, StoreError> {
+        let (mut session, mut next) = match self.runner.run(&Beginning(op)).await? {
+            Ok(begun) => begun,
+            Err(refused) => return Ok(Err(refused)),
+        };
+        while let Some(after) = next {
+            let more = self.runner.run(&MoreChats { session: op, after }).await?;
+            session.chats.extend(more.chats);
+            next = more.next;
+        }
+        session.sort();
+        Ok(Ok(session))
     }
 
     /// The cursors first, the device with the last step: what an interruption leaves is nobody's, and written over by the

@@ -1,6 +1,6 @@
 //! A proved phone number becomes an account, and gets a device.
 
-use futures_util::future::join;
+use futures_util::future::{join, try_join};
 use wire::{AccountId, DeviceId, PersonName, Phone, RequestId, Secret, WallTime};
 
 use super::find_account::AccountInfo;
@@ -64,7 +64,8 @@ pub enum AddDeviceError {
 impl Body for AddDevice {
     type Output = Result<DeviceAdded, AddDeviceError>;
 
-    /// Shape: `a account`, `p phone`, `a account d device`, `d device`, `f family`. Cost: four reads.
+    /// Shape: `a account`, `p phone`, `a account d device`, `d device`, `f family`. Cost: two reads, then two; a repeat, and the
+    /// family that it ends, another.
     async fn run<T: Tx>(&self, tx: &mut T, _: Attempt) -> Result<Self::Output, OpError> {
         let (phone_key, owner_key) = (keys::phone(&self.phone), keys::device_owner(self.device));
         let owners = join(read::get::<Owner, T>(tx, &phone_key), read::get::<Owner, T>(tx, &owner_key)).await;
@@ -73,15 +74,18 @@ impl Body for AddDevice {
         if key_owner.is_some_and(|owner| owner.0 != id) {
             return Ok(Err(AddDeviceError::KeyTaken));
         }
+        let (account_key, device_key) = (keys::account(id), keys::account_device(id, self.device));
+        let (account, device) =
+            try_join(read::get::<Account, T>(tx, &account_key), read::get::<Device, T>(tx, &device_key))
+                .await?;
         let account = match known {
-            Some(_) => read::get::<Account, T>(tx, &keys::account(id)).await?.ok_or(MISSING)?,
+            Some(_) => account.ok_or(MISSING)?,
             None => self.make_account(tx),
         };
         if account.suspended {
             return Ok(Err(AddDeviceError::Suspended));
         }
         let account = AccountInfo { account: id, name: account.name };
-        let device = read::get::<Device, T>(tx, &keys::account_device(id, self.device)).await?;
         if let Some(device) = device.as_ref().filter(|device| device.family == self.family) {
             let (created, device_new) = (device.made_account, device.made_device);
             return Ok(Ok(DeviceAdded { account, created, device_new }));

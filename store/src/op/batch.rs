@@ -7,7 +7,6 @@
 
 mod fold;
 mod gather;
-mod table;
 
 use std::sync::Arc;
 

@@ -3,6 +3,7 @@
 //! Each only ever moves forward, and READ implies DELIVERED (I4). Every move of a member's cursor leaves a receipt, so
 //! that the exact time of each entry can be told later (C15).
 
+use futures_util::future::try_join;
 use mutation::Mutation;
 use wire::{AccountId, DeviceId, LogId, Seq, WallTime};
 
@@ -158,11 +159,13 @@ pub(super) async fn all<T: Tx>(tx: &T, log: LogId) -> Result<Vec<MemberCursor>, 
 impl Body for MemberCursors {
     type Output = Result<Vec<MemberCursor>, NotMember>;
 
+    /// Cost: one read and a range, together.
     async fn run<T: Tx>(&self, tx: &mut T, _: Attempt) -> Result<Self::Output, OpError> {
-        if read::peek::<Member, T>(tx, &keys::member(self.log, self.account)).await?.is_none() {
+        let key = keys::member(self.log, self.account);
+        let (member, mut cursors) = try_join(read::peek::<Member, T>(tx, &key), all(&*tx, self.log)).await?;
+        if member.is_none() {
             return Ok(Err(NotMember));
         }
-        let mut cursors = all(tx, self.log).await?;
         cursors.retain(|cursor| cursor.delivered_at.max(cursor.read_at) >= self.since);
         Ok(Ok(cursors))
     }

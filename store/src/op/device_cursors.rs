@@ -4,7 +4,7 @@
 //! Invariant: a page changes nothing of a device that has a record. So it may be repeated, late or alone, and neither
 //! moves a live device's cursor nor takes it away.
 
-use futures_util::future::try_join_all;
+use futures_util::future::{try_join, try_join_all};
 use wire::{AccountId, ChatId, DeviceId, LogId, Phone};
 
 use super::read;
@@ -78,14 +78,16 @@ async fn page<T: Tx>(
     device: DeviceId,
     after: Option<ChatId>,
 ) -> Result<Option<(Vec<LogId>, Option<ChatId>)>, OpError> {
-    if read::get::<Device, T>(tx, &keys::account_device(account, device)).await?.is_some() {
-        return Ok(None);
-    }
+    let device_key = keys::account_device(account, device);
     let mut range = Range::prefix(keys::account_chats(account)).limit(CHATS_MAX).snapshot();
     if let Some(after) = after {
         range.begin = after_key(&keys::account_chat(account, after));
     }
-    let chats = read::list::<AccountChat, T>(tx, range).await?;
+    let device = read::get::<Device, T>(tx, &device_key);
+    let (device, chats) = try_join(device, read::list::<AccountChat, T>(tx, range)).await?;
+    if device.is_some() {
+        return Ok(None);
+    }
     let next = chats.last().filter(|_| chats.len() == CHATS_MAX).map(|(id, _)| ChatId::new(*id));
     Ok(Some((chats.into_iter().map(|(id, _)| LogId::Chat(ChatId::new(id))).collect(), next)))
 }

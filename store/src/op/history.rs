@@ -1,5 +1,6 @@
 //! Pages of history, for members (R47).
 
+use futures_util::future::try_join3;
 use wire::{AccountId, LogId, Seq};
 
 use super::cursor::{self, MemberCursor};
@@ -50,11 +51,17 @@ pub struct HistoryPage {
 impl Body for History {
     type Output = Result<HistoryPage, NotMember>;
 
+    /// Cost: two reads and the members' cursors together, then a range of entries.
     async fn run<T: Tx>(&self, tx: &mut T, _: Attempt) -> Result<Self::Output, OpError> {
-        let Some(member) = read::peek::<Member, T>(tx, &keys::member(self.log, self.account)).await? else {
-            return Ok(Err(NotMember));
-        };
-        let head = read::peek::<Head, T>(tx, &keys::head(self.log)).await?.unwrap_or_default();
+        let (member_key, head_key) = (keys::member(self.log, self.account), keys::head(self.log));
+        let (member, head, members) = try_join3(
+            read::peek::<Member, T>(tx, &member_key),
+            read::peek::<Head, T>(tx, &head_key),
+            cursor::all(&*tx, self.log),
+        )
+        .await?;
+        let Some(member) = member else { return Ok(Err(NotMember)) };
+        let head = head.unwrap_or_default();
         let mut entries = tail::entries(tx, self.range(member)).await?;
         if !matches!(self.page, Page::After(_)) {
             entries.reverse();
@@ -64,7 +71,7 @@ impl Body for History {
             (Page::Newest | Page::Before(_), Some(first), _) => first.seq > member.joined.next(),
             (_, None, _) | (_, _, None) => false,
         };
-        Ok(Ok(HistoryPage { entries, has_more, members: cursor::all(tx, self.log).await? }))
+        Ok(Ok(HistoryPage { entries, has_more, members }))
     }
 }
 

@@ -1,6 +1,7 @@
 //! When each member got and read one entry, from the receipts that their cursors left.
 
-use futures_util::future::try_join_all;
+use bytes::Bytes;
+use futures_util::future::{try_join, try_join_all, try_join3};
 use wire::event::Event;
 use wire::{AccountId, LogId, Seq, WallTime, frame};
 
@@ -49,56 +50,60 @@ pub enum ReceiptsError {
 impl Body for Receipts {
     type Output = Result<Vec<Receipt>, ReceiptsError>;
 
+    /// Cost: the entry, the members and their cursors together; then one read; then a range of few keys for each member
+    /// and kind that has reached it, nearly always one round of them.
     async fn run<T: Tx>(&self, tx: &mut T, _: Attempt) -> Result<Self::Output, OpError> {
-        let tx = &*tx;
-        let members = read::list::<Member, T>(tx, Range::prefix(keys::members(self.log)).snapshot()).await?;
+        let (tx, entry_key) = (&*tx, keys::entry(self.log, self.seq));
+        let members = Range::prefix(keys::members(self.log)).snapshot();
+        let cursors = Range::prefix(keys::member_cursors(self.log)).snapshot();
+        let (members, cursors, entry) =
+            try_join3(read::list::<Member, T>(tx, members), read::list::<Cursors, T>(tx, cursors), async {
+                Ok(tx.get_snapshot(&entry_key).await?)
+            })
+            .await?;
         if !members.iter().any(|(id, _)| id == self.account.as_bytes()) {
             return Ok(Err(ReceiptsError::NotMember));
         }
-        let Some((sender, committed)) = find_entry(tx, self.log, self.seq).await? else {
-            return Ok(Err(ReceiptsError::NoEntry));
-        };
+        let Some(entry) = entry else { return Ok(Err(ReceiptsError::NoEntry)) };
+        let (sender, committed) = commit_of(tx, self.log, &entry).await?;
         let others = members
             .into_iter()
             .filter(|(_, member)| member.joined < self.seq)
             .map(|(id, _)| AccountId::new(id))
             .filter(|member| *member != sender);
-        let receipts = others.map(|member| receipt(tx, self.log, member, self.seq, &committed));
+        let receipts = others.map(|member| {
+            let at = cursors.binary_search_by_key(member.as_bytes(), |(id, _)| *id);
+            let cursors = at.map_or_else(|_| Cursors::default(), |at| cursors[at].1);
+            receipt(tx, self.log, (member, cursors), self.seq, &committed)
+        });
         try_join_all(receipts).await.map(Ok)
     }
 }
 
 /// An entry's sender, and its commit.
-async fn find_entry<T: Tx>(
-    tx: &T,
-    log: LogId,
-    seq: Seq,
-) -> Result<Option<(AccountId, Idempotency)>, OpError> {
-    let Some(value) = tx.get_snapshot(&keys::entry(log, seq)).await? else { return Ok(None) };
+async fn commit_of<T: Tx>(tx: &T, log: LogId, value: &Bytes) -> Result<(AccountId, Idempotency), OpError> {
     let damaged = |what| OpError::Record(RecordError::Damaged { record: "entry", what });
-    let body = frame::body_of(&record::decode_entry(&value)?);
+    let body = frame::body_of(&record::decode_entry(value)?);
     let Ok(Event::Entry(entry)) = Event::decode(&body) else { return Err(damaged("no entry")) };
     let key = keys::idempotency(log, entry.sender, entry.client_msg_id);
     let committed = read::peek(tx, &key).await?.ok_or_else(|| damaged("no idempotency record"))?;
-    Ok(Some((entry.sender, committed)))
+    Ok((entry.sender, committed))
 }
 
 async fn receipt<T: Tx>(
     tx: &T,
     log: LogId,
-    member: AccountId,
+    (member, cursors): (AccountId, Cursors),
     seq: Seq,
     committed: &Idempotency,
 ) -> Result<Receipt, OpError> {
-    let cursors = read::peek::<Cursors, T>(tx, &keys::member_cursor(log, member)).await?.unwrap_or_default();
-    let mut receipt = Receipt { member, delivered_at: None, read_at: None };
-    if cursors.delivered >= seq {
-        receipt.delivered_at = reached(tx, log, member, ReceiptKind::Delivered, seq, committed).await?;
-    }
-    if cursors.read >= seq {
-        receipt.read_at = reached(tx, log, member, ReceiptKind::Read, seq, committed).await?;
-    }
-    Ok(receipt)
+    let at = async |kind, cursor: Seq| match cursor >= seq {
+        true => reached(tx, log, member, kind, seq, committed).await,
+        false => Ok(None),
+    };
+    let delivered = at(ReceiptKind::Delivered, cursors.delivered);
+    let (delivered_at, read_at) = try_join(delivered, at(ReceiptKind::Read, cursors.read)).await?;
+    Ok(Receipt { member, delivered_at, read_at })
 }
 
 /// When a member's cursor first reached a place, at or after the commit that made it.

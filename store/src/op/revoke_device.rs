@@ -1,5 +1,6 @@
 //! A device ends: its record and its tokens.
 
+use futures_util::future::try_join;
 use wire::{AccountId, DeviceId, WallTime};
 
 use super::device::DeviceError;
@@ -25,11 +26,14 @@ impl Body for RevokeDevice {
     type Output = Result<(), DeviceError>;
 
     async fn run<T: Tx>(&self, tx: &mut T, _: Attempt) -> Result<Self::Output, OpError> {
-        if read::get::<Account, T>(tx, &keys::account(self.account)).await?.is_none() {
+        let (account_key, key) =
+            (keys::account(self.account), keys::account_device(self.account, self.device));
+        let (account, device) =
+            try_join(read::get::<Account, T>(tx, &account_key), read::get::<Device, T>(tx, &key)).await?;
+        if account.is_none() {
             return Ok(Err(DeviceError::AccountUnknown));
         }
-        let key = keys::account_device(self.account, self.device);
-        let Some(device) = read::get::<Device, T>(tx, &key).await? else { return Ok(Ok(())) };
+        let Some(device) = device else { return Ok(Ok(())) };
         tx.clear(key);
         tx.clear(keys::device_owner(self.device));
         refresh::end_family(tx, device.family).await?;

@@ -3,18 +3,25 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use futures_util::future::try_join_all;
+use futures_util::future::{try_join_all, try_join3};
 use wire::{AccountId, DeviceId, LogId, Seq, WallTime};
 
+use super::table::Table;
 use super::{device, read};
 use crate::keys;
-use crate::record::{DeviceCursor, Head, Member};
+use crate::record::{DeviceCursor, Head, Member, Record, RecordError};
 use crate::run::{Attempt, Body, OpError};
 use crate::tx::{Range, Tx};
 
-/// Device cursors that one sweep reads at most, the last log aside: more logs wait for the next sweep, so that groups
-/// of 256 accounts do not stretch one transaction past its lifetime.
+/// Devices that one sweep looks at at most, the logs aside that were begun: more logs wait for the next sweep, so that
+/// groups of 256 accounts do not stretch one transaction past its lifetime.
 const CURSORS_MAX: usize = 4096;
+
+/// Logs that are looked at together before it is known how large they are.
+const LOGS_AT_FIRST: usize = 8;
+
+/// Logs that are ever looked at together.
+const LOGS_MAX: usize = 64;
 
 /// Looks at outbox keys whose entries were committed before `due`, and says which accounts' devices are behind. It
 /// clears nothing: whoever asked first does what follows from it and then clears the keys ([`ClearOutbox`]), so that
@@ -65,27 +72,70 @@ impl Body for Sweep {
     type Output = Swept;
 
     /// Everything is read by snapshot: nothing here decides anything, and two sweepers of one shard only hint twice.
+    ///
+    /// Cost: a range per lane, together; then for some logs at a time a read and two ranges of each together, and the
+    /// devices of each member, together.
     async fn run<T: Tx>(&self, tx: &mut T, _: Attempt) -> Result<Swept, OpError> {
-        let (begin, end) = keys::outbox_due(self.shard, self.due);
-        let due = tx.range(Range::new(begin, end).limit(self.limit).snapshot()).await?;
-        let mut has_more = due.len() == self.limit;
+        let tx = &*tx;
+        let (due, mut has_more) = self.due(tx).await?;
         let (mut logs, mut seen) = (BTreeMap::<LogId, Due>::new(), Vec::new());
         for (key, _) in due {
             match keys::outbox_entry(&key) {
-                Some((log, seq)) => logs.entry(log).or_default().add(seq, key),
+                Some((log, seq, _)) => logs.entry(log).or_default().add(seq, key),
                 None => seen.push(key),
             }
         }
-        let (mut behind, mut looked_at) = (Vec::new(), 0);
-        for (log, due) in logs {
-            if looked_at >= CURSORS_MAX {
-                has_more = true;
+        let (mut logs, mut pace) = (logs.into_iter(), Pace::default());
+        let mut behind = Vec::new();
+        while let Some(logs_max) = pace.next() {
+            let some: Vec<_> = logs.by_ref().take(logs_max).collect();
+            if some.is_empty() {
                 break;
             }
-            looked_at += look(tx, log, due.last, &mut behind).await?;
-            seen.extend(due.keys);
+            pace.looked(some.len(), look(tx, &some, &mut behind).await?);
+            seen.extend(some.into_iter().flat_map(|(_, due)| due.keys));
         }
+        has_more |= logs.len() > 0;
         Ok(Swept { behind, keys: seen, has_more })
+    }
+}
+
+impl Sweep {
+    /// The keys that are due, of all lanes the oldest, and whether there are more.
+    async fn due<T: Tx>(&self, tx: &T) -> Result<(Vec<(Bytes, Bytes)>, bool), OpError> {
+        let lanes = keys::outbox_due(self.shard, self.due)
+            .map(|(begin, end)| tx.range(Range::new(begin, end).limit(self.limit).snapshot()));
+        let lanes = try_join_all(lanes).await?;
+        let full = lanes.iter().any(|lane| lane.len() >= self.limit);
+        let mut due: Vec<_> = lanes.into_iter().flatten().collect();
+        due.sort_by_key(|(key, _)| keys::outbox_entry(key).map(|(.., at)| at));
+        let has_more = full || due.len() > self.limit;
+        due.truncate(self.limit);
+        Ok((due, has_more))
+    }
+}
+
+/// How many logs are looked at together: as many as would use up [`CURSORS_MAX`], were they like those so far. What
+/// follows may be larger, so it is never many more than before.
+#[derive(Debug, Default)]
+struct Pace {
+    logs: usize,
+    cursors: usize,
+    last: usize,
+}
+
+impl Pace {
+    /// How many are next, unless it is enough.
+    fn next(&self) -> Option<usize> {
+        let left = CURSORS_MAX.checked_sub(self.cursors).filter(|left| *left > 0)?;
+        let mean = self.cursors.div_ceil(self.logs.max(1)).max(1);
+        Some((left / mean).clamp(1, (4 * self.last).clamp(LOGS_AT_FIRST, LOGS_MAX)))
+    }
+
+    fn looked(&mut self, logs: usize, cursors: usize) {
+        self.logs += logs;
+        self.cursors += cursors;
+        self.last = logs;
     }
 }
 
@@ -113,31 +163,51 @@ impl Due {
     }
 }
 
-/// Adds the devices of one log that have not got what is due, and says how many there are. What came after it has its
+/// Adds the devices of some logs that have not got what is due, and says how many there are. What came after it has its
 /// own grace time: in a chat that never rests, every device is always behind its head.
-async fn look<T: Tx>(tx: &T, log: LogId, due: Seq, behind: &mut Vec<Behind>) -> Result<usize, OpError> {
-    let head = read::peek::<Head, T>(tx, &keys::head(log)).await?.unwrap_or_default().seq;
-    let members = read::list::<Member, T>(tx, Range::prefix(keys::members(log)).snapshot()).await?;
-    let cursors = members.into_iter().map(|(id, member)| member_cursors(tx, log, AccountId::new(id), member));
-    let cursors: Vec<_> = try_join_all(cursors).await?.into_iter().flatten().collect();
-    let looked_at = cursors.len();
-    let late = cursors.into_iter().filter(|(.., delivered)| *delivered < due);
-    behind.extend(late.map(|(account, device, _)| Behind { log, head, account, device }));
+async fn look<T: Tx>(tx: &T, logs: &[(LogId, Due)], behind: &mut Vec<Behind>) -> Result<usize, OpError> {
+    let found = try_join_all(logs.iter().map(|(log, _)| Found::read(tx, *log))).await?;
+    let accounts = found.iter().flat_map(|found| found.members.iter().map(|(account, _)| *account)).collect();
+    let devices = Table::read(accounts, |account| device::all(tx, account)).await?;
+    let mut looked_at = 0;
+    for ((log, due), Found { head, members, cursors }) in logs.iter().zip(found) {
+        for (account, member) in members {
+            for (device, _) in devices.of(account) {
+                looked_at += 1;
+                let at = cursors.binary_search_by_key(&(account, *device), |(whose, _)| *whose);
+                let delivered = at.map_or(member.joined, |at| cursors[at].1.delivered);
+                if delivered < due.last {
+                    behind.push(Behind { log: *log, head, account, device: *device });
+                }
+            }
+        }
+    }
     Ok(looked_at)
 }
 
-/// Where each device of a member is.
-async fn member_cursors<T: Tx>(
-    tx: &T,
-    log: LogId,
-    account: AccountId,
-    member: Member,
-) -> Result<Vec<(AccountId, DeviceId, Seq)>, OpError> {
-    let devices = device::all(tx, account).await?;
-    try_join_all(devices.into_iter().map(async |(device, _)| {
-        let key = keys::device_cursor(log, account, device);
-        let cursor = read::peek::<DeviceCursor, T>(tx, &key).await?;
-        Ok((account, device, cursor.map_or(member.joined, |cursor| cursor.delivered)))
-    }))
-    .await
+/// What is stored of one log that is due.
+struct Found {
+    head: Seq,
+    members: Vec<(AccountId, Member)>,
+    /// Cursors of devices, in order, those that nobody has any more included.
+    cursors: Vec<((AccountId, DeviceId), DeviceCursor)>,
+}
+
+impl Found {
+    async fn read<T: Tx>(tx: &T, log: LogId) -> Result<Found, OpError> {
+        let head_key = keys::head(log);
+        let (head, members, cursors) = try_join3(
+            read::peek::<Head, T>(tx, &head_key),
+            read::list::<Member, T>(tx, Range::prefix(keys::members(log)).snapshot()),
+            read::pairs::<DeviceCursor, T>(tx, Range::prefix(keys::device_cursors(log)).snapshot()),
+        )
+        .await?;
+        let members = members.into_iter().map(|(id, member)| (AccountId::new(id), member)).collect();
+        let cursors = cursors.into_iter().map(|(key, cursor)| {
+            let damaged = RecordError::Damaged { record: DeviceCursor::NAME, what: "its key" };
+            Ok((keys::cursor_owner(&key).ok_or(damaged)?, cursor))
+        });
+        let cursors = cursors.collect::<Result<_, RecordError>>()?;
+        Ok(Found { head: head.unwrap_or_default().seq, members, cursors })
+    }
 }

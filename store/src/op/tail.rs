@@ -1,6 +1,7 @@
 //! Entries after a place: what delivery reads.
 
 use bytes::Bytes;
+use futures_util::future::try_join;
 use wire::{LogId, Seq};
 
 use super::read;
@@ -43,16 +44,25 @@ pub struct StoredEntry {
 impl Body for Tail {
     type Output = Tailed;
 
+    /// Cost: one read and a range, together.
     async fn run<T: Tx>(&self, tx: &mut T, _: Attempt) -> Result<Tailed, OpError> {
-        let head = read::peek::<Head, T>(tx, &keys::head(self.log)).await?.unwrap_or_default();
-        if self.after >= head.seq || self.entries_max == 0 {
-            return Ok(Tailed { entries: Vec::new(), head: head.seq });
+        let head_key = keys::head(self.log);
+        let head = read::peek::<Head, T>(tx, &head_key);
+        let (head, entries) = try_join(head, self.entries(tx)).await?;
+        Ok(Tailed { entries, head: head.unwrap_or_default().seq })
+    }
+}
+
+impl Tail {
+    async fn entries<T: Tx>(&self, tx: &T) -> Result<Vec<StoredEntry>, OpError> {
+        if self.entries_max == 0 || self.after.0 == u64::MAX {
+            return Ok(Vec::new());
         }
         let range = Range::new(keys::entry(self.log, self.after.next()), keys::entries_end(self.log))
             .limit(self.entries_max)
             .bytes_max(self.bytes_max)
             .snapshot();
-        Ok(Tailed { entries: entries(tx, range).await?, head: head.seq })
+        entries(tx, range).await
     }
 }
 

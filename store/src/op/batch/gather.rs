@@ -16,11 +16,11 @@ use futures_util::future::{try_join, try_join_all, try_join3};
 use mutation::Mutation;
 use wire::{AccountId, ClientMsgId, DeviceId, LogId, Seq, WallTime};
 
-use super::super::append::Append;
-use super::super::read;
 use super::LogOp;
-use super::table::Table;
 use crate::keys;
+use crate::op::append::Append;
+use crate::op::read;
+use crate::op::table::Table;
 use crate::record::{self, Account, Cursors, DeviceCursor, Head, Idempotency, Member};
 use crate::run::{Attempt, OpError};
 use crate::tx::{Range, Tx};
