@@ -137,7 +137,7 @@ impl Key {
         let mut parts = Parts(key);
         let [letter] = parts.take()?;
         if letter == b'o' {
-            let (log, seq) = keys::outbox_entry(key)?;
+            let (log, seq, _) = keys::outbox_entry(key)?;
             return Some(Key::Outbox(log, seq));
         }
         let parsed = match letter {
