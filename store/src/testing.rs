@@ -1,5 +1,6 @@
 //! Virtual time and a seeded executor, so that a test of a store is the same on every run; and what no op does yet.
 
+mod counting;
 mod doubt;
 mod torn;
 
@@ -43,6 +44,7 @@ impl Body for SetMember {
     }
 }
 
+pub use counting::{Cost, Counting, CountingTx};
 pub use doubt::{Doubtful, DoubtfulTx};
 pub use torn::{Torn, torn};
 

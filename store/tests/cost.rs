@@ -1,0 +1,278 @@
+//! What ops cost a store whose every read is a trip over the network: the table in ARCHITECTURE.md, "What a message
+//! costs the store", and bounds on the rounds of reads that no op may grow out of.
+
+#![cfg(feature = "testing")]
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::join_all;
+use store::op::*;
+use store::record::{AccountChat, Head, Member, Record};
+use store::run::{Attempt, Body, OpError};
+use store::sim::Sim;
+use store::testing::{Cost, Counting, Executor, SetMember, VirtualClock};
+use store::tx::{TRANSACTION_BYTES_MAX, Tx};
+use store::{Store, StoreConfig, keys};
+use wire::event::Kind;
+use wire::{
+    AccountId, ChatId, ClientMsgId, DeviceId, LogId, PersonName, Phone, RequestId, Secret, Seq, WallTime,
+};
+
+type Counted = Counting<Sim<VirtualClock>>;
+
+const T0: WallTime = WallTime(1_700_000_000_000);
+const GROUP: LogId = LogId::Chat(ChatId::new([9; 16]));
+const MEMBERS: u16 = 256;
+const MESSAGES: u16 = 64;
+
+fn id(n: u16) -> [u8; 16] {
+    let mut id = [5; 16];
+    id[..2].copy_from_slice(&n.to_be_bytes());
+    id
+}
+
+fn account(n: u16) -> AccountId {
+    AccountId::new(id(n))
+}
+
+fn direct(a: u16, b: u16) -> LogId {
+    LogId::Chat(keys::direct_chat_id(account(a), account(b)))
+}
+
+/// A text of 100 bytes, the envelope's 200 with it.
+fn append(log: LogId, sender: u16, peer: Option<u16>, n: u16) -> Op {
+    let content = Bytes::from_static(&[7; 300]);
+    let message = Message { client_msg_id: ClientMsgId::new(id(n)), kind: Kind::Text, content };
+    Op::Append(Append {
+        log,
+        peer: peer.map(account),
+        sender: account(sender),
+        device: DeviceId::new(id(sender)),
+        messages: vec![message],
+        now: T0,
+    })
+}
+
+fn cursor(log: LogId, who: u16, delivered: u64, read: u64) -> Op {
+    Op::MoveCursor(MoveCursor {
+        log,
+        account: account(who),
+        device: DeviceId::new(id(who)),
+        delivered: Seq(delivered),
+        read: Seq(read),
+        in_doubt: false,
+        now: T0,
+    })
+}
+
+fn add_device(n: u16) -> AddDevice {
+    AddDevice {
+        phone: Phone::parse(&format!("+49151{n:07}")).unwrap(),
+        name: PersonName::parse("Ann").unwrap(),
+        new_account: account(n),
+        device: DeviceId::new(id(n)),
+        device_key: [1; 32],
+        device_name: "phone".into(),
+        family: RequestId::new(id(n)),
+        refresh_hash: Secret::new([1; 32]),
+        refresh_expires: T0 + Duration::from_secs(86_400),
+        now: T0,
+    }
+}
+
+/// A store that counts, with some people.
+struct World {
+    store: Store<Counted, VirtualClock>,
+    counted: Counted,
+    table: String,
+}
+
+impl World {
+    async fn open(clock: VirtualClock, people: u16) -> World {
+        let counted = Counting::new(Sim::new(1, clock.clone()), clock.clone());
+        let store = Store::open(counted.clone(), StoreConfig::default(), clock).await.unwrap();
+        for n in 0..people {
+            store.execute(Op::AddDevice(add_device(n))).await.unwrap();
+        }
+        counted.take();
+        World { store, counted, table: String::new() }
+    }
+
+    /// What each transaction of some ops cost that are asked for at once.
+    async fn costs(&self, ops: impl IntoIterator<Item = Op>) -> (Vec<Cost>, Vec<OpOutput>) {
+        self.counted.take();
+        let outputs = join_all(ops.into_iter().map(|op| self.store.execute(op))).await;
+        (self.counted.take(), outputs.into_iter().map(Result::unwrap).collect())
+    }
+
+    /// What one op cost, which is one transaction; it is put on the table.
+    async fn cost(&mut self, name: &str, op: Op) -> (Cost, OpOutput) {
+        let (costs, mut outputs) = self.costs([op]).await;
+        let [cost] = costs[..] else { panic!("{name}: {costs:?}") };
+        self.tell(name, cost);
+        (cost, outputs.remove(0))
+    }
+
+    /// What a batch of ops cost, of which the first goes alone.
+    async fn batch(&mut self, name: &str, ops: Vec<Op>) -> Cost {
+        let (costs, _) = self.costs(ops).await;
+        let [_, cost] = costs[..] else { panic!("{name}: {costs:?}") };
+        self.tell(name, cost);
+        cost
+    }
+
+    /// What a sweep cost, and clearing what it found; it finds so many keys.
+    async fn sweep(&mut self, name: &str, log: LogId, keys: usize) -> (Cost, Cost) {
+        let due = T0 + Duration::from_secs(1);
+        let sweep = Sweep { shard: keys::outbox_shard(log), due, limit: 256 };
+        let (looked, found) = self.cost(&format!("sweep of {name}"), Op::Sweep(sweep)).await;
+        let OpOutput::Sweep(swept) = found else { panic!("{found:?}") };
+        assert_eq!(swept.keys.len(), keys);
+        let clear = Op::ClearOutbox(ClearOutbox { keys: swept.keys });
+        let (cleared, _) = self.cost(&format!("clearing of {name}"), clear).await;
+        (looked, cleared)
+    }
+
+    fn tell(&mut self, name: &str, cost: Cost) {
+        let Cost { requests, rounds, keys_read, bytes_read, keys_written, bytes_written, conflicts } = cost;
+        writeln!(
+            self.table,
+            "{name:<34} {rounds:>6} {requests:>8} {keys_read:>9} {bytes_read:>10} {keys_written:>12} \
+             {bytes_written:>13} {conflicts:>9}"
+        )
+        .unwrap();
+    }
+
+    fn print(&self) {
+        let mut out = std::io::stdout().lock();
+        let head = "transaction                        rounds requests keys read bytes read keys written bytes written conflicts";
+        write!(out, "{head}\n{}", self.table).unwrap();
+    }
+}
+
+fn with_people(people: u16, test: impl AsyncFnOnce(World)) {
+    let mut executor = Executor::new(1);
+    let clock = executor.clock();
+    executor.block_on(async { test(World::open(clock, people).await).await });
+}
+
+#[test]
+fn k2_a_message_to_one_costs_few_keys_and_one_round_of_reads_each_time() {
+    with_people(2, async |mut world| {
+        let log = direct(0, 1);
+        let (first, _) = world.cost("first message, makes the chat", append(log, 0, Some(1), 1)).await;
+        assert_eq!((first.rounds, first.keys_written), (2, 8), "the accounts follow from the first round");
+        world.costs([cursor(log, 1, 1, 1)]).await;
+        // From here on both devices have a cursor.
+        world.costs([append(log, 1, Some(0), 2)]).await;
+        world.costs([cursor(log, 0, 2, 2)]).await;
+        world.sweep("those", log, 2).await;
+        world.table.clear();
+        world.tell("first message, makes the chat", first);
+        let (said, _) = world.cost("append", append(log, 0, Some(1), 3)).await;
+        let (delivered, _) = world.cost("delivered", cursor(log, 1, 3, 0)).await;
+        let (read, _) = world.cost("read", cursor(log, 1, 3, 3)).await;
+        let (looked, cleared) = world.sweep("it", log, 1).await;
+        let all = [delivered, read, looked, cleared].into_iter().fold(said, Cost::and);
+        world.tell("one message in all", all);
+        world.print();
+
+        for cost in [said, delivered, read] {
+            assert_eq!(cost.rounds, 1, "{cost:?}");
+        }
+        assert_eq!((said.keys_written, said.conflicts), (5, 4), "{said:?}");
+        assert_eq!((delivered.keys_written, delivered.conflicts), (4, 3), "{delivered:?}");
+        assert_eq!((read.keys_written, read.conflicts), (3, 3), "{read:?}");
+        assert_eq!((looked.rounds, looked.conflicts, looked.keys_written), (3, 0, 0), "{looked:?}");
+        assert_eq!((cleared.rounds, cleared.keys_written, cleared.conflicts), (0, 1, 0), "{cleared:?}");
+        assert_eq!(all.keys_written, 13);
+        assert!(all.bytes_written < 1400, "{all:?}");
+        // A repeat writes nothing.
+        let (again, _) = world.cost("repeat", append(log, 0, Some(1), 3)).await;
+        assert_eq!((again.rounds, again.keys_written), (1, 0), "{again:?}");
+    });
+}
+
+#[test]
+fn k2_a_batch_in_a_large_group_costs_one_round_of_reads_however_many_speak() {
+    with_people(MEMBERS, async |mut world| {
+        for n in 0..MEMBERS {
+            let member = SetMember { log: GROUP, account: account(n), joined: Some(Seq::ZERO) };
+            world.store.run(&member).await.unwrap();
+        }
+        let said = (0..=MESSAGES).map(|n| append(GROUP, n, None, n)).collect();
+        let said = world.batch("64 messages in a group of 256", said).await;
+        let moves = (0..MEMBERS).map(|n| cursor(GROUP, n, u64::from(MESSAGES), 0)).collect();
+        let moved = world.batch("255 of them get these", moves).await;
+        let (looked, cleared) = world.sweep("them", GROUP, usize::from(MESSAGES) + 1).await;
+        world.print();
+
+        let (messages, moves) = (usize::from(MESSAGES), usize::from(MEMBERS) - 1);
+        assert_eq!((said.rounds, said.keys_written), (1, 3 * messages + 1), "{said:?}");
+        assert_eq!(said.conflicts, 3 * messages + 1, "its record, its member, its device; and the head");
+        assert_eq!(said.requests, said.conflicts + 1, "each key once, and all members");
+        assert_eq!((moved.rounds, moved.conflicts), (1, 3 * moves), "not the head: {moved:?}");
+        assert_eq!(moved.requests, 3 * moves + 2);
+        assert!(looked.rounds == 3 && looked.conflicts == 0, "{looked:?}");
+        assert_eq!(looked.requests, 4 + 3 + usize::from(MEMBERS), "lanes, the log, each member's devices");
+        for cost in [said, moved, cleared] {
+            assert!(cost.bytes_written < TRANSACTION_BYTES_MAX / 4, "{cost:?}");
+        }
+    });
+}
+
+#[test]
+fn a_person_who_speaks_many_times_in_a_batch_is_looked_up_once() {
+    with_people(2, async |mut world| {
+        let log = direct(0, 1);
+        world.costs([append(log, 0, Some(1), 0)]).await;
+        let said = (1..=MESSAGES + 1).map(|n| append(log, 0, Some(1), n)).collect();
+        let said = world.batch("64 messages of one", said).await;
+        assert_eq!(said.requests, usize::from(MESSAGES) + 4, "{said:?}");
+    });
+}
+
+/// Chats of an account, some of them.
+struct Chats(std::ops::Range<u16>);
+
+impl Body for Chats {
+    type Output = ();
+
+    async fn run<T: Tx>(&self, tx: &mut T, _: Attempt) -> Result<(), OpError> {
+        for n in self.0.clone() {
+            let (chat, log) = (ChatId::new(id(n)), LogId::Chat(ChatId::new(id(n))));
+            tx.set(keys::account_chat(account(0), chat), AccountChat { peer: None }.encode());
+            tx.set(keys::member(log, account(0)), Member { joined: Seq::ZERO, peer: None }.encode());
+            tx.set(keys::head(log), Head { seq: Seq(1), last_at: WallTime(n.into()) }.encode());
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn g6_somebody_in_thousands_of_chats_begins_a_session_in_pages() {
+    const CHATS: u16 = 3000;
+    with_people(1, async |mut world| {
+        for begin in (0..CHATS).step_by(500) {
+            world.store.run(&Chats(begin..begin + 500)).await.unwrap();
+        }
+        let open = OpenSession { account: account(0), device: DeviceId::new(id(0)), receipts_since: T0 };
+        let (pages, outputs) = world.costs([Op::OpenSession(open)]).await;
+        let [OpOutput::OpenSession(Ok(session))] = &outputs[..] else { panic!("{outputs:?}") };
+        let newest_first: Vec<_> = session.chats.iter().map(|chat| chat.last_at.0).collect();
+        assert_eq!(
+            newest_first,
+            (0..u64::from(CHATS)).rev().collect::<Vec<_>>(),
+            "each once, sorted over all pages"
+        );
+        assert_eq!(pages.len(), 12);
+        for page in pages {
+            world.tell("a page of a session's chats", page);
+            assert!(page.rounds <= 2 && page.requests <= 256 * 5 + 4, "{page:?}");
+        }
+        world.print();
+    });
+}
