@@ -8,14 +8,14 @@ use std::io::Write as _;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::future::join_all;
+use futures_util::future::{join, join_all};
 use store::op::*;
 use store::record::{AccountChat, Head, Member, Record};
 use store::run::{Attempt, Body, OpError};
 use store::sim::Sim;
 use store::testing::{Cost, Counting, Executor, SetMember, VirtualClock};
 use store::tx::{TRANSACTION_BYTES_MAX, Tx};
-use store::{Store, StoreConfig, keys};
+use store::{Clock, Store, StoreConfig, keys};
 use wire::event::Kind;
 use wire::{
     AccountId, ChatId, ClientMsgId, DeviceId, LogId, PersonName, Phone, RequestId, Secret, Seq, WallTime,
@@ -87,18 +87,19 @@ fn add_device(n: u16) -> AddDevice {
 struct World {
     store: Store<Counted, VirtualClock>,
     counted: Counted,
+    clock: VirtualClock,
     table: String,
 }
 
 impl World {
     async fn open(clock: VirtualClock, people: u16) -> World {
         let counted = Counting::new(Sim::new(1, clock.clone()), clock.clone());
-        let store = Store::open(counted.clone(), StoreConfig::default(), clock).await.unwrap();
+        let store = Store::open(counted.clone(), StoreConfig::default(), clock.clone()).await.unwrap();
         for n in 0..people {
             store.execute(Op::AddDevice(add_device(n))).await.unwrap();
         }
         counted.take();
-        World { store, counted, table: String::new() }
+        World { store, counted, clock, table: String::new() }
     }
 
     /// What each transaction of some ops cost that are asked for at once.
@@ -274,5 +275,25 @@ fn g6_somebody_in_thousands_of_chats_begins_a_session_in_pages() {
             assert!(page.rounds <= 2 && page.requests <= 256 * 5 + 4, "{page:?}");
         }
         world.print();
+    });
+}
+
+#[test]
+fn each_chat_of_a_session_is_as_fresh_as_its_page() {
+    with_people(1, async |world| {
+        world.store.run(&Chats(0..600)).await.unwrap();
+        let open = OpenSession { account: account(0), device: DeviceId::new(id(0)), receipts_since: T0 };
+        let say = |n: u16| append(LogId::Chat(ChatId::new(id(n))), 0, None, n);
+        // A page takes two milliseconds: both are said while the second is read.
+        let said = async {
+            world.clock.sleep(Duration::from_micros(2500)).await;
+            let said = join_all([0, 599].map(|n| world.store.execute(say(n)))).await;
+            assert!(said.iter().all(Result::is_ok), "{said:?}");
+        };
+        let (output, ()) = join(world.store.execute(Op::OpenSession(open)), said).await;
+        let OpOutput::OpenSession(Ok(session)) = output.unwrap() else { panic!("refused") };
+        let head = |n: u16| session.chats.iter().find(|chat| chat.chat == ChatId::new(id(n))).unwrap().head;
+        assert_eq!(session.chats.len(), 600);
+        assert_eq!((head(0), head(599)), (Seq(1), Seq(2)), "the first page was read before, the last after");
     });
 }
