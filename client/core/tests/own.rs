@@ -191,4 +191,15 @@ fn i2_a_new_device_that_spoke_before_the_chat_began_for_it_begins_with_its_own_m
     world.entry(down, 11, ME, mine);
     world.event(up, &ack(mine, 11, 0));
     assert_eq!((world.arrived(), world.closes), (vec![10, 11], 0));
+
+    // So it does if a second stream follows before the answer: what came on the first is not left out.
+    let mut world = fresh();
+    let mine = world.send("hello from here");
+    let up = world.stream(Role::ChatUp);
+    let first = world.down(10);
+    world.entry(first, 10, PEER, id(10));
+    let second = world.down(11);
+    world.entry(second, 11, ME, mine);
+    world.event(up, &ack(mine, 11, 0));
+    assert_eq!((world.arrived(), world.closes), (vec![10, 11], 0));
 }

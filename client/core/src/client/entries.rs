@@ -32,7 +32,10 @@ impl Client {
             return;
         }
         if unsure {
-            state.held.wait(Seq(from_seq.0 - 1), now.instant);
+            // A later stream follows the first one, whose entries are held as long as nothing is here.
+            if state.have > Seq::ZERO || state.held.through() == Seq::ZERO {
+                state.held.wait(Seq(from_seq.0 - 1), now.instant);
+            }
         } else {
             self.on_gap(chat, now);
         }
