@@ -179,7 +179,7 @@ fn p3_a_node_waits_for_a_cluster_that_is_down_and_gives_up_in_time() {
 }
 
 #[test]
-fn k2_a_cluster_file_that_is_none_is_said_at_once() {
+fn a_cluster_file_that_is_none_is_said_at_once() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("fdb.cluster");
     for (text, says) in [(None, "cannot be read"), (Some("hello"), "names no cluster")] {

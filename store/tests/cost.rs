@@ -161,7 +161,7 @@ fn with_people(people: u16, test: impl AsyncFnOnce(World)) {
 }
 
 #[test]
-fn k2_a_message_to_one_costs_few_keys_and_one_round_of_reads_each_time() {
+fn r103_a_message_to_one_costs_few_keys_and_one_round_of_reads_each_time() {
     with_people(2, async |mut world| {
         let log = direct(0, 1);
         let (first, _) = world.cost("first message, makes the chat", append(log, 0, Some(1), 1)).await;
@@ -198,7 +198,7 @@ fn k2_a_message_to_one_costs_few_keys_and_one_round_of_reads_each_time() {
 }
 
 #[test]
-fn k2_a_batch_in_a_large_group_costs_one_round_of_reads_however_many_speak() {
+fn r103_a_batch_in_a_large_group_costs_one_round_of_reads_however_many_speak() {
     with_people(MEMBERS, async |mut world| {
         for n in 0..MEMBERS {
             let member = SetMember { log: GROUP, account: account(n), joined: Some(Seq::ZERO) };
@@ -254,7 +254,7 @@ impl Body for Chats {
 }
 
 #[test]
-fn g6_somebody_in_thousands_of_chats_begins_a_session_in_pages() {
+fn r103_somebody_in_thousands_of_chats_begins_a_session_in_pages() {
     const CHATS: u16 = 3000;
     with_people(1, async |mut world| {
         for begin in (0..CHATS).step_by(500) {

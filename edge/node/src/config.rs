@@ -305,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn k2_a_store_is_where_it_is_said_to_be() {
+    fn a_store_is_where_it_is_said_to_be() {
         let (_dir, mut flags) =
             flags("data = 'd'\nstore = 'fdb:/etc/foundationdb/fdb.cluster'\nstore_prefix = 'chat'");
         let config = Config::load(&flags).unwrap();

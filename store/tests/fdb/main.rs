@@ -7,13 +7,15 @@ mod outages;
 mod sharing;
 mod writers;
 
+use std::any::Any;
+use std::panic::{catch_unwind, resume_unwind};
 use std::time::Duration;
 
 use loadtest_cluster::Shape;
 use store::conformance::{self, Env};
 use store::fdb::Fdb;
 use store::testing::Doubtful;
-use store::tx::Backend;
+use store::tx::{Backend, TxError};
 
 use on_cluster::{Shared, TestClock, block_on, open};
 
@@ -58,14 +60,23 @@ fn three(case: &str) {
 }
 
 /// A case of transactions, which expects an answer to each commit. A cluster that has just started may recover once more
-/// and leave one unknown; then the case is begun anew, in another place.
+/// and leave one unknown; then, and for no other failure, the case is begun anew, in another place.
 fn answered(case: &str, run: fn(&str)) {
     for _ in 1..4 {
-        if std::panic::catch_unwind(|| run(case)).is_ok() {
-            return;
+        match catch_unwind(|| run(case)) {
+            Ok(()) => return,
+            Err(panic) if is_doubt(&*panic) => {}
+            Err(panic) => resume_unwind(panic),
         }
     }
     run(case);
+}
+
+/// Whether a case ended because a commit's outcome was unknown.
+fn is_doubt(panic: &(dyn Any + Send)) -> bool {
+    let doubt = TxError::MaybeCommitted;
+    let said = panic.downcast_ref::<String>();
+    said.is_some_and(|said| said.contains(&doubt.to_string()) || said.contains(&format!("{doubt:?}")))
 }
 
 fn answered_by_one(case: &str) {

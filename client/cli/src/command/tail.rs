@@ -128,8 +128,13 @@ impl Tailing<'_> {
 
     fn see(&mut self, session: &mut Session, event: &ClientEvent) -> Result<(), CliError> {
         match event {
-            ClientEvent::Arrived(message) if self.was_told(session, message)? => Ok(()),
-            ClientEvent::Arrived(message) => self.show(session, message, true),
+            ClientEvent::Arrived(message) => {
+                if self.was_told(session, message)? {
+                    Ok(())
+                } else {
+                    self.show(session, message, true)
+                }
+            }
             ClientEvent::Cursor { chat, cursor } => self.status(*chat, cursor),
             ClientEvent::Connected { took, early } => {
                 let ms = took.as_secs_f64() * 1000.0;
