@@ -109,10 +109,8 @@ impl Chat {
     /// The next entry is here.
     fn has(&mut self, seq: Seq) {
         self.have = seq;
-        // Read on another device before it was here.
-        if seq <= self.read_known {
-            self.read = self.read.max(seq);
-        }
+        // Read on another device before it was here; for a device whose log begins with this entry, perhaps before it.
+        self.read = self.read.max(self.read_known.min(seq));
     }
 
     /// The user has read up to `seq`; `true` if that is news. The first receipt leaves at once, later ones at most every
@@ -288,6 +286,25 @@ mod tests {
         assert_eq!(chat.read, Seq(5));
         chat.disconnected();
         assert_eq!((chat.read, chat.told.1), (Seq(5), Seq(5)));
+    }
+
+    #[test]
+    fn c43_what_was_read_before_the_log_of_a_new_device_begins_is_read_with_its_first_entry() {
+        let chat = ChatId::new([1; 16]);
+        let zero = Seq::ZERO;
+        let new = || Chat::new(&ChatRow { chat, peer: None, have: zero, read: zero, told: (zero, zero) });
+        let (mut by_ack, mut by_entry, now) = (new(), new(), start());
+        // The cursor comes before the device knows where the chat begins for it.
+        for chat in [&mut by_ack, &mut by_entry] {
+            chat.read_is_known(Seq(23));
+            assert_eq!(chat.read, zero);
+        }
+        assert_eq!(by_ack.arrive_by_ack(Seq(27)), Arrival::Next);
+        assert_eq!((by_ack.have, by_ack.read), (Seq(27), Seq(23)));
+        by_entry.begin_at(Seq(25));
+        assert_eq!(by_entry.arrive(Seq(25), now), Arrival::Next);
+        assert_eq!((by_entry.have, by_entry.read), (Seq(25), Seq(23)));
+        assert!(!by_ack.has_news(), "the server said so itself");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use client_core::{ClientEvent, Input, OutboxRow, Snapshot, Write};
 use support::*;
-use wire::event::Event;
+use wire::event::{Cursor, Event};
 use wire::request::Request;
 use wire::{ErrorCode, Role, Seq};
 
@@ -202,4 +202,32 @@ fn i2_a_new_device_that_spoke_before_the_chat_began_for_it_begins_with_its_own_m
     world.entry(second, 11, ME, mine);
     world.event(up, &ack(mine, 11, 0));
     assert_eq!((world.arrived(), world.closes), (vec![10, 11], 0));
+}
+
+/// The chat's stream of such a device says how far its person has read before anything tells where the chat begins for it.
+#[test]
+fn c43_a_new_device_that_waits_for_an_ack_learns_what_was_read_on_another_before() {
+    let fresh = || {
+        let mut world = World::ready();
+        let mine = world.send("hello from here");
+        let (up, down) = (world.stream(Role::ChatUp), world.down(25));
+        let (delivered, read) = (Seq(24), Seq(23));
+        let cursor =
+            Cursor { member: ME, delivered, delivered_at: WALL, read, read_at: WALL, withheld: Vec::new() };
+        world.event(down, &Event::CursorMoved(cursor));
+        assert_eq!(world.read(), 0, "nothing is here that could be read");
+        (world, mine, up, down)
+    };
+    // The first entry here is its own message, or another's.
+    let (mut world, mine, up, _) = fresh();
+    world.event(up, &ack(mine, 25, 25));
+    assert_eq!((world.arrived(), world.read()), (vec![25], 23));
+
+    let (mut world, mine, up, down) = fresh();
+    world.entry(down, 25, PEER, id(25));
+    world.event(up, &ack(mine, 26, 0));
+    assert_eq!((world.arrived(), world.read()), (vec![25], 23));
+    world.pass(Duration::from_secs(5));
+    let past = |request: &Request| matches!(request, Request::MoveCursor { read, .. } if read.0 > 23);
+    assert!(!world.said.values().flatten().any(past), "what came after was not read by anybody");
 }

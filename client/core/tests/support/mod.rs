@@ -219,6 +219,12 @@ impl World {
             .filter_map(|write| if let Write::Arrived(m) = write { Some(m.seq.0) } else { None })
             .collect()
     }
+
+    /// How far the chat is kept as read.
+    pub fn read(&self) -> u64 {
+        let read = |write: &Write| if let Write::Read { read, .. } = write { Some(read.0) } else { None };
+        self.kept.iter().filter_map(read).max().unwrap_or(0)
+    }
 }
 
 #[expect(clippy::disallowed_methods, reason = "a test begins at some time")]
