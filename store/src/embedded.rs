@@ -37,7 +37,7 @@ use crate::watch::Watches;
 use crate::{durable, keys};
 
 use lock::LockFile;
-use view::SnapshotView;
+pub(crate) use view::SnapshotView;
 use writer::Writer;
 
 /// Writes that may be in the journal alone, in bytes: they are what opening reads, so they bound how long it takes.
@@ -159,6 +159,7 @@ struct Shared {
     /// took between two of its groups: the engine's own newest is not of one version while a group is being written, since a
     /// flush or compaction that ends meanwhile makes it visible as far as it has come.
     current: RwLock<SnapshotView>,
+    path: PathBuf,
     seal: journal::Seal,
     keys: Keyspace,
     db: Database,
@@ -224,6 +225,7 @@ impl Embedded {
         }
         let shared = Arc::new(Shared {
             current: RwLock::new(SnapshotView::take(version, &db, &keys)),
+            path: path.to_owned(),
             seal,
             keys,
             db,
@@ -252,6 +254,24 @@ impl Embedded {
             time: Duration::from_nanos(writes.nanos.load(Ordering::Relaxed)),
             queued_bytes: self.shared.queued_bytes.load(Ordering::Relaxed),
         }
+    }
+
+    /// The directory it is in, as it was opened.
+    pub fn path(&self) -> &Path {
+        &self.shared.path
+    }
+
+    /// The newest version, for readers that keep no transaction here.
+    #[cfg(unix)]
+    pub(crate) fn snapshot(&self) -> Result<SnapshotView, TxError> {
+        self.shared.alive()?;
+        Ok(self.shared.view())
+    }
+
+    /// Whether what is on disk is still known; see the module.
+    #[cfg(unix)]
+    pub(crate) fn alive(&self) -> Result<(), TxError> {
+        self.shared.alive()
     }
 
     /// Makes the next group commit fail as if its fsync had.
