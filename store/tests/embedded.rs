@@ -190,7 +190,7 @@ fn a_transaction_reads_one_version_while_groups_are_written_and_the_engine_moves
     let read = async || {
         let tx = backend.begin().await.unwrap();
         let first = tx.get(&both[0]).await.unwrap();
-        tokio::time::sleep(Duration::from_millis(1)).await;
+        TestClock::new().sleep(Duration::from_millis(1)).await;
         for key in [&both[1], &both[0]] {
             assert_eq!(tx.get(key).await.unwrap(), first, "two versions in one transaction");
         }
