@@ -1,7 +1,7 @@
 //! `godwit copy`, `backup`, `verify`, `restore` and `reopen`: what they are told, and what they print.
 
 use std::io::{self, IsTerminal, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -10,7 +10,8 @@ use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
 use edge_node::clock::TokioClock;
 use store::Clock;
-use store::any::{AnyBackend, AnyConfig, Location};
+use store::any::{AnyBackend, AnyConfig, AnyOpenError, Location};
+use store::embedded::EmbeddedError;
 use store_backup::{BackupConfig, Digests, Key, Manifest, Place, Progress};
 
 /// How whole stores are moved, kept and brought back.
@@ -38,8 +39,8 @@ pub(crate) enum Stores {
     },
     /// Write a backup of a store to an empty folder or bucket, and read it back.
     ///
-    /// Nodes may serve from a store on FoundationDB meanwhile: all that was acknowledged before is in the backup. An embedded
-    /// store belongs to one process: stop its node first. For s3://BUCKET/PATH the usual AWS_… variables say who asks and where
+    /// Nodes may go on serving meanwhile: all that was acknowledged before is in the backup. An embedded store that a node has
+    /// open is read through that node, as its user or root; if it ends meanwhile, so does the backup, with an error. For s3://BUCKET/PATH the usual AWS_… variables say who asks and where
     /// (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION, AWS_ENDPOINT). A backup that was interrupted is none: take
     /// another place.
     Backup {
@@ -143,7 +144,12 @@ async fn copy(
         bail!("{from} cannot be copied to itself");
     }
     let (clock, shown) = (TokioClock::default(), Shown::default());
-    let source = open(from, from_prefix, clock, true)?;
+    let source = open(from, from_prefix, clock, true).map_err(|error| match locked(&error) {
+        Some(_) => {
+            error.context(format!("{from} can be copied only while no node has it open: stop its node first"))
+        }
+        None => error,
+    })?;
     let target = open(to, to_prefix, clock, false)?;
     let copied = store_backup::copy(source, target, clock, &|progress| shown.show(progress)).await;
     shown.end();
@@ -162,10 +168,14 @@ async fn backup(
     config: &BackupConfig,
 ) -> anyhow::Result<()> {
     let (clock, shown) = (TokioClock::default(), Shown::default());
-    let source = open(from, prefix, clock, true)?;
+    let source = source(from, prefix, clock)?;
     let place = Place::parse(to, variables(), true)?;
     let report = |progress| shown.show(progress);
-    let written = store_backup::backup(source, clock, &place, config, &report).await;
+    let written = match source {
+        Source::Own(backend) => store_backup::backup(backend, clock, &place, config, &report).await,
+        #[cfg(unix)]
+        Source::Others(remote) => store_backup::backup(remote, clock, &place, config, &report).await,
+    };
     shown.end();
     let manifest = written.with_context(|| format!("{from} was not backed up to {to}"))?;
     let mut out = io::stdout().lock();
@@ -174,6 +184,41 @@ async fn backup(
         writeln!(out, "it is not encrypted: --key-file encrypts")?;
     }
     Ok(())
+}
+
+/// A store that is only read.
+enum Source {
+    /// This process has it open, perhaps with others.
+    Own(AnyBackend),
+    /// Another one has, and lets it be read.
+    #[cfg(unix)]
+    Others(store::reads::Remote),
+}
+
+/// Opens a store to read it, or asks the process that has it open.
+fn source(from: &Location, prefix: Option<String>, clock: TokioClock) -> anyhow::Result<Source> {
+    let error = match open(from, prefix, clock, true) {
+        Ok(backend) => return Ok(Source::Own(backend)),
+        Err(error) => error,
+    };
+    match locked(&error) {
+        #[cfg(unix)]
+        Some(path) => match store::reads::Remote::connect(path, clock) {
+            Ok(remote) => Ok(Source::Others(remote)),
+            Err(why) => {
+                Err(anyhow::Error::from(why).context(format!("{error}, which does not let it be read")))
+            }
+        },
+        _ => Err(error),
+    }
+}
+
+/// Where the store is, if it was not opened because another process has it.
+fn locked(error: &anyhow::Error) -> Option<&Path> {
+    match error.downcast_ref() {
+        Some(AnyOpenError::Embedded(EmbeddedError::Locked { path, .. })) => Some(path),
+        _ => None,
+    }
 }
 
 async fn verify(from: &str, key: &KeyFile) -> anyhow::Result<()> {

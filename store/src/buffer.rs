@@ -121,15 +121,25 @@ impl<V: View> Source for V {
         reverse: bool,
         wanted: Wanted,
     ) -> Result<Stored, TxError> {
-        let (mut stored, mut bytes) = (Stored::default(), 0);
-        self.scan(begin, end, reverse, &mut |key, value| {
-            bytes += key.len() + value.len();
-            stored.pairs.push((key, value));
-            stored.more = stored.pairs.len() >= wanted.pairs || bytes > wanted.bytes;
-            !stored.more
-        })?;
-        Ok(stored)
+        page_of(self, (begin, end), reverse, wanted)
     }
+}
+
+/// As [`Source::page`], at once. `begin` is before `end`.
+pub(crate) fn page_of(
+    view: &impl View,
+    (begin, end): (&Bytes, &Bytes),
+    reverse: bool,
+    wanted: Wanted,
+) -> Result<Stored, TxError> {
+    let (mut stored, mut bytes) = (Stored::default(), 0);
+    view.scan(begin, end, reverse, &mut |key, value| {
+        bytes += key.len() + value.len();
+        stored.pairs.push((key, value));
+        stored.more = stored.pairs.len() >= wanted.pairs || bytes > wanted.bytes;
+        !stored.more
+    })?;
+    Ok(stored)
 }
 
 /// What a transaction asks to be committed.

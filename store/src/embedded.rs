@@ -21,14 +21,14 @@ use std::fmt;
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 use futures_channel::oneshot;
 
-use crate::buffer::{BufferedTx, Commit, Engine};
+use crate::buffer::{BufferedTx, Commit, Engine, View};
 use crate::record::{Number, Record, RecordError};
 use crate::resolver::{self, Resolver};
 use crate::run::Clock;
@@ -37,7 +37,7 @@ use crate::watch::Watches;
 use crate::{durable, keys};
 
 use lock::LockFile;
-use view::SnapshotView;
+pub(crate) use view::SnapshotView;
 use writer::Writer;
 
 /// Writes that may be in the journal alone, in bytes: they are what opening reads, so they bound how long it takes.
@@ -155,12 +155,15 @@ struct Writes {
 
 /// What transactions and the writer thread share.
 struct Shared {
+    /// The newest version that is on disk. Every transaction until the next commit begins with this one snapshot, which the writer
+    /// took between two of its groups: the engine's own newest is not of one version while a group is being written, since a
+    /// flush or compaction that ends meanwhile makes it visible as far as it has come.
+    current: RwLock<SnapshotView>,
+    path: PathBuf,
     seal: journal::Seal,
     keys: Keyspace,
     db: Database,
     now: Box<dyn Fn() -> Duration + Send + Sync>,
-    /// The newest version that is on disk and visible.
-    committed: AtomicU64,
     resolver: Mutex<Resolver>,
     watches: Watches,
     /// The IO error after which nothing is done any more.
@@ -221,11 +224,12 @@ impl Embedded {
             return Err(EmbeddedError::Damaged { path, at: 0, what });
         }
         let shared = Arc::new(Shared {
+            current: RwLock::new(SnapshotView::take(version, &db, &keys)),
+            path: path.to_owned(),
             seal,
             keys,
             db,
             now: Box::new(move || clock.now()),
-            committed: AtomicU64::new(version),
             resolver: Mutex::new(Resolver::new(version, resolver::KEYS_MAX)),
             watches: Watches::default(),
             failed: OnceLock::new(),
@@ -252,6 +256,24 @@ impl Embedded {
         }
     }
 
+    /// The directory it is in, as it was opened.
+    pub fn path(&self) -> &Path {
+        &self.shared.path
+    }
+
+    /// The newest version, for readers that keep no transaction here.
+    #[cfg(unix)]
+    pub(crate) fn snapshot(&self) -> Result<SnapshotView, TxError> {
+        self.shared.alive()?;
+        Ok(self.shared.view())
+    }
+
+    /// Whether what is on disk is still known; see the module.
+    #[cfg(unix)]
+    pub(crate) fn alive(&self) -> Result<(), TxError> {
+        self.shared.alive()
+    }
+
     /// Makes the next group commit fail as if its fsync had.
     #[cfg(any(test, feature = "testing"))]
     pub fn fail_next_sync(&self) {
@@ -261,7 +283,7 @@ impl Embedded {
 
 impl fmt::Debug for Embedded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let committed = self.shared.committed.load(Ordering::Relaxed);
+        let committed = View::version(&self.shared.view());
         f.debug_struct("Embedded").field("committed", &committed).finish_non_exhaustive()
     }
 }
@@ -322,11 +344,18 @@ impl Shared {
         self.failed.get().map_or(Ok(()), |cause| Err(TxError::Unavailable(Arc::clone(cause))))
     }
 
-    /// The newest version. The number is read before the snapshot is taken, so the snapshot is never older than it
-    /// says; a newer one can only cause a conflict that was none.
+    /// The newest version.
     fn view(&self) -> SnapshotView {
-        let version = self.committed.load(Ordering::Acquire);
-        SnapshotView::new(version, self.db.snapshot(), self.keys.clone())
+        self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Lets readers see what the writer has written. It alone calls this, and nothing is being written.
+    fn publish(&self, version: u64) {
+        let next = SnapshotView::take(version, &self.db, &self.keys);
+        let before =
+            std::mem::replace(&mut *self.current.write().unwrap_or_else(PoisonError::into_inner), next);
+        // Giving it back may be work for the engine; nobody waits for that.
+        drop(before);
     }
 
     fn resolver(&self) -> std::sync::MutexGuard<'_, Resolver> {

@@ -5,7 +5,7 @@
 //! just said is in memory ([`recent`]). Keys are in [`keys`], values in [`record`].
 //!
 //! Backends: [`embedded`] (one node, local disk), `fdb` (feature `fdb`: a FoundationDB cluster), `sim` (feature `testing`). What may be lost is in
-//! [`ephemeral`].
+//! [`ephemeral`]. [`reads`] lets another process read an embedded store that is open.
 //!
 //! Invariants: nothing here reads a clock or draws a random number of its own; only backends name a disk or a thread;
 //! phone numbers and content reach no log line.
@@ -24,6 +24,8 @@ pub mod fdb;
 pub mod keys;
 pub mod op;
 pub mod parsed;
+#[cfg(unix)]
+pub mod reads;
 pub mod recent;
 pub mod record;
 mod resolver;

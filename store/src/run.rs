@@ -85,6 +85,7 @@ impl StoreError {
     pub const fn retry_after(&self) -> Option<Duration> {
         match self {
             StoreError::Busy { retry_after, .. } => Some(*retry_after),
+            StoreError::Unavailable { source: TxError::ReadOnly | TxError::Gone(_), .. } => None,
             StoreError::Unavailable { .. } => Some(Duration::from_secs(1)),
             StoreError::Record(_) | StoreError::Limit(_) => None,
         }
@@ -197,14 +198,17 @@ impl<B: Backend, C: Clock> Runner<B, C> {
                     return Ok(output);
                 }
                 Err(OpError::Record(error)) => return Err(error.into()),
-                Err(OpError::Tx(error)) if !error.is_retryable() => return Err(StoreError::Limit(error)),
                 Err(OpError::Tx(error)) => error,
             };
+            let gone = matches!(error, TxError::ReadOnly | TxError::Gone(_));
+            if !gone && !error.is_retryable() {
+                return Err(StoreError::Limit(error));
+            }
             self.counts.failed(&error);
             attempt.number += 1;
             attempt.maybe_committed |= matches!(error, TxError::MaybeCommitted);
             let maybe_committed = attempt.maybe_committed;
-            if let TxError::Unavailable(_) | TxError::Closed = error {
+            if gone || matches!(error, TxError::Unavailable(_) | TxError::Closed) {
                 // A store that is gone is not hammered: whoever asked is told at once, and when to come back.
                 return Err(StoreError::Unavailable { maybe_committed, source: error });
             }

@@ -293,6 +293,12 @@ pub enum TxError {
     /// More watches than the store keeps.
     #[error("too many watches")]
     TooManyWatches,
+    /// The store is only read from here; nothing was written.
+    #[error("the store is only read from here")]
+    ReadOnly,
+    /// Whoever let the store be read does so no longer.
+    #[error("the process that has the store open no longer lets it be read")]
+    Gone(#[source] Cause),
 }
 
 /// A backend's own error, kept in the chain.
@@ -367,6 +373,8 @@ mod tests {
             (TxError::KeyTooLarge { bytes: 1 }, false),
             (TxError::TransactionTooLarge { bytes: 1 }, false),
             (TxError::Unreadable, false),
+            (TxError::ReadOnly, false),
+            (TxError::Gone(Arc::new(std::io::Error::other("socket"))), false),
         ] {
             assert_eq!(error.is_retryable(), retryable, "{error}");
         }

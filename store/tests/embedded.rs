@@ -2,12 +2,12 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use store::conformance::{self, Env};
-use store::embedded::{Embedded, EmbeddedConfig, EmbeddedError};
+use store::embedded::{Embedded, EmbeddedConfig, EmbeddedError, Tuning};
 use store::run::{Attempt, Body, OpError};
 use store::tx::{Backend, Range, Tx, TxError};
 use store::{Clock, OpenError, Store, StoreConfig, StoreError, keys};
@@ -171,6 +171,49 @@ fn a_newer_schema_is_refused() {
     block_on(store.run(&Newer)).unwrap();
     drop(store);
     assert!(matches!(open(), Err(OpenError::NewerSchema { found: 2 })));
+}
+
+/// The engine makes what is being written visible when it has moved data meanwhile; a transaction must not see that.
+#[test]
+fn a_transaction_reads_one_version_while_groups_are_written_and_the_engine_moves_its_data() {
+    let directory = tempfile::tempdir().unwrap();
+    let tuning = Tuning { memtable_bytes: 32 << 10, sync: true };
+    let config = EmbeddedConfig::default();
+    let backend = Embedded::open_tuned(directory.path(), &config, tuning, TestClock::new()).unwrap();
+    let both = [Bytes::from_static(b"left"), Bytes::from_static(b"right")];
+    let write = async |n: u64| {
+        let mut tx = backend.begin().await.unwrap();
+        both.iter().for_each(|key| tx.set(key.clone(), Bytes::from(n.to_le_bytes().to_vec())));
+        tx.set(Bytes::from_static(b"padding"), Bytes::from(vec![0; 20_000]));
+        tx.commit().await.unwrap();
+    };
+    let read = async || {
+        let tx = backend.begin().await.unwrap();
+        let first = tx.get(&both[0]).await.unwrap();
+        TestClock::new().sleep(Duration::from_millis(1)).await;
+        for key in [&both[1], &both[0]] {
+            assert_eq!(tx.get(key).await.unwrap(), first, "two versions in one transaction");
+        }
+    };
+    block_on(write(0));
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let reads = || {
+            block_on(async {
+                while !stop.load(Ordering::Relaxed) {
+                    read().await
+                }
+            })
+        };
+        let readers = [scope.spawn(reads), scope.spawn(reads)];
+        block_on(async {
+            for n in 1..200 {
+                write(n).await
+            }
+        });
+        stop.store(true, Ordering::Relaxed);
+        readers.into_iter().for_each(|reader| reader.join().unwrap());
+    });
 }
 
 #[test]

@@ -53,6 +53,12 @@ impl Node {
         node
     }
 
+    /// Changes a setting of the next process.
+    pub fn set(&mut self, name: &str, value: &str) {
+        self.env.retain(|(of, _)| of != name);
+        self.env.push((name.into(), value.into()));
+    }
+
     /// Starts the process and waits until it says that clients may come.
     pub fn spawn(&mut self) {
         self.launch();

@@ -29,8 +29,9 @@ const S3S_FS_VARIABLE: &str = "GODWIT_TEST_S3S_FS";
 /// Folders of the packages whose integration tests start nodes, and so can be run again on another store.
 const WITH_NODES: [&str; 3] = ["", "edge/node", "client/cli"];
 
-/// Of those tests the ones that start clusters of their own: they have been run.
-const WITH_CLUSTERS: [&str; 1] = ["cluster"];
+/// Of those tests the ones whose nodes have a store of the test's choice, clusters of their own or an embedded one: they have been
+/// run.
+const WITH_OWN_STORES: [&str; 2] = ["backup", "cluster"];
 
 /// Asks `fdbcli` for one of the keys of tests' nodes, which begin with the tuple of their prefix
 /// ([`loadtest_cluster::store_of_node`]).
@@ -201,7 +202,7 @@ impl TestProgram {
         let package = Path::new(message["manifest_path"].as_str()?).parent()?;
         let starts_nodes = WITH_NODES.iter().any(|folder| package == workspace::root().join(folder));
         let target = message["target"]["name"].as_str()?;
-        (is_test && starts_nodes && !WITH_CLUSTERS.contains(&target)).then_some(TestProgram {
+        (is_test && starts_nodes && !WITH_OWN_STORES.contains(&target)).then_some(TestProgram {
             package: package.to_owned(),
             target: target.to_owned(),
             program: message["executable"].as_str()?.into(),

@@ -1,5 +1,5 @@
 //! Starting and stopping a node, in the order that makes each step safe: keys and store before the socket, the socket
-//! before "serving"; and on the way down: no new clients, then no clients, then no commits, then the store.
+//! before "serving"; and on the way down: no new clients, then no clients, then no commits, then no backups, then the store.
 
 use std::io;
 use std::net::SocketAddr;
@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 use certs::CertError;
 use edge_proto::{Node, NodeConfig};
 use store::any::{AnyBackend, AnyConfig, Location};
+#[cfg(unix)]
+use store::reads::ReadServer;
 use store::recent::RecentConfig;
 use store::{OpenError, StoreConfig};
 use tokio::runtime::Handle;
@@ -86,6 +88,8 @@ pub struct RunningNode {
     health: Health,
     metrics: Metrics,
     store: NodeStore,
+    #[cfg(unix)]
+    reads: Option<ReadServer>,
     loops: Vec<RunningLoop>,
     tasks: Vec<Task<()>>,
     stop_timeout: Duration,
@@ -114,6 +118,8 @@ pub async fn start_with_sessions(
     let secrets = secrets::load(&config.data_path("keys"))?;
     let tls = Tls::load(config)?;
     let store = open_store(config).await?;
+    #[cfg(unix)]
+    let reads = let_it_be_read(&store).await?;
     let metrics = Metrics::new(config.data.clone());
     let performer = Performer {
         store: store.clone(),
@@ -142,7 +148,19 @@ pub async fn start_with_sessions(
     health.set(Life::Serving);
     let stop_timeout = Duration::from_millis(config.stop_timeout_ms.into());
     let ca = tls.ca.clone();
-    Ok(RunningNode { listen, admin, ca, health, metrics, store, loops, tasks, stop_timeout })
+    Ok(RunningNode {
+        listen,
+        admin,
+        ca,
+        health,
+        metrics,
+        store,
+        #[cfg(unix)]
+        reads,
+        loops,
+        tasks,
+        stop_timeout,
+    })
 }
 
 type RunningLoop = (LoopHandle, JoinHandle<io::Result<()>>);
@@ -210,6 +228,21 @@ async fn open_store(config: &Config) -> Result<NodeStore, ServeError> {
     }
 }
 
+/// Lets backups read an embedded store while the node serves. A node that cannot do so serves all the same.
+#[cfg(unix)]
+async fn let_it_be_read(store: &NodeStore) -> Result<Option<ReadServer>, ServeError> {
+    let Some(embedded) = store.backend().embedded().cloned() else { return Ok(None) };
+    let instance = u64::from_ne_bytes(random()?);
+    let start = move || ReadServer::start(embedded, instance);
+    let started = tokio::task::spawn_blocking(start).await.map_err(|_| ServeError::System("thread"))?;
+    Ok(started
+        .inspect_err(|error| {
+            let error = chain(error);
+            tracing::warn!(error, "backups need this node stopped: there is no socket to read its store by");
+        })
+        .ok())
+}
+
 fn node_config(config: &Config, keys: Arc<edge_proto::Keys>, loop_no: u8) -> Result<NodeConfig, ServeError> {
     let seed = random()?;
     let limits = config.limits.clone();
@@ -259,6 +292,11 @@ impl RunningNode {
             task.abort();
             // It holds the store until it has really ended.
             let _ = task.await;
+        }
+        #[cfg(unix)]
+        if let Some(reads) = self.reads {
+            // A backup that is under way ends with an error. It holds the store until then.
+            let _ = tokio::task::spawn_blocking(move || reads.stop()).await;
         }
         self.metrics.detach();
         // The last clone that goes waits for the commits that were queued.

@@ -3,31 +3,35 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use fjall::{Guard, Keyspace, Readable, Snapshot};
+use fjall::{Database, Guard, Keyspace, Readable, Snapshot};
 
 use crate::buffer::View;
 use crate::tx::TxError;
 
-/// See the module.
-pub struct SnapshotView {
+/// See the module. Clones are the same snapshot.
+#[derive(Clone)]
+pub struct SnapshotView(Arc<Version>);
+
+struct Version {
     version: u64,
     snapshot: Snapshot,
     keys: Keyspace,
 }
 
 impl SnapshotView {
-    pub(super) fn new(version: u64, snapshot: Snapshot, keys: Keyspace) -> SnapshotView {
-        SnapshotView { version, snapshot, keys }
+    /// What the engine holds now, which is this version: nothing is being written.
+    pub(super) fn take(version: u64, db: &Database, keys: &Keyspace) -> SnapshotView {
+        SnapshotView(Arc::new(Version { version, snapshot: db.snapshot(), keys: keys.clone() }))
     }
 }
 
 impl View for SnapshotView {
     fn version(&self) -> u64 {
-        self.version
+        self.0.version
     }
 
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>, TxError> {
-        let value = self.snapshot.get(&self.keys, key).map_err(unavailable)?;
+        let value = self.0.snapshot.get(&self.0.keys, key).map_err(unavailable)?;
         Ok(value.map(Bytes::from))
     }
 
@@ -38,7 +42,7 @@ impl View for SnapshotView {
         reverse: bool,
         visit: &mut dyn FnMut(Bytes, Bytes) -> bool,
     ) -> Result<(), TxError> {
-        let mut range = self.snapshot.range(&self.keys, &begin[..]..&end[..]);
+        let mut range = self.0.snapshot.range(&self.0.keys, &begin[..]..&end[..]);
         let mut next = || if reverse { range.next_back() } else { range.next() };
         while let Some(pair) = next().map(Guard::into_inner) {
             let (key, value) = pair.map_err(unavailable)?;

@@ -10,7 +10,7 @@ use futures_channel::oneshot;
 
 use super::view::SnapshotView;
 use super::{Closed, Shared};
-use crate::buffer::Commit;
+use crate::buffer::{Commit, View};
 use crate::keys;
 use crate::record::{Number, Record};
 use crate::stage::{Staged, stamp};
@@ -100,10 +100,10 @@ fn run(shared: &Shared, requests: &Receiver<Request>) {
 
 /// Commits one group. Refusals are answered with the rest, so that whoever tries again sees what it lost against.
 fn commit(shared: &Shared, group: Vec<Request>) {
-    let version = shared.committed.load(Ordering::Acquire) + 1;
+    let newest = shared.view();
+    let version = View::version(&newest) + 1;
     let mut answers = Vec::with_capacity(group.len());
     let mut staged = Staged::default();
-    let newest = shared.view();
     let mut written = 0;
     for (index, request) in (0..).zip(group) {
         let staging = Staging { shared, newest: &newest, version };
@@ -175,7 +175,7 @@ fn write(shared: &Shared, mut staged: Staged, version: u64) -> Result<(), ()> {
     };
     match result {
         Ok(()) => {
-            shared.committed.store(version, Ordering::Release);
+            shared.publish(version);
             shared.watches.wake(changed.iter());
             Ok(())
         }

@@ -94,6 +94,27 @@ async fn p6_a_store_is_backed_up_while_people_talk_destroyed_and_restored_r142_r
     serves(&store, &acknowledged, &people).await;
 }
 
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p6_a_backup_of_a_store_that_is_open_elsewhere_is_the_same_r142() {
+    let folder = tempfile::tempdir().unwrap();
+    let backend = embedded(&folder.path().join("store"));
+    let store = open(backend.clone(), clock()).await;
+    let people = [person(1, 0), person(2, 0), person(3, 0)];
+    for who in &people {
+        who.register(&store).await;
+    }
+    talk(&store, &people[..2], (1_000, 150, 4_000), &Log::default()).await;
+    talk(&store, &people, (0, 100, 50), &Log::default()).await;
+    let _server = store::reads::ReadServer::start(backend.clone(), 1).unwrap();
+    let remote = store::reads::Remote::connect(backend.path(), clock()).unwrap();
+    let config = BackupConfig { object_bytes: 100_000, ..BackupConfig::default() };
+    let (here, there) = (place(&folder.path().join("here")), place(&folder.path().join("there")));
+    let here = backup(backend, clock(), &here, &config, &silent).await.unwrap();
+    let there = backup(remote, clock(), &there, &config, &silent).await.unwrap();
+    assert!(there.kinds().count(Kind::Entry) == 250 && there.kinds() == here.kinds(), "{:?}", there.kinds());
+}
+
 /// Some of the outbox is gone, as after a sweep.
 async fn sweep<C: store::Clock>(store: &store::Store<Embedded, C>) {
     for shard in 0..8 {
