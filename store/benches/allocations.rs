@@ -5,13 +5,16 @@
 
 #![expect(clippy::disallowed_methods, reason = "the store is given a clock")]
 
+#[path = "load/embedded.rs"]
+mod embedded;
 mod load;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use load::{EmbeddedStore, LOGS, append, is_committed, open};
+use embedded::{EmbeddedStore, open};
+use load::{LOGS, append, is_committed};
 use loadtest_figures::{Options, Report};
 use store::op::Op;
 
@@ -86,7 +89,7 @@ fn main() -> ExitCode {
 /// So many appends of each writer.
 fn messages(writers: u64, each: u64) -> Vec<Vec<Op>> {
     static NEXT: AtomicU64 = AtomicU64::new(0);
-    let one = |writer: u64| append(writer as u8, NEXT.fetch_add(1, Ordering::Relaxed));
+    let one = |writer: u64| append(writer as u16, NEXT.fetch_add(1, Ordering::Relaxed));
     (0..writers).map(|writer| (0..each).map(|_| one(writer)).collect()).collect()
 }
 

@@ -94,7 +94,19 @@ impl Fdb {
         self.with_library(cargo(&lints))
     }
 
-    fn with_library(&self, mut command: Command) -> Command {
+    /// What of it is missing, if something is.
+    pub(crate) fn why_missing(&self) -> Option<&str> {
+        self.0.as_ref().err().map(String::as_str)
+    }
+
+    /// As on a machine without it.
+    #[cfg(test)]
+    pub(crate) fn missing(why: &str) -> Fdb {
+        Fdb(Err(why.to_owned()))
+    }
+
+    /// The same command, told where the library is, if loaders and linkers do not find it by themselves.
+    pub(crate) fn with_library(&self, mut command: Command) -> Command {
         if let Some(folder) = self.0.as_ref().ok().and_then(Programs::library_folder) {
             command.env(LIBRARY_VARIABLE, folder).env(LOADER_VARIABLE, before_others(folder));
         }

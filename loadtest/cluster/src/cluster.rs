@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use crate::disk::OnDisk;
 use crate::error::{ClusterError, io};
 use crate::process::Process;
 use crate::programs::Programs;
@@ -131,6 +132,22 @@ impl Cluster {
     /// The process id of a server, if it runs.
     pub fn pid(&self, number: usize) -> Option<u32> {
         self.processes.get(number)?.pid()
+    }
+
+    /// The process ids of all servers that run.
+    pub fn pids(&self) -> Vec<u32> {
+        self.processes.iter().filter_map(Process::pid).collect()
+    }
+
+    /// What its servers take up on disk now.
+    ///
+    /// # Errors
+    /// [`ClusterError::Io`].
+    pub fn on_disk(&self) -> Result<OnDisk, ClusterError> {
+        let mut found = OnDisk::default();
+        let mut folders = self.processes.iter().map(Process::data);
+        folders.try_for_each(|data| found.add(&data)).map_err(io("a server's data folder cannot be read"))?;
+        Ok(found)
     }
 
     /// SIGKILL, also of one that is paused; it is dead when this returns.

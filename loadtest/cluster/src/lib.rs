@@ -20,6 +20,7 @@
 
 mod cli;
 mod cluster;
+mod disk;
 mod error;
 mod keeper;
 mod of_node;
@@ -31,6 +32,7 @@ mod required;
 mod status;
 
 pub use cluster::{Cluster, PATIENCE, Shape};
+pub use disk::OnDisk;
 pub use error::ClusterError;
 pub use of_node::{STORE_VARIABLE, StoreOfNode, store_of_node};
 pub use programs::{BIN_VARIABLE, LIBRARY_VARIABLE, Missing, Programs, RELEASES};

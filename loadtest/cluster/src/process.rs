@@ -62,7 +62,7 @@ impl Process {
         if self.is_running() {
             return Err(self.wrong("runs already"));
         }
-        let [data, log] = ["data", "log"].map(|name| self.folder.join(name));
+        let (data, log) = (self.data(), self.folder.join("log"));
         for folder in [&data, &log] {
             fs::create_dir_all(folder).map_err(io("a server's folder cannot be made"))?;
         }
@@ -139,6 +139,11 @@ impl Process {
 
     fn wrong(&self, state: &'static str) -> ClusterError {
         ClusterError::WrongState { process: self.number, state }
+    }
+
+    /// Where its data is.
+    pub(crate) fn data(&self) -> PathBuf {
+        self.folder.join("data")
     }
 
     /// What it printed.

@@ -42,6 +42,19 @@ impl Status {
             && coordinators.is_some_and(|all| all.iter().all(|one| one["reachable"] == true))
     }
 
+    /// Whether it is healthy and moves nothing from one server to another.
+    pub fn is_at_rest(&self) -> bool {
+        let moving =
+            |what| self.0.pointer(&format!("/cluster/data/moving_data/{what}")).and_then(Value::as_u64);
+        self.is_healthy() && moving("in_flight_bytes") == Some(0) && moving("in_queue_bytes") == Some(0)
+    }
+
+    /// Its own estimate of the bytes of all keys and values, one copy of each. It samples them: within a few percent of a
+    /// hundred megabytes, worth little below some.
+    pub fn kv_bytes(&self) -> Option<u64> {
+        self.0.pointer("/cluster/data/total_kv_size_bytes").and_then(Value::as_u64)
+    }
+
     /// Whether a server is known to the cluster and has a part in it.
     pub fn has(&self, address: SocketAddr) -> bool {
         self.process(address).is_some()
@@ -101,7 +114,10 @@ Using cluster file `fdb.cluster'.
   },
   "cluster": {
     "recovery_state": {"name": "fully_recovered"},
-    "data": {"state": {"healthy": true, "name": "healthy"}},
+    "data": {
+      "state": {"healthy": true, "name": "healthy"}, "total_kv_size_bytes": 123,
+      "moving_data": {"in_flight_bytes": 0, "in_queue_bytes": 0}
+    },
     "processes": {
       "a": {"address": "127.0.0.1:4500", "roles": [{"role": "storage"}, {"role": "log"}, {"role": "coordinator"}, {"role": "storage"}]},
       "b": {"address": "127.0.0.1:4501"}
@@ -118,6 +134,21 @@ Using cluster file `fdb.cluster'.
         assert_eq!(status.roles(first), ["coordinator", "log", "storage"]);
         assert!(status.roles(second).is_empty());
         assert!(status.has(second) && !status.has(other));
+    }
+
+    #[test]
+    fn what_moves_is_not_at_rest_and_what_is_stored_is_estimated() {
+        let status = Status::parse(HEALTHY).expect("an object");
+        assert!(status.is_at_rest());
+        assert_eq!(status.kv_bytes(), Some(123));
+        for what in ["in_flight_bytes", "in_queue_bytes"] {
+            let was = format!("\"{what}\": 0");
+            assert!(HEALTHY.contains(&was), "{was}");
+            let moves = Status::parse(&HEALTHY.replace(&was, &format!("\"{what}\": 7"))).expect("an object");
+            assert!(moves.is_healthy() && !moves.is_at_rest(), "{what}");
+        }
+        let nothing = Status::parse(r#"{"client": {}}"#).expect("an object");
+        assert!(!nothing.is_at_rest() && nothing.kv_bytes().is_none());
     }
 
     #[test]

@@ -5,11 +5,13 @@
 //! it was meant to measure) hands on no figures at all and ends with a failure.
 
 mod cost;
+mod others;
 mod report;
 
 use std::time::Duration;
 
 pub use cost::{Cost, cost};
+pub use others::Cores;
 pub use report::{Figures, Report};
 
 use rustix::time::{ClockId, clock_gettime};
@@ -72,6 +74,13 @@ pub fn median(values: &[f64]) -> f64 {
     sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
+/// The smallest value that at least this share of them do not exceed (0.99 for the 99th percentile), or not a number if there
+/// is none. They are sorted.
+pub fn quantile(sorted: &[f64], share: f64) -> f64 {
+    let rank = (share * sorted.len() as f64).ceil().max(1.0) as usize;
+    sorted.get(rank - 1).or(sorted.last()).copied().unwrap_or(f64::NAN)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -90,6 +99,16 @@ mod tests {
             assert_eq!(median(values).to_bits(), f64::to_bits(middle), "{values:?}");
         }
         assert!(median(&[]).is_nan());
+    }
+
+    #[test]
+    fn a_share_of_them() {
+        let hundred: Vec<f64> = (1..=100).map(f64::from).collect();
+        for (share, value) in [(0.0, 1.0), (0.5, 50.0), (0.99, 99.0), (0.991, 100.0), (1.0, 100.0)] {
+            assert_eq!(quantile(&hundred, share).to_bits(), f64::to_bits(value), "{share}");
+        }
+        assert_eq!(quantile(&[7.0], 0.5).to_bits(), f64::to_bits(7.0));
+        assert!(quantile(&[], 0.5).is_nan());
     }
 
     #[test]

@@ -2,12 +2,14 @@
 
 mod load;
 mod quiet;
+mod stores;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use loadtest_cluster::{Shape, StoreOfNode};
 
 use crate::fleet::{Fleet, Happened, Target};
 use crate::server::{Options, Server};
@@ -25,6 +27,8 @@ pub struct Setting {
     pub godwit: PathBuf,
     /// Small numbers and short times, to see that it works.
     pub quick: bool,
+    /// The store of each node; the one that a node has by itself, if nothing is said.
+    pub store: Option<StoreOfNode>,
 }
 
 /// A benchmark.
@@ -91,6 +95,24 @@ pub const ALL: &[Bench] = &[
         about: "from the connection's start to knowing the heads of 500 quiet chats",
         run: quiet::heads,
     },
+    Bench {
+        name: "on-embedded",
+        by_default: false,
+        about: "throughput and latency on a store of the node's own, to compare with the two below",
+        run: |setting, figures| stores::node(setting, None, figures),
+    },
+    Bench {
+        name: "on-fdb-one",
+        by_default: false,
+        about: "the same on a FoundationDB of one server, which is started for it",
+        run: |setting, figures| stores::node(setting, Some(Shape::One), figures),
+    },
+    Bench {
+        name: "on-fdb-three",
+        by_default: false,
+        about: "the same on a FoundationDB of three servers and two copies",
+        run: |setting, figures| stores::node(setting, Some(Shape::Three), figures),
+    },
 ];
 
 impl Bench {
@@ -113,7 +135,10 @@ struct Stage {
 impl Stage {
     fn new(setting: &Setting) -> Result<Stage> {
         let dir = tempfile::tempdir().context("there is no room for a node's data")?;
-        let server = Server::start(Options::new(&setting.godwit, dir.path()), |_| Ok(()))?;
+        let mut options = Options::new(&setting.godwit, dir.path());
+        let env = setting.store.iter().flat_map(StoreOfNode::env);
+        options.env.extend(env.map(|(name, value)| (name.into(), value.into())));
+        let server = Server::start(options, |_| Ok(()))?;
         let fleet = Fleet::new(target(&server), SOCKETS, 1)?;
         Ok(Stage { server, fleet, _dir: dir })
     }

@@ -147,14 +147,14 @@ fn run(cli: Cli) -> Result<()> {
     match cli.command {
         Command::Play(play) => play.run()?,
         Command::Bench { list: true, .. } => {
-            bench::ALL.iter().for_each(|bench| println!("{:12}{}", bench.name, bench.about));
+            bench::ALL.iter().for_each(|bench| println!("{:14}{}", bench.name, bench.about));
         }
         Command::Bench { godwit, json, only, quick, .. } => {
             if let Some(unknown) = only.iter().find(|name| bench::ALL.iter().all(|bench| bench.name != *name))
             {
                 bail!("there is no benchmark {unknown}; --list names them");
             }
-            let setting = Setting { godwit: bench::binary(&godwit)?, quick };
+            let setting = Setting { godwit: bench::binary(&godwit)?, quick, store: None };
             let wanted = |bench: &&bench::Bench| {
                 if only.is_empty() { bench.by_default } else { only.iter().any(|name| name == bench.name) }
             };

@@ -9,21 +9,27 @@
 
 #![expect(clippy::disallowed_methods, reason = "a benchmark measures time")]
 
+#[path = "../load/disk.rs"]
+mod disk;
+#[path = "../load/embedded.rs"]
+mod embedded;
 #[path = "../load/mod.rs"]
 mod load;
 mod machine;
+#[path = "../load/writers.rs"]
+mod writers;
 
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use load::{EmbeddedStore, LOGS, TokioClock, append, is_committed, open};
-use loadtest_figures::{Options, Report, median, process_cpu};
+use embedded::{EmbeddedStore, open};
+use load::{LOGS, TokioClock};
+use loadtest_figures::{Options, Report, median, process_cpu, quantile};
 use store::tx::{Backend, Tx};
-use store::{Store, StoreConfig, StoreError};
+use store::{Store, StoreConfig};
+use writers::{Appends, Times};
 
 /// How long one cell of the table is measured.
 const RUN: Duration = Duration::from_secs(1);
@@ -44,9 +50,9 @@ fn main() -> ExitCode {
         .expect("a runtime");
     let directory = load::directory();
     let mut report = Report::new(&options);
-    let mut syncs = machine::syncs(directory.path(), SYNCS);
+    let mut syncs = disk::syncs(directory.path(), SYNCS);
     runtime.block_on(cells(&options, &mut report, &directory.path().join("store")));
-    syncs.extend(machine::syncs(directory.path(), SYNCS));
+    syncs.extend(disk::syncs(directory.path(), SYNCS));
     let fdatasync_ms = median(&syncs);
     report.figure("fdatasync_ms", fdatasync_ms);
     report.line(format_args!(
@@ -63,28 +69,38 @@ async fn cells(options: &Options, report: &mut Report, directory: &Path) {
     report.line(format_args!("one small commit after another: {alone:.0}/s"));
     report.figure("embedded_lone_commits_per_s", alone);
     report.line(format_args!(
-        "{:>8} {:>11} {:>11} {:>12} {:>8}",
-        "writers", "64 logs /s", "one log /s", "unbatched /s", "ratio"
+        "{:>8} {:>11} {:>8} {:>11} {:>8} {:>12} {:>8}",
+        "writers", "64 logs /s", "p99 ms", "one log /s", "p99 ms", "unbatched /s", "ratio"
     ));
     for writers in writers_wanted(options) {
         let shared = vec![store.clone(); writers as usize];
         let before = Costs::now(&store);
-        let many = rate(report, &shared, LOGS, run).await;
+        let many = appends(report, &shared, LOGS, run).await;
         let costs = Costs::now(&store).since(&before);
-        let one = rate(report, &shared, 1, run).await;
-        let apart = rate(report, &unshared(&store, writers).await, 1, run).await;
+        let one = appends(report, &shared, 1, run).await;
+        let apart = appends(report, &unshared(&store, writers).await, 1, run).await;
         let ratio = one.per_s / apart.per_s;
+        let p99 = |appends: &Appends| quantile(&appends.latencies_ms, 0.99);
         report.line(format_args!(
-            "{writers:>8} {:>11.0} {:>11.0} {:>12.0} {ratio:>8.1}",
-            many.per_s, one.per_s, apart.per_s
+            "{writers:>8} {:>11.0} {:>8.2} {:>11.0} {:>8.2} {:>12.0} {ratio:>8.1}   given up as busy: {}, {}, {}",
+            many.per_s, p99(&many), one.per_s, p99(&one), apart.per_s, many.given_up, one.given_up, apart.given_up
         ));
         report.figure(format!("embedded_commits_per_s_{writers}"), many.per_s);
         report.figure(format!("embedded_hot_commits_per_s_{writers}"), one.per_s);
         report.figure(format!("embedded_unbatched_commits_per_s_{writers}"), apart.per_s);
         if writers == CLOSELY {
-            costs.report(report, many.appends);
+            costs.report(report, many.all);
         }
     }
+}
+
+/// One cell. One that failed makes the run invalid, and has no figure.
+async fn appends(report: &mut Report, stores: &[EmbeddedStore], logs: u16, run: Duration) -> Appends {
+    let times = Times { warm: Duration::ZERO, run };
+    writers::write(stores, logs, times).await.unwrap_or_else(|why| {
+        report.invalid(why);
+        Appends::default()
+    })
 }
 
 /// The numbers of writers to try: those given as arguments, or a range.
@@ -146,45 +162,4 @@ async fn unshared(store: &EmbeddedStore, writers: u64) -> Vec<EmbeddedStore> {
         stores.push(Store::open(store.backend().clone(), config, clock).await.expect("it is open already"));
     }
     stores
-}
-
-/// What one cell is made of.
-struct Rate {
-    appends: u64,
-    per_s: f64,
-}
-
-/// Appends of one writer per store over so many logs, each waiting for its acknowledgement. A writer whose append was given
-/// up as busy asks again.
-async fn rate(report: &mut Report, stores: &[EmbeddedStore], logs: u8, run: Duration) -> Rate {
-    static NEXT: AtomicU64 = AtomicU64::new(0);
-    let done = Arc::new(AtomicU64::new(0));
-    let start = Instant::now();
-    let writers = (0..).zip(stores).map(|(writer, store): (u64, _)| {
-        let (store, done) = (store.clone(), Arc::clone(&done));
-        tokio::spawn(async move {
-            while start.elapsed() < run {
-                let log = (writer % u64::from(logs)) as u8;
-                let append = append(log, NEXT.fetch_add(1, Ordering::Relaxed));
-                match store.execute(append).await {
-                    Ok(output) if is_committed(&output) => {
-                        done.fetch_add(1, Ordering::Relaxed);
-                    }
-                    Err(StoreError::Busy { .. }) => {}
-                    other => return Err(format!("{other:?}")),
-                }
-            }
-            Ok(())
-        })
-    });
-    for writer in writers.collect::<Vec<_>>() {
-        if let Err(error) = writer.await.expect("a writer") {
-            report.invalid(format!("{} writers on {logs} logs: {error}", stores.len()));
-        }
-    }
-    let appends = done.load(Ordering::Relaxed);
-    if appends == 0 {
-        report.invalid(format!("{} writers on {logs} logs: nothing was committed", stores.len()));
-    }
-    Rate { appends, per_s: appends as f64 / start.elapsed().as_secs_f64() }
 }

@@ -66,10 +66,15 @@ impl Figures {
         Ok(())
     }
 
+    /// Notes whether FoundationDB is here, and with it the figures that are of it.
+    pub(super) fn has_fdb(&mut self, is_here: bool) {
+        self.0.insert("machine_has_fdb".into(), u64::from(is_here).into());
+    }
+
     /// # Errors
     /// A figure that these parts owe, as the table says, is not there; all such are named.
     pub(super) fn refuse_gaps(&self, parts: &[&str]) -> Result<()> {
-        let owed = keys::KEYS.iter().filter(|key| parts.contains(&key.part));
+        let owed = keys::all().filter(|key| parts.contains(&key.part));
         let missing: Vec<&str> = owed.map(|key| key.key).filter(|key| !self.0.contains_key(*key)).collect();
         if !missing.is_empty() {
             bail!("these figures are missing: {}", missing.join(", "));
@@ -79,7 +84,7 @@ impl Figures {
 
     /// Known ones in the table's order, then the others by name.
     fn ordered(&self) -> impl Iterator<Item = (&str, &Number, Option<&'static Key>)> {
-        let known = keys::KEYS.iter().filter_map(|key| Some((key.key, self.0.get(key.key)?, Some(key))));
+        let known = keys::all().filter_map(|key| Some((key.key, self.0.get(key.key)?, Some(key))));
         let others = self.0.iter().filter(|(key, _)| keys::find(key).is_none());
         known.chain(others.map(|(key, number)| (key.as_str(), number, None)))
     }
@@ -120,7 +125,7 @@ mod tests {
 
     fn of_part(part: &str) -> String {
         let figures: BTreeMap<&str, f64> =
-            keys::KEYS.iter().filter(|key| key.part == part).map(|key| (key.key, 1.5)).collect();
+            keys::all().filter(|key| key.part == part).map(|key| (key.key, 1.5)).collect();
         serde_json::to_string(&figures).expect("numbers")
     }
 

@@ -1,5 +1,7 @@
 //! Every figure that is owed, in the order in which it is printed: its unit, who measures it, what limits it.
 
+mod on_fdb;
+
 /// One figure.
 #[derive(Debug)]
 pub(super) struct Key {
@@ -14,15 +16,19 @@ pub(super) struct Key {
 
 /// The figure of this name.
 pub(super) fn find(key: &str) -> Option<&'static Key> {
-    KEYS.iter().find(|known| known.key == key)
+    all().find(|known| known.key == key)
+}
+
+/// All. The machine's own are always there, and come last.
+pub(super) fn all() -> impl Iterator<Item = &'static Key> {
+    KEYS.iter().chain(on_fdb::all()).chain(&MACHINE)
 }
 
 const fn key(part: &'static str, key: &'static str, unit: &'static str, limit: &'static str) -> Key {
     Key { key, unit, part, limit }
 }
 
-/// All. The machine's own are always there.
-pub(super) static KEYS: &[Key] = &[
+static KEYS: &[Key] = &[
     key(
         "node",
         "server_cpu_us_per_message_w1",
@@ -177,12 +183,21 @@ pub(super) static KEYS: &[Key] = &[
     key("echo", "echo_plain_datagrams_per_message_1000", "", "the same"),
     key("idle", "idle_link_bytes", "bytes", "quinn-proto's connection and what rustls keeps"),
     key("idle", "idle_link_stream_bytes", "bytes", "the same, with one used stream"),
+];
+
+static MACHINE: [Key; 3] = [
     key("machine", "machine_cores", "", ""),
     key(
         "machine",
         "machine_load_before",
         "",
         "programs that wanted a core in the minute before: over a few tenths, read with care",
+    ),
+    key(
+        "machine",
+        "machine_has_fdb",
+        "",
+        "1 if FoundationDB is here, 0 if not, and then figures that begin with fdb_ are not",
     ),
 ];
 
@@ -215,12 +230,25 @@ mod tests {
 
     #[test]
     fn every_figure_is_named_once_and_owed_by_a_part() {
-        let names: BTreeSet<&str> = KEYS.iter().map(|key| key.key).collect();
-        assert_eq!(names.len(), KEYS.len());
-        for key in KEYS {
+        let names: BTreeSet<&str> = all().map(|key| key.key).collect();
+        assert_eq!(names.len(), all().count());
+        for key in all() {
             let known = PARTS.iter().any(|part| part.name == key.part) || key.part == "machine";
             assert!(known, "{key:?}");
         }
-        assert!(PARTS.iter().all(|part| KEYS.iter().any(|key| key.part == part.name)));
+        assert!(PARTS.iter().all(|part| all().any(|key| key.part == part.name)));
+    }
+
+    #[test]
+    fn figures_of_stores_are_told_by_their_beginning() {
+        let on_fdb = all().filter(|key| key.part == "fdb").count();
+        assert_eq!(on_fdb, all().filter(|key| key.key.starts_with("fdb_")).count());
+        for store in ["embedded", "one", "three"] {
+            for figure in
+                ["commits_per_s_512", "hot_commits_per_s_512", "disk_bytes_per_message", "delivered_per_s_w8"]
+            {
+                assert!(find(&format!("fdb_{store}_{figure}")).is_some(), "{store} {figure}");
+            }
+        }
     }
 }

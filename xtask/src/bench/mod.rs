@@ -2,7 +2,8 @@
 //!
 //! Each part is a program that says its figures as one flat JSON object ([`parts`]); they are merged ([`figures`]) and
 //! explained from one static table ([`keys`]). Invariant: a figure that was asked for is printed or the chore fails; a part
-//! that fails, or calls its run invalid, fails the chore by name. With `--json` standard output is one object, and
+//! that fails, or calls its run invalid, fails the chore by name. The one exception is the part "fdb" where FoundationDB is not:
+//! that is said, first and last, and in the figures too. With `--json` standard output is one object, and
 //! everything else goes to standard error.
 
 mod figures;
@@ -11,8 +12,11 @@ mod parts;
 
 use std::fmt::Write as _;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
+use loadtest_cluster::REQUIRED_VARIABLE;
+
+use crate::fdb::Fdb;
 use figures::Figures;
 use parts::{Part, Programs};
 
@@ -24,8 +28,13 @@ Usage: cargo xtask bench [--json] [--quick] [--only NAME...]
 
   --json          One flat JSON object of numbers on standard output, everything else on standard error
   --quick         Short runs, to see that all of it works; the figures mean little
-  --only NAME...  Only these: wire, store, allocations, handshake, echo, idle, node;
-                  or node:NAME, one measurement of the node by the name that loadtest-run gives it
+  --only NAME...  Only these: wire, store, allocations, handshake, echo, idle, node, fdb;
+                  or node:NAME, one measurement of the node by the name that loadtest-run gives it;
+                  or fdb:commits, fdb:bytes, fdb:node
+
+The part fdb measures stores and whole nodes on the embedded store, on a FoundationDB of one server and on one of
+three, side by side. It starts them itself. Where FoundationDB is not installed it says NOT RUN, and none of its figures,
+which begin with fdb_, is there (with GODWIT_TEST_FDB=required in the environment that is a failure).
 
 Everything is built with optimisations, in the same target folder. A machine that does something else meanwhile spoils
 the figures: CPU per message least, latencies and rates most. docs/BENCHMARKS.md says what each of them is.
@@ -80,8 +89,10 @@ fn chosen(names: &[&str]) -> Result<Vec<Chosen>> {
     for (name, measurement) in &names {
         let part = parts::PARTS.iter().find(|part| part.name == name);
         let part = part.with_context(|| format!("no such benchmark: `{name}`; --help lists them"))?;
-        if measurement.is_some() && !part.has_measurements() {
-            bail!("`{name}` is measured as a whole: only node:NAME chooses a measurement");
+        if measurement.as_deref().is_some_and(|measurement| !part.has_measurement(measurement)) {
+            bail!(
+                "`{name}` has no measurement of that name; `cargo xtask bench --help` says which have names"
+            );
         }
     }
     let of_part = |part: &'static Part| {
@@ -100,23 +111,46 @@ fn chosen(names: &[&str]) -> Result<Vec<Chosen>> {
 /// # Errors
 /// The build's failure; a part's, by its name; figures that are missing, doubled or no numbers.
 pub(crate) fn run(options: &Options) -> Result<()> {
-    let parts: Vec<&Part> = options.chosen.iter().map(|chosen| chosen.part).collect();
     let load = load_average();
-    let programs = Programs::build(&parts)?;
     let mut figures = Figures::default();
-    for chosen in &options.chosen {
-        let name = chosen.part.name;
-        eprintln!("\n=== {name}");
-        let said = programs.measure(chosen.part, &chosen.measurements, options.quick);
-        let taken = said.and_then(|said| figures.take(name, &said));
-        taken.with_context(|| format!("the benchmark \"{name}\" failed"))?;
+    let fdb = Fdb::find()?;
+    let not_run = fdb.why_missing().filter(|_| options.chosen.iter().any(|c| c.part.is_on_fdb()));
+    let not_run = not_run.map(not_run_line);
+    if let Some(line) = &not_run {
+        eprintln!("{line}");
+        let is_required = std::env::var_os(REQUIRED_VARIABLE).is_some_and(|value| value == "required");
+        ensure!(!is_required, "{REQUIRED_VARIABLE}=required, but FoundationDB is missing");
     }
-    let whole: Vec<&str> =
-        options.chosen.iter().filter(|c| c.measurements.is_empty()).map(|c| c.part.name).collect();
-    figures.refuse_gaps(&whole)?;
+    figures.has_fdb(fdb.why_missing().is_none());
+    let is_here = |chosen: &&Chosen| not_run.is_none() || !chosen.part.is_on_fdb();
+    let chosen: Vec<&Chosen> = options.chosen.iter().filter(is_here).collect();
+    measure(&chosen, fdb, options.quick, &mut figures)?;
     figures.machine(load)?;
     print!("{}", if options.json { figures.to_json() } else { table(&figures, options.quick) });
+    if let Some(line) = not_run {
+        eprintln!("\n{line}");
+    }
     Ok(())
+}
+
+/// Parts, one after another, and that they owe nothing.
+fn measure(chosen: &[&Chosen], fdb: Fdb, quick: bool, figures: &mut Figures) -> Result<()> {
+    let parts: Vec<&Part> = chosen.iter().map(|chosen| chosen.part).collect();
+    let programs = Programs::build(&parts, fdb)?;
+    for chosen in chosen {
+        let name = chosen.part.name;
+        eprintln!("\n=== {name}");
+        let said = programs.measure(chosen.part, &chosen.measurements, quick);
+        let taken = said.and_then(|said| said.iter().try_for_each(|said| figures.take(name, said)));
+        taken.with_context(|| format!("the benchmark \"{name}\" failed"))?;
+    }
+    let whole: Vec<&str> = chosen.iter().filter(|c| c.measurements.is_empty()).map(|c| c.part.name).collect();
+    figures.refuse_gaps(&whole)
+}
+
+/// What is said, first and last, where FoundationDB is missing.
+fn not_run_line(why: &str) -> String {
+    format!("NOT RUN: the benchmark \"fdb\", and so no figure that begins with fdb_: {why}")
 }
 
 fn table(figures: &Figures, quick: bool) -> String {
@@ -152,7 +186,7 @@ mod tests {
     #[test]
     fn options_are_read_or_refused() {
         let all = options(&[]).expect("nothing is all");
-        assert_eq!(names(&all), ["wire", "store", "allocations", "handshake", "echo", "idle", "node"]);
+        assert_eq!(names(&all), ["wire", "store", "allocations", "handshake", "echo", "idle", "node", "fdb"]);
         assert!(!all.json && !all.quick && all.chosen.iter().all(|chosen| chosen.measurements.is_empty()));
         let some =
             options(&["--only", "store", "wire", "--json", "--quick"]).expect("all words mean something");
@@ -160,9 +194,15 @@ mod tests {
         assert_eq!(names(&some), ["wire", "store"]);
         let twice = options(&["--only", "idle", "--only", "echo"]).expect("it may be said twice");
         assert_eq!(names(&twice), ["echo", "idle"]);
-        for wrong in
-            [&["everything"][..], &["--only"], &["--only", "x"], &["--only", "store:x"], &["-j"], &["store"]]
-        {
+        for wrong in [
+            &["everything"][..],
+            &["--only"],
+            &["--only", "x"],
+            &["--only", "store:x"],
+            &["--only", "fdb:x"],
+            &["-j"],
+            &["store"],
+        ] {
             assert!(options(wrong).is_err(), "{wrong:?}");
         }
     }
@@ -174,6 +214,13 @@ mod tests {
         assert_eq!(some.chosen[0].measurements, ["w8", "idle"]);
         let all = options(&["--only", "node:w8", "node"]).expect("the node as a whole");
         assert_eq!((all.chosen.len(), all.chosen[0].measurements.len()), (1, 0));
+    }
+
+    #[test]
+    fn what_is_missing_is_one_line_that_names_the_figures_that_are_not_there() {
+        let line = not_run_line("fdbcli is not here");
+        assert!(line.starts_with("NOT RUN: ") && line.contains("fdb_") && !line.contains('\n'), "{line}");
+        assert!(line.ends_with(": fdbcli is not here"), "{line}");
     }
 
     #[test]

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::Command;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, ensure};
 
+use crate::fdb::Fdb;
 use crate::step;
-use crate::workspace::{cargo, root};
+use crate::workspace::{cargo, root, target};
 
 /// One program that measures something.
 #[derive(Debug, PartialEq, Eq)]
@@ -25,17 +26,20 @@ enum Program {
     Bench { package: &'static str, bench: &'static str },
     /// `loadtest/run` against a real `godwit serve`.
     Fleet,
+    /// Stores on FoundationDB beside the embedded one: a benchmark of the store's crate, then the fleet on each of them.
+    OnFdb,
 }
 
 /// All, in the order in which they are measured.
-pub(super) const PARTS: [Part; 7] = [
+pub(super) const PARTS: [Part; 8] = [
     bench("wire", "wire", "frame", &[]),
     bench("store", "store", "commit", &[]),
     bench("allocations", "store", "allocations", &[]),
     bench("handshake", "wire-udp", "handshake", &[]),
     bench("echo", "wire-udp", "echo", &["1000"]),
     bench("idle", "wire-udp", "idle", &[]),
-    Part { name: "node", program: Program::Fleet, words: &["bench"] },
+    Part { name: "node", program: Program::Fleet, words: &[] },
+    Part { name: "fdb", program: Program::OnFdb, words: &[] },
 ];
 
 const fn bench(
@@ -51,83 +55,158 @@ const fn bench(
 const FLEET: (&str, &str) = ("loadtest-run", "loadtest-run");
 const SERVER: (&str, &str) = ("godwit", "godwit");
 
+/// The server that has FoundationDB in it, as its copy is called: cargo puts every `godwit` in one place.
+const SERVER_ON_FDB: &str = "godwit-fdb";
+
+/// The benchmark of stores, and its measurements, which have names of their own.
+const STORES: &str = "stores";
+const OF_STORES: [&str; 2] = ["commits", "bytes"];
+
+/// The measurement that is the fleet's, and what the fleet calls its parts.
+const OF_NODES: &str = "node";
+const NODES: [&str; 3] = ["on-embedded", "on-fdb-one", "on-fdb-three"];
+
 impl Part {
-    /// Whether its measurements have names of their own.
-    pub(super) fn has_measurements(&self) -> bool {
-        self.program == Program::Fleet
+    /// Whether it has a measurement of this name. Those of the node are known to its load alone.
+    pub(super) fn has_measurement(&self, name: &str) -> bool {
+        match self.program {
+            Program::Bench { .. } => false,
+            Program::Fleet => true,
+            Program::OnFdb => OF_STORES.contains(&name) || name == OF_NODES,
+        }
+    }
+
+    fn needs_fleet(&self) -> bool {
+        matches!(self.program, Program::Fleet | Program::OnFdb)
+    }
+
+    /// Whether it needs FoundationDB.
+    pub(super) fn is_on_fdb(&self) -> bool {
+        self.program == Program::OnFdb
     }
 }
 
 /// Where the programs are, by name; benchmarks by theirs.
-pub(super) struct Programs(BTreeMap<String, PathBuf>);
+pub(super) struct Programs {
+    paths: BTreeMap<String, PathBuf>,
+    fdb: Fdb,
+}
 
 impl Programs {
     /// Builds what these parts need, with optimisations.
     ///
     /// The node and its load are built apart from each other and from the benchmarks, so that what tests and load switch on
-    /// in shared crates is not in the server that is measured; what none of them changes is built once.
+    /// in shared crates is not in the server that is measured; what none of them changes is built once. So is what has
+    /// FoundationDB in it, and first, for cargo leaves the last server in its place.
     ///
     /// # Errors
     /// The build's failure, or that the load generator is not in this tree.
-    pub(super) fn build(parts: &[&Part]) -> Result<Programs> {
-        let mut programs = Programs(BTreeMap::new());
+    pub(super) fn build(parts: &[&Part], fdb: Fdb) -> Result<Programs> {
+        let mut programs = Programs { paths: BTreeMap::new(), fdb };
+        if parts.iter().any(|part| part.is_on_fdb()) {
+            programs.add_on_fdb()?;
+        }
+        if parts.iter().any(|part| part.program == Program::Fleet) {
+            programs.add_bin(SERVER)?;
+        }
+        if parts.iter().any(|part| part.needs_fleet()) {
+            let is_here = root().join("loadtest/run/Cargo.toml").is_file();
+            ensure!(
+                is_here,
+                "loadtest/run, which measures a whole node, is not in this tree; `--only` with the names of other benchmarks \
+                 measures those"
+            );
+            programs.add_bin(FLEET)?;
+        }
         let mut words = vec!["bench", "--no-run"];
         for part in parts {
-            match part.program {
-                Program::Bench { package, bench } => words.extend(["--package", package, "--bench", bench]),
-                Program::Fleet => {
-                    if !root().join("loadtest/run/Cargo.toml").is_file() {
-                        bail!(
-                            "loadtest/run, which measures a whole node, is not in this tree; `--only` with the names \
-                             of other benchmarks measures those"
-                        );
-                    }
-                    for (package, bin) in [SERVER, FLEET] {
-                        programs.add(&["build", "--release", "--package", package, "--bin", bin])?;
-                    }
-                }
+            if let Program::Bench { package, bench } = part.program {
+                words.extend(["--package", package, "--bench", bench]);
             }
         }
         if words.contains(&"--bench") {
-            programs.add(&words)?;
+            programs.add(cargo(&words))?;
         }
         Ok(programs)
     }
 
-    fn add(&mut self, words: &[&str]) -> Result<()> {
-        let mut build = cargo(words);
-        build.arg("--message-format=json-render-diagnostics");
-        self.0.extend(executables(&step::capture(&mut build)?));
+    /// The benchmark of stores, and a server that has all of them.
+    fn add_on_fdb(&mut self) -> Result<()> {
+        let words = ["bench", "--no-run", "--package", "store", "--features", "store/fdb", "--bench", STORES];
+        self.add(self.fdb.with_library(cargo(&words)))?;
+        let (package, bin) = SERVER;
+        let words = ["build", "--release", "--package", package, "--features", "godwit/fdb", "--bin", bin];
+        self.add(self.fdb.with_library(cargo(&words)))?;
+        let built = self.paths.remove(bin).with_context(|| format!("cargo built no `{bin}`"))?;
+        let kept = target().join(SERVER_ON_FDB);
+        std::fs::copy(&built, &kept).with_context(|| format!("cannot copy {}", built.display()))?;
+        self.paths.insert(SERVER_ON_FDB.to_owned(), kept);
         Ok(())
     }
 
-    /// What a part says on its standard output. Its standard error is ours.
+    fn add_bin(&mut self, (package, bin): (&str, &str)) -> Result<()> {
+        self.add(cargo(&["build", "--release", "--package", package, "--bin", bin]))
+    }
+
+    fn add(&mut self, mut build: Command) -> Result<()> {
+        build.arg("--message-format=json-render-diagnostics");
+        self.paths.extend(executables(&step::capture(&mut build)?));
+        Ok(())
+    }
+
+    /// What a part's programs say on their standard output, each for itself. Their standard error is ours.
     ///
     /// # Errors
-    /// [`step::Failed`] if it ends with anything but success, as it does after an invalid run.
-    pub(super) fn measure(&self, part: &Part, measurements: &[String], quick: bool) -> Result<String> {
-        let mut command = self.command(part)?;
-        command.arg("--json").args(quick.then_some("--quick"));
+    /// [`step::Failed`] if one ends with anything but success, as it does after an invalid run.
+    pub(super) fn measure(&self, part: &Part, measurements: &[String], quick: bool) -> Result<Vec<String>> {
+        let commands = self.commands(part, measurements)?;
+        let measure = |mut command: Command| {
+            command.arg("--json").args(quick.then_some("--quick"));
+            step::capture(command.current_dir(root()))
+        };
+        commands.into_iter().map(measure).collect()
+    }
+
+    fn commands(&self, part: &Part, measurements: &[String]) -> Result<Vec<Command>> {
+        let named: Vec<&str> = measurements.iter().map(String::as_str).collect();
+        match part.program {
+            Program::Bench { bench, .. } => {
+                let mut command = Command::new(self.program(bench)?);
+                command.args(part.words);
+                Ok(vec![command])
+            }
+            Program::Fleet => Ok(vec![self.fleet(SERVER.1, &named)?]),
+            Program::OnFdb => self.on_fdb(&named),
+        }
+    }
+
+    /// The load on a server, with these measurements or those that it makes by itself.
+    fn fleet(&self, server: &str, measurements: &[&str]) -> Result<Command> {
+        let mut command = Command::new(self.program(FLEET.1)?);
+        command.arg("bench").arg("--godwit").arg(self.program(server)?);
         for measurement in measurements {
             command.args(["--only", measurement]);
         }
-        step::capture(command.current_dir(root()))
+        Ok(command)
     }
 
-    fn command(&self, part: &Part) -> Result<Command> {
-        let program = |name: &str| self.0.get(name).with_context(|| format!("cargo built no `{name}`"));
-        match part.program {
-            Program::Bench { bench, .. } => {
-                let mut command = Command::new(program(bench)?);
-                command.args(part.words);
-                Ok(command)
-            }
-            Program::Fleet => {
-                let mut command = Command::new(program(FLEET.1)?);
-                command.args(part.words).arg("--godwit").arg(program(SERVER.1)?);
-                Ok(command)
-            }
+    /// All stores in one go: first the stores alone, then whole nodes on them.
+    fn on_fdb(&self, measurements: &[&str]) -> Result<Vec<Command>> {
+        let mut commands = Vec::new();
+        let of_stores: Vec<&str> = OF_STORES.into_iter().filter(|name| measurements.contains(name)).collect();
+        if measurements.is_empty() || !of_stores.is_empty() {
+            let mut command = Command::new(self.program(STORES)?);
+            command.args(of_stores);
+            commands.push(self.fdb.with_library(command));
         }
+        if measurements.is_empty() || measurements.contains(&OF_NODES) {
+            commands.push(self.fdb.with_library(self.fleet(SERVER_ON_FDB, &NODES)?));
+        }
+        Ok(commands)
+    }
+
+    fn program(&self, name: &str) -> Result<&PathBuf> {
+        self.paths.get(name).with_context(|| format!("cargo built no `{name}`"))
     }
 }
 
@@ -146,16 +225,28 @@ mod tests {
     use super::*;
 
     fn programs() -> Programs {
-        let paths = ["frame", "loadtest-run", "godwit"]
-            .map(|name| (name.to_owned(), PathBuf::from("/built").join(name)));
-        Programs(paths.into())
+        built(&["frame", "stores", "loadtest-run", "godwit", "godwit-fdb"].map(|name| (name, name)))
     }
 
-    fn words(command: &Command) -> Vec<String> {
-        std::iter::once(command.get_program())
-            .chain(command.get_args())
-            .map(|word| word.to_string_lossy().into_owned())
-            .collect()
+    /// As if these had been built, by name.
+    fn built(names: &[(&str, &str)]) -> Programs {
+        let paths = names.iter().map(|(name, path)| ((*name).to_owned(), PathBuf::from(path))).collect();
+        Programs { paths, fdb: Fdb::missing("it is not here") }
+    }
+
+    fn part(name: &str) -> &'static Part {
+        PARTS.iter().find(|part| part.name == name).expect("a part")
+    }
+
+    /// Every command's words.
+    fn words(name: &str, measurements: &[&str]) -> Vec<String> {
+        let measurements: Vec<String> = measurements.iter().map(|&name| name.to_owned()).collect();
+        let commands = programs().commands(part(name), &measurements).expect("all is built");
+        let words = |command: &Command| {
+            let words = std::iter::once(command.get_program()).chain(command.get_args());
+            words.map(|word| word.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ")
+        };
+        commands.iter().map(words).collect()
     }
 
     #[test]
@@ -173,39 +264,59 @@ mod tests {
 
     #[test]
     fn the_load_is_told_where_the_server_is() {
-        let part = |name: &str| PARTS.iter().find(|part| part.name == name).expect("a part");
-        let node = programs().command(part("node")).expect("both are built");
-        assert_eq!(words(&node), ["/built/loadtest-run", "bench", "--godwit", "/built/godwit"]);
-        let frame = programs().command(part("wire")).expect("it is built");
-        assert_eq!(words(&frame), ["/built/frame"]);
+        assert_eq!(words("node", &[]), ["loadtest-run bench --godwit godwit"]);
+        assert_eq!(words("node", &["w8"]), ["loadtest-run bench --godwit godwit --only w8"]);
+        assert_eq!(words("wire", &[]), ["frame"]);
+    }
+
+    #[test]
+    fn stores_are_measured_alone_and_then_under_nodes_unless_one_of_both_is_chosen() {
+        let stores = |what: &str| format!("stores{what}");
+        let nodes =
+            "loadtest-run bench --godwit godwit-fdb --only on-embedded --only on-fdb-one --only on-fdb-three"
+                .to_owned();
+        assert_eq!(words("fdb", &[]), [stores(""), nodes.clone()]);
+        assert_eq!(words("fdb", &["bytes"]), [stores(" bytes")]);
+        assert_eq!(words("fdb", &["node", "commits"]), [stores(" commits"), nodes]);
+        for (name, measurement, is_one) in [
+            ("fdb", "commits", true),
+            ("fdb", "w8", false),
+            ("store", "commits", false),
+            ("node", "w8", true),
+        ] {
+            assert_eq!(part(name).has_measurement(measurement), is_one, "{name}:{measurement}");
+        }
     }
 
     #[test]
     fn what_a_part_says_is_captured_and_its_failure_is_ours() {
-        let node = PARTS.iter().find(|part| part.name == "node").expect("a part");
-        let with = |program: &str| {
-            let paths = [("loadtest-run", program), ("godwit", "godwit")];
-            Programs(paths.map(|(name, path)| (name.to_owned(), path.into())).into())
-        };
-        let said = with("echo").measure(node, &["w8".to_owned()], true).expect("it succeeds");
-        assert_eq!(said, "bench --godwit godwit --json --quick --only w8\n");
-        let error = with("false").measure(node, &[], false).expect_err("it fails");
+        let with = |program: &str| built(&[("loadtest-run", program), ("godwit", "godwit")]);
+        let said = with("echo").measure(part("node"), &["w8".to_owned()], true).expect("it succeeds");
+        assert_eq!(said, ["bench --godwit godwit --only w8 --json --quick\n"]);
+        let error = with("false").measure(part("node"), &[], false).expect_err("it fails");
         assert!(error.is::<step::Failed>(), "{error:#}");
     }
 
     #[test]
     fn what_was_not_built_is_named() {
-        let error = programs().command(&PARTS[1]).expect_err("commit is not built");
+        let error = programs().commands(part("store"), &[]).expect_err("commit is not built");
         assert!(error.to_string().contains("commit"), "{error}");
     }
 
     #[test]
     fn every_benchmark_is_where_the_table_says() {
-        for part in &PARTS {
-            let Program::Bench { package, bench } = part.program else { continue };
+        let of_part = |part: &Part| match part.program {
+            Program::Bench { package, bench } => Some((package, bench)),
+            Program::OnFdb => Some(("store", STORES)),
+            Program::Fleet => None,
+        };
+        for (package, bench) in PARTS.iter().filter_map(of_part) {
             let folder = root().join(package.replace('-', "/"));
             let manifest = std::fs::read_to_string(folder.join("Cargo.toml")).expect("a package's manifest");
             assert!(manifest.contains(&format!("name = \"{bench}\"\nharness = false")), "{package}: {bench}");
         }
+        let load = root().join("loadtest/run/src/bench.rs");
+        let load = std::fs::read_to_string(load).expect("the load's list");
+        assert!(NODES.iter().all(|name| load.contains(&format!("name: \"{name}\""))), "{NODES:?}");
     }
 }
