@@ -40,9 +40,9 @@ pub(crate) enum Stores {
     /// Write a backup of a store to an empty folder or bucket, and read it back.
     ///
     /// Nodes may go on serving meanwhile: all that was acknowledged before is in the backup. An embedded store that a node has
-    /// open is read through that node, as its user or root; if it ends meanwhile, so does the backup, with an error. For s3://BUCKET/PATH the usual AWS_… variables say who asks and where
-    /// (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION, AWS_ENDPOINT). A backup that was interrupted is none: take
-    /// another place.
+    /// open is read through that node, by its user or root; if it ends meanwhile, so does the backup, with an error. For
+    /// s3://BUCKET/PATH the usual AWS_… variables say who asks and where (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION,
+    /// AWS_ENDPOINT). A backup that was interrupted is none: take another place.
     Backup {
         /// The store: embedded:DIR or fdb:CLUSTERFILE.
         #[arg(value_name = "STORE", value_parser = str::parse::<Location>)]

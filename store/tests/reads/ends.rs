@@ -33,11 +33,13 @@ fn a_snapshot_is_given_back_when_its_time_is_up_and_nobody_asks() {
     let served = Served::new();
     let mut raw = served.raw();
     raw.frame().unwrap();
+    served.clock.push(60_000);
     raw.ask(&[0]);
     assert_eq!(raw.frame().unwrap()[0], 0);
-    // Pushed while the server waits for the next request: it finds out by itself, in real time.
-    wait_ms(5_100);
-    // Had it still been open, it would be read now.
+    // It finds out by itself, while it waits for the next request.
+    wait_ms(6_000);
+    // Had it the snapshot still, it would be young now, and read.
+    served.clock.turn_back(6_000);
     raw.ask(b"\x01\x01\0\0\0k");
     assert_eq!(raw.frame().unwrap(), [4]);
     served.serves();

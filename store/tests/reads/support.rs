@@ -29,6 +29,11 @@ impl TestClock {
         TestClock { start: Some(Instant::now()), pushed_ms: Arc::default() }
     }
 
+    /// No clock does that; it tells what was decided in time from what is decided late.
+    pub(crate) fn turn_back(&self, ms: u64) {
+        self.pushed_ms.fetch_sub(ms, Ordering::Relaxed);
+    }
+
     /// For tests whose transactions are to live however slow the machine is.
     pub(crate) fn still() -> TestClock {
         TestClock { start: None, pushed_ms: Arc::default() }
