@@ -16,9 +16,13 @@ pub const RELEASES: &str = "https://github.com/apple/foundationdb/releases";
 /// Where FoundationDB's packages and a `make install` put programs.
 const BIN_FOLDERS: [&str; 4] = ["/usr/sbin", "/usr/bin", "/usr/local/bin", "/usr/local/sbin"];
 
-/// Where they put the client library. Linkers and loaders find it there by themselves.
+/// Where they put the client library.
 const LIBRARY_FOLDERS: [&str; 4] =
     ["/usr/lib", "/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/usr/local/lib"];
+
+/// Of these the ones in which every linker and loader looks by itself. GNU's look in `/usr/local/lib` too, LLVM's, which is Rust's
+/// own on some platforms, does not.
+const STANDARD_FOLDERS: [&str; 3] = ["/usr/lib", "/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu"];
 
 const LIBRARY: &str = if cfg!(target_os = "macos") { "libfdb_c.dylib" } else { "libfdb_c.so" };
 
@@ -71,7 +75,7 @@ impl Programs {
     /// `LD_LIBRARY_PATH` for the other).
     pub fn library_folder(&self) -> Option<&Path> {
         let folder = self.client_library.parent()?;
-        (!LIBRARY_FOLDERS.iter().any(|standard| Path::new(standard) == folder)).then_some(folder)
+        (!STANDARD_FOLDERS.iter().any(|standard| Path::new(standard) == folder)).then_some(folder)
     }
 }
 
@@ -150,8 +154,9 @@ mod tests {
         assert_eq!(found.client_library, rest.path().join(LIBRARY));
         // A folder that is not a standard one must be said.
         assert_eq!(found.library_folder(), Some(rest.path()));
-        let standard = Programs { client_library: "/usr/lib/libfdb_c.so".into(), ..found };
-        assert_eq!(standard.library_folder(), None);
+        let at = |library: &str| Programs { client_library: library.into(), ..found.clone() };
+        assert_eq!(at("/usr/lib/libfdb_c.so").library_folder(), None);
+        assert_eq!(at("/usr/local/lib/libfdb_c.so").library_folder(), Some(Path::new("/usr/local/lib")));
     }
 
     #[test]

@@ -8,12 +8,10 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use loadtest_cluster::OnDisk;
 use loadtest_figures::{Options, Report};
-use rand::{RngCore as _, SeedableRng as _};
-use rand_chacha::ChaCha8Rng;
-use store::op::OpOutput;
 use store::run::{Attempt, Body, OpError};
 use store::tx::{Range, Tx};
 
+use super::fill::{CONTENT_BYTES, fill};
 use super::load::{self, LOGS};
 use super::place::{AnyStore, Kind, PREFIX_BYTES, Place};
 
@@ -22,9 +20,6 @@ const NAME: &str = "bench2";
 /// Messages of each chat, beside the first, which makes it: over a hundred thousand in all, some fifty megabytes.
 const EACH: u64 = 2_000;
 const EACH_QUICK: u64 = 50;
-
-/// Bytes of what a message says.
-const CONTENT_BYTES: usize = 100;
 
 /// How long files must keep their size to be at rest. A storage server writes what is older than five seconds.
 const REST: Duration = Duration::from_secs(12);
@@ -63,42 +58,10 @@ pub(crate) async fn measure(options: &Options, report: &mut Report, place: &Plac
 
 /// What there is before and after so many messages in each chat.
 async fn grown(store: &AnyStore, place: &Place, each: u64) -> Result<(Stored, Stored), String> {
-    fill(store, 0..1).await?;
+    fill(store, LOGS, 0..1).await?;
     let before = stored(store, place).await?;
-    fill(store, 1..1 + each).await?;
+    fill(store, LOGS, 1..1 + each).await?;
     Ok((before, stored(store, place).await?))
-}
-
-/// Says these messages in each chat, each of them when the one before is acknowledged.
-async fn fill(store: &AnyStore, numbers: std::ops::Range<u64>) -> Result<(), String> {
-    let writer = |log: u16| {
-        let (store, numbers) = (store.clone(), numbers.clone());
-        tokio::spawn(async move {
-            for number in numbers {
-                let n = number * u64::from(LOGS) + u64::from(log);
-                let mut content = [0; CONTENT_BYTES];
-                ChaCha8Rng::seed_from_u64(n).fill_bytes(&mut content);
-                say(&store, log, n, Bytes::copy_from_slice(&content)).await?;
-            }
-            Ok::<(), String>(())
-        })
-    };
-    let writers: Vec<_> = (0..LOGS).map(writer).collect();
-    for writer in writers {
-        writer.await.expect("a writer")?;
-    }
-    Ok(())
-}
-
-/// Says one message until it is acknowledged; that is once, however often it is asked.
-async fn say(store: &AnyStore, log: u16, n: u64, content: Bytes) -> Result<(), String> {
-    loop {
-        match store.execute(load::append_of(log, n, content.clone())).await {
-            Ok(output @ OpOutput::Append(_)) if load::is_committed(&output) => return Ok(()),
-            Err(error) if error.retry_after().is_some() => tokio::time::sleep(LOOK / 10).await,
-            other => return Err(format!("{other:?}")),
-        }
-    }
 }
 
 /// What there is, once all is written down and nothing moves any more.

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use loadtest_figures::{Options, Report, quantile};
 use store::{Store, StoreConfig, StoreStats};
 
+use super::fill::fill;
 use super::load::{self, TokioClock};
 use super::place::{AnyStore, Place};
 use super::writers::{self, Appends, Times};
@@ -25,17 +26,15 @@ pub(crate) async fn measure(options: &Options, report: &mut Report, place: &Plac
     let store = place.open("bench1").await;
     load::people(&store, CHATS).await;
     let times = Times { warm: options.run(WARM), run: options.run(RUN) };
-    // Each writer says one thing at least, so all chats are made before anything is measured.
-    let making = Times { warm: Duration::ZERO, run: times.warm };
-    let mut given_up = match writers::write(&vec![store.clone(); usize::from(CHATS)], CHATS, making).await {
-        Ok(made) => made.given_up,
-        Err(why) => return report.invalid(why),
-    };
+    // All chats are made before anything is measured.
+    if let Err(why) = fill(&store, CHATS, 0..1).await {
+        return report.invalid(why);
+    }
     report.line(format_args!(
         "{:>8} {:>12} {:>8} {:>8} {:>12} {:>8} {:>8} {:>12}",
         "writers", "512 chats /s", "p50 ms", "p99 ms", "one chat /s", "p50 ms", "p99 ms", "many : hot"
     ));
-    let mut many_at = Vec::new();
+    let (mut many_at, mut given_up) = (Vec::new(), 0);
     for writers in WRITERS {
         let shared = vec![store.clone(); writers];
         let cells = [CHATS, 1].map(|chats| writers::write(&shared, chats, times));

@@ -15,6 +15,7 @@ mod bytes_stored;
 mod commits;
 #[path = "../load/disk.rs"]
 mod disk;
+mod fill;
 #[path = "../load/mod.rs"]
 mod load;
 mod place;

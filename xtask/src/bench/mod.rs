@@ -135,8 +135,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 
 /// Parts, one after another, and that they owe nothing.
 fn measure(chosen: &[&Chosen], fdb: Fdb, quick: bool, figures: &mut Figures) -> Result<()> {
-    let parts: Vec<&Part> = chosen.iter().map(|chosen| chosen.part).collect();
-    let programs = Programs::build(&parts, fdb)?;
+    let wanted: Vec<(&Part, &[String])> = chosen.iter().map(|c| (c.part, &c.measurements[..])).collect();
+    let programs = Programs::build(&wanted, fdb)?;
     for chosen in chosen {
         let name = chosen.part.name;
         eprintln!("\n=== {name}");

@@ -1,6 +1,6 @@
 //! The parts that are measured: which program does it, how it is built, how it is called.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -76,8 +76,19 @@ impl Part {
         }
     }
 
-    fn needs_fleet(&self) -> bool {
-        matches!(self.program, Program::Fleet | Program::OnFdb)
+    /// The programs that these of its measurements need, or all of them.
+    fn needs(&self, measurements: &[&str]) -> Vec<&'static str> {
+        let is_wanted =
+            |names: &[&str]| measurements.is_empty() || names.iter().any(|n| measurements.contains(n));
+        match self.program {
+            Program::Bench { bench, .. } => vec![bench],
+            Program::Fleet => vec![SERVER.1, FLEET.1],
+            Program::OnFdb => {
+                let stores = is_wanted(&OF_STORES).then_some(STORES);
+                let nodes = is_wanted(&[OF_NODES]).then_some([SERVER_ON_FDB, FLEET.1]);
+                stores.into_iter().chain(nodes.into_iter().flatten()).collect()
+            }
+        }
     }
 
     /// Whether it needs FoundationDB.
@@ -93,7 +104,7 @@ pub(super) struct Programs {
 }
 
 impl Programs {
-    /// Builds what these parts need, with optimisations.
+    /// Builds what these measurements of these parts need, with optimisations; all of a part's, if none is named.
     ///
     /// The node and its load are built apart from each other and from the benchmarks, so that what tests and load switch on
     /// in shared crates is not in the server that is measured; what none of them changes is built once. So is what has
@@ -101,25 +112,31 @@ impl Programs {
     ///
     /// # Errors
     /// The build's failure, or that the load generator is not in this tree.
-    pub(super) fn build(parts: &[&Part], fdb: Fdb) -> Result<Programs> {
+    pub(super) fn build(wanted: &[(&Part, &[String])], fdb: Fdb) -> Result<Programs> {
         let mut programs = Programs { paths: BTreeMap::new(), fdb };
-        if parts.iter().any(|part| part.is_on_fdb()) {
-            programs.add_on_fdb()?;
+        let needs = wanted.iter().flat_map(|(part, measurements)| part.needs(&strs(measurements)));
+        let needs: BTreeSet<&str> = needs.collect();
+        if needs.contains(STORES) {
+            let words =
+                ["bench", "--no-run", "--package", "store", "--features", "store/fdb", "--bench", STORES];
+            programs.add(programs.fdb.with_library(cargo(&words)))?;
         }
-        if parts.iter().any(|part| part.program == Program::Fleet) {
-            programs.add_bin(SERVER)?;
+        if needs.contains(SERVER_ON_FDB) {
+            programs.add_server_on_fdb()?;
         }
-        if parts.iter().any(|part| part.needs_fleet()) {
+        if needs.contains(FLEET.1) {
             let is_here = root().join("loadtest/run/Cargo.toml").is_file();
             ensure!(
                 is_here,
                 "loadtest/run, which measures a whole node, is not in this tree; `--only` with the names of other benchmarks \
                  measures those"
             );
-            programs.add_bin(FLEET)?;
+        }
+        for (package, bin) in [SERVER, FLEET].into_iter().filter(|(_, bin)| needs.contains(bin)) {
+            programs.add(cargo(&["build", "--release", "--package", package, "--bin", bin]))?;
         }
         let mut words = vec!["bench", "--no-run"];
-        for part in parts {
+        for (part, _) in wanted {
             if let Program::Bench { package, bench } = part.program {
                 words.extend(["--package", package, "--bench", bench]);
             }
@@ -130,10 +147,8 @@ impl Programs {
         Ok(programs)
     }
 
-    /// The benchmark of stores, and a server that has all of them.
-    fn add_on_fdb(&mut self) -> Result<()> {
-        let words = ["bench", "--no-run", "--package", "store", "--features", "store/fdb", "--bench", STORES];
-        self.add(self.fdb.with_library(cargo(&words)))?;
+    /// A server that has all stores in it.
+    fn add_server_on_fdb(&mut self) -> Result<()> {
         let (package, bin) = SERVER;
         let words = ["build", "--release", "--package", package, "--features", "godwit/fdb", "--bin", bin];
         self.add(self.fdb.with_library(cargo(&words)))?;
@@ -142,10 +157,6 @@ impl Programs {
         std::fs::copy(&built, &kept).with_context(|| format!("cannot copy {}", built.display()))?;
         self.paths.insert(SERVER_ON_FDB.to_owned(), kept);
         Ok(())
-    }
-
-    fn add_bin(&mut self, (package, bin): (&str, &str)) -> Result<()> {
-        self.add(cargo(&["build", "--release", "--package", package, "--bin", bin]))
     }
 
     fn add(&mut self, mut build: Command) -> Result<()> {
@@ -168,7 +179,7 @@ impl Programs {
     }
 
     fn commands(&self, part: &Part, measurements: &[String]) -> Result<Vec<Command>> {
-        let named: Vec<&str> = measurements.iter().map(String::as_str).collect();
+        let named = strs(measurements);
         match part.program {
             Program::Bench { bench, .. } => {
                 let mut command = Command::new(self.program(bench)?);
@@ -176,7 +187,7 @@ impl Programs {
                 Ok(vec![command])
             }
             Program::Fleet => Ok(vec![self.fleet(SERVER.1, &named)?]),
-            Program::OnFdb => self.on_fdb(&named),
+            Program::OnFdb => self.on_fdb(&part.needs(&named), &named),
         }
     }
 
@@ -191,15 +202,14 @@ impl Programs {
     }
 
     /// All stores in one go: first the stores alone, then whole nodes on them.
-    fn on_fdb(&self, measurements: &[&str]) -> Result<Vec<Command>> {
+    fn on_fdb(&self, needs: &[&str], measurements: &[&str]) -> Result<Vec<Command>> {
         let mut commands = Vec::new();
-        let of_stores: Vec<&str> = OF_STORES.into_iter().filter(|name| measurements.contains(name)).collect();
-        if measurements.is_empty() || !of_stores.is_empty() {
+        if needs.contains(&STORES) {
             let mut command = Command::new(self.program(STORES)?);
-            command.args(of_stores);
+            command.args(OF_STORES.iter().filter(|name| measurements.contains(name)));
             commands.push(self.fdb.with_library(command));
         }
-        if measurements.is_empty() || measurements.contains(&OF_NODES) {
+        if needs.contains(&SERVER_ON_FDB) {
             commands.push(self.fdb.with_library(self.fleet(SERVER_ON_FDB, &NODES)?));
         }
         Ok(commands)
@@ -208,6 +218,10 @@ impl Programs {
     fn program(&self, name: &str) -> Result<&PathBuf> {
         self.paths.get(name).with_context(|| format!("cargo built no `{name}`"))
     }
+}
+
+fn strs(words: &[String]) -> Vec<&str> {
+    words.iter().map(String::as_str).collect()
 }
 
 /// The programs that a build made, from cargo's messages: one JSON object a line.
@@ -278,6 +292,8 @@ mod tests {
         assert_eq!(words("fdb", &[]), [stores(""), nodes.clone()]);
         assert_eq!(words("fdb", &["bytes"]), [stores(" bytes")]);
         assert_eq!(words("fdb", &["node", "commits"]), [stores(" commits"), nodes]);
+        assert_eq!(part("fdb").needs(&["bytes"]), ["stores"], "no server is built in vain");
+        assert_eq!(part("fdb").needs(&["node"]), ["godwit-fdb", "loadtest-run"]);
         for (name, measurement, is_one) in [
             ("fdb", "commits", true),
             ("fdb", "w8", false),
