@@ -18,7 +18,8 @@ use store::tx::{TRANSACTION_BYTES_MAX, Tx};
 use store::{Clock, Store, StoreConfig, keys};
 use wire::event::Kind;
 use wire::{
-    AccountId, ChatId, ClientMsgId, DeviceId, LogId, PersonName, Phone, RequestId, Secret, Seq, WallTime,
+    AccountId, ChatId, ClientMsgId, DeviceId, Epoch, LogId, PersonName, Phone, RequestId, Secret, Seq,
+    WallTime,
 };
 
 type Counted = Counting<Sim<VirtualClock>>;
@@ -45,7 +46,8 @@ fn direct(a: u16, b: u16) -> LogId {
 /// A text of 100 bytes, the envelope's 200 with it.
 fn append(log: LogId, sender: u16, peer: Option<u16>, n: u16) -> Op {
     let content = Bytes::from_static(&[7; 300]);
-    let message = Message { client_msg_id: ClientMsgId::new(id(n)), kind: Kind::Text, content };
+    let message =
+        Message { client_msg_id: ClientMsgId::new(id(n)), kind: Kind::Text, content, epoch: Epoch::ZERO };
     Op::Append(Append {
         log,
         peer: peer.map(account),
@@ -246,8 +248,11 @@ impl Body for Chats {
         for n in self.0.clone() {
             let (chat, log) = (ChatId::new(id(n)), LogId::Chat(ChatId::new(id(n))));
             tx.set(keys::account_chat(account(0), chat), AccountChat { peer: None }.encode());
-            tx.set(keys::member(log, account(0)), Member { joined: Seq::ZERO, peer: None }.encode());
-            tx.set(keys::head(log), Head { seq: Seq(1), last_at: WallTime(n.into()) }.encode());
+            tx.set(keys::member(log, account(0)), Member::default().encode());
+            tx.set(
+                keys::head(log),
+                Head { seq: Seq(1), last_at: WallTime(n.into()), ..Head::default() }.encode(),
+            );
         }
         Ok(())
     }

@@ -8,7 +8,7 @@ use store::embedded::{Embedded, EmbeddedConfig};
 use store::op::*;
 use store::{Clock, Store, StoreConfig, keys};
 use wire::event::Kind;
-use wire::{AccountId, ClientMsgId, DeviceId, LogId, PersonName, Phone, RequestId, Secret, WallTime};
+use wire::{AccountId, ClientMsgId, DeviceId, Epoch, LogId, PersonName, Phone, RequestId, Secret, WallTime};
 
 pub(crate) type EmbeddedStore = Store<Embedded, TokioClock>;
 
@@ -68,6 +68,7 @@ pub(crate) fn append(log: u8, n: u64) -> Op {
         client_msg_id: ClientMsgId::new(id),
         kind: Kind::Text,
         content: Bytes::from_static(&[7; 100]),
+        epoch: Epoch::ZERO,
     };
     Op::Append(Append {
         log: LogId::Chat(keys::direct_chat_id(sender, peer)),

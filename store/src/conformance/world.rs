@@ -5,15 +5,16 @@ use std::time::Duration;
 use bytes::Bytes;
 use wire::event::{Entry, Event, Kind};
 use wire::{
-    AccountId, ChatId, ClientMsgId, DeviceId, LogId, PersonName, Phone, RequestId, Secret, Seq, WallTime,
-    frame,
+    AccountId, ChatId, ClientMsgId, DeviceId, Epoch, LogId, PersonName, Phone, RequestId, Secret, Seq,
+    WallTime, frame,
 };
 
 use super::Env;
 use crate::keys::direct_chat_id;
 use crate::op::*;
-use crate::run::{Budget, StoreError};
+use crate::run::{Attempt, Body, Budget, OpError, StoreError};
 use crate::store::{Store, StoreConfig};
+use crate::tx::Tx;
 
 /// A moment that all cases begin at.
 pub(super) const T0: WallTime = WallTime(1_700_000_000_000);
@@ -65,6 +66,7 @@ pub(super) fn msg(n: u64) -> Message {
         client_msg_id: ClientMsgId::new(id),
         kind: Kind::Text,
         content: Bytes::from(format!("content {n}")),
+        epoch: Epoch::ZERO,
     }
 }
 
@@ -81,6 +83,17 @@ pub(super) fn entry(frame: &Bytes) -> Entry {
     match Event::decode(&frame::body_of(frame)) {
         Ok(Event::Entry(entry)) => entry,
         other => panic!("no entry: {other:?}"),
+    }
+}
+
+/// Reads a key as it is.
+struct Stored(Bytes);
+
+impl Body for Stored {
+    type Output = Option<Bytes>;
+
+    async fn run<T: Tx>(&self, tx: &mut T, _: Attempt) -> Result<Option<Bytes>, OpError> {
+        Ok(tx.get_snapshot(&self.0).await?)
     }
 }
 
@@ -181,8 +194,16 @@ impl<E: Env> World<E> {
         )
     }
 
-    pub(super) async fn tail(&self, log: LogId, after: u64) -> Vec<Entry> {
-        let op = Tail { log, after: Seq(after), entries_max: 1000, bytes_max: usize::MAX };
+    /// What is stored under a key.
+    pub(super) async fn stored(&self, key: Bytes) -> Option<Bytes> {
+        self.store.run(&Stored(key)).await.unwrap()
+    }
+
+    /// What somebody may read of a log above a place.
+    pub(super) async fn tail(&self, who: &Person, log: LogId, after: u64) -> Vec<Entry> {
+        let account = who.account;
+        let op =
+            Tail { log, account, member: None, after: Seq(after), entries_max: 1000, bytes_max: usize::MAX };
         answer!(self, Tail, op).entries.iter().map(|stored| entry(&stored.frame)).collect()
     }
 }

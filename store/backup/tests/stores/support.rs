@@ -17,7 +17,8 @@ use store::tx::{Backend, Range, Tx};
 use store::{Clock, Store, StoreConfig, StoreError, keys};
 use wire::event::{Event, Kind};
 use wire::{
-    AccountId, ClientMsgId, DeviceId, LogId, PersonName, Phone, RequestId, Secret, Seq, WallTime, frame,
+    AccountId, ClientMsgId, DeviceId, Epoch, LogId, PersonName, Phone, RequestId, Secret, Seq, WallTime,
+    frame,
 };
 
 /// What must be in no sealed object.
@@ -129,7 +130,8 @@ pub(crate) fn content(id: u64, bytes: usize) -> Bytes {
 fn message(id: u64, bytes: usize) -> Message {
     let mut key = [0; 16];
     key[8..].copy_from_slice(&id.to_be_bytes());
-    Message { client_msg_id: ClientMsgId::new(key), kind: Kind::Text, content: content(id, bytes) }
+    let (client_msg_id, content) = (ClientMsgId::new(key), content(id, bytes));
+    Message { client_msg_id, kind: Kind::Text, content, epoch: Epoch::ZERO }
 }
 
 /// The op that says it.
@@ -318,7 +320,7 @@ pub(crate) async fn serves<B: Backend, C: Clock>(store: &Store<B, C>, said: &[Sa
     }
     let mut read = 0;
     for (log, said) in &of_log {
-        let entries = entries(store, *log).await;
+        let entries = entries(store, said[0].from.account, *log).await;
         for one in said {
             assert_eq!(entries[&one.seq], (one.id, content(one.id, one.bytes)), "I1");
         }
@@ -350,13 +352,18 @@ pub(crate) async fn serves<B: Backend, C: Clock>(store: &Store<B, C>, said: &[Sa
     }
     let (log, last) =
         of_log.iter().next().map(|(log, said)| (*log, (*said.last().unwrap()).clone())).unwrap();
-    let head = *entries(store, log).await.last_key_value().unwrap().0;
+    let head = *entries(store, last.from.account, log).await.last_key_value().unwrap().0;
     let next = Said { id: u64::MAX, seq: Seq::ZERO, ..last };
     assert_eq!(say(store, &next).await, (head.next(), false));
 }
 
-async fn entries<B: Backend, C: Clock>(store: &Store<B, C>, log: LogId) -> BTreeMap<Seq, (u64, Bytes)> {
-    let op = Tail { log, after: Seq::ZERO, entries_max: usize::MAX, bytes_max: usize::MAX };
+async fn entries<B: Backend, C: Clock>(
+    store: &Store<B, C>,
+    account: AccountId,
+    log: LogId,
+) -> BTreeMap<Seq, (u64, Bytes)> {
+    let after = Seq::ZERO;
+    let op = Tail { log, account, member: None, after, entries_max: usize::MAX, bytes_max: usize::MAX };
     let OpOutput::Tail(tailed) = execute(store, Op::Tail(op)).await else { panic!("tail") };
     let entries = tailed.entries.iter().map(|stored| match Event::decode(&frame::body_of(&stored.frame)) {
         Ok(Event::Entry(entry)) => {
