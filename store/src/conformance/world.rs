@@ -29,16 +29,20 @@ pub(super) struct World<E: Env> {
 pub(super) struct Person {
     pub(super) account: AccountId,
     pub(super) device: DeviceId,
-    n: u8,
+    n: u16,
 }
 
 impl Person {
     /// The `n`-th person, with device `d`.
-    pub(super) fn new(n: u8, d: u8) -> Person {
-        let account = AccountId::new([n; 16]);
-        let mut device = [n; 16];
+    pub(super) fn new(n: u16, d: u8) -> Person {
+        let mut device = sixteen(n);
         device[15] = d;
-        Person { account, device: DeviceId::new(device), n }
+        Person { account: AccountId::new(sixteen(n)), device: DeviceId::new(device), n }
+    }
+
+    /// The Ed25519 public key of each of their devices.
+    pub(super) fn key(&self) -> [u8; 32] {
+        [self.n as u8; 32]
     }
 
     pub(super) fn phone(&self) -> Phone {
@@ -52,6 +56,18 @@ impl Person {
 
     pub(super) fn log(&self, other: &Person) -> LogId {
         LogId::Chat(self.chat(other))
+    }
+}
+
+/// Sixteen bytes for a number, which is each of them if it fits.
+fn sixteen(n: u16) -> [u8; 16] {
+    match u8::try_from(n) {
+        Ok(n) => [n; 16],
+        Err(_) => {
+            let mut bytes = [0xee; 16];
+            bytes[..2].copy_from_slice(&n.to_be_bytes());
+            bytes
+        }
     }
 }
 
@@ -70,12 +86,12 @@ pub(super) fn msg(n: u64) -> Message {
     }
 }
 
-pub(super) fn hash(n: u8) -> Secret<[u8; 32]> {
-    Secret::new([n; 32])
+pub(super) fn hash(n: u16) -> Secret<[u8; 32]> {
+    Secret::new([n as u8; 32])
 }
 
-pub(super) fn family(n: u8) -> RequestId {
-    RequestId::new([n; 16])
+pub(super) fn family(n: u16) -> RequestId {
+    RequestId::new(sixteen(n))
 }
 
 /// The entry in a frame.
@@ -124,13 +140,13 @@ impl<E: Env> World<E> {
         }
     }
 
-    pub(super) fn add_device(&self, person: &Person, token_family: u8, now: WallTime) -> AddDevice {
+    pub(super) fn add_device(&self, person: &Person, token_family: u16, now: WallTime) -> AddDevice {
         AddDevice {
             phone: person.phone(),
             name: PersonName::parse(&format!("Person {}", person.n)).unwrap(),
             new_account: person.account,
             device: person.device,
-            device_key: [person.n; 32],
+            device_key: person.key(),
             device_name: "phone".into(),
             family: family(token_family),
             refresh_hash: hash(token_family),
@@ -140,7 +156,7 @@ impl<E: Env> World<E> {
     }
 
     /// Registers the `n`-th person.
-    pub(super) async fn person(&self, n: u8) -> Person {
+    pub(super) async fn person(&self, n: u16) -> Person {
         let person = Person::new(n, 0);
         let added = answer!(self, AddDevice, self.add_device(&person, n, T0)).unwrap();
         assert_eq!(added.account.account, person.account);
@@ -150,7 +166,8 @@ impl<E: Env> World<E> {
     /// Registers a second device of a person.
     pub(super) async fn second_device(&self, person: &Person, d: u8) -> Person {
         let other = Person::new(person.n, d);
-        answer!(self, AddDevice, self.add_device(&other, 100 + d, T0)).unwrap();
+        answer!(self, AddDevice, self.add_device(&other, 1000 * (person.n - 1) + 100 + u16::from(d), T0))
+            .unwrap();
         other
     }
 

@@ -100,18 +100,18 @@ pub enum AppendError {
 /// Cost: one read per message, and once per transaction the device's cursor, the member, the head and all members.
 pub(super) fn append<T: Tx>(tx: &mut T, fold: &mut Fold, op: &Append) -> Vec<Result<Appended, AppendError>> {
     let mut own = OwnCursor::new(fold.device(op.sender, op.device));
-    let mut admission = None;
+    let mut refused = None;
     let mut results = Vec::with_capacity(op.messages.len());
     for message in &op.messages {
         let appended = match fold.place(op.sender, message.client_msg_id) {
             Some(place) => Ok(repeat(fold, place)),
             None => {
-                let admitted = *admission.get_or_insert_with(|| admit(tx, fold, op));
-                let sealed = admitted.and_then(|()| in_epoch(fold, message));
-                if sealed.is_err() {
-                    admission = Some(sealed);
-                }
-                sealed.map(|()| {
+                let admitted = refused.map_or_else(|| admit(fold, op, message), Err);
+                refused = admitted.err();
+                admitted.map(|makes| {
+                    if let Some((chat, peer)) = makes {
+                        make_direct(tx, fold, chat, (op.sender, peer));
+                    }
                     let appended = write(tx, fold, op, message);
                     own.appended(appended.seq);
                     appended
@@ -169,22 +169,20 @@ fn repeat(fold: &Fold, place: &Place) -> Appended {
     }
 }
 
-/// Whether the sender may append; makes the 1:1 chat if this is its first message.
-fn admit<T: Tx>(tx: &mut T, fold: &mut Fold, op: &Append) -> Result<(), AppendError> {
-    if fold.is_member(op.sender) {
-        return Ok(());
-    }
-    let (LogId::Chat(chat), Some(peer)) = (op.log, op.peer) else {
-        return Err(AppendError::NotMember);
+/// Whether the sender may append a message: it is a member, and the message sealed for the log's epoch. If it would be the
+/// first of a 1:1 chat, which chat, and with whom.
+fn admit(fold: &Fold, op: &Append, message: &Message) -> Result<Option<(ChatId, AccountId)>, AppendError> {
+    // Into an inbox nobody says anything, not even whose it is.
+    let makes = match (op.log, op.peer) {
+        (LogId::Chat(_) | LogId::Call(_), _) if fold.is_member(op.sender) => None,
+        (LogId::Chat(chat), Some(peer)) if fold.has_account(op.sender) => Some((chat, peer)),
+        _ => return Err(AppendError::NotMember),
     };
-    if !fold.has_account(op.sender) {
-        return Err(AppendError::NotMember);
-    }
-    if !fold.has_account(peer) {
+    if makes.is_some_and(|(_, peer)| !fold.has_account(peer)) {
         return Err(AppendError::RecipientUnknown);
     }
-    make_direct(tx, fold, chat, (op.sender, peer));
-    Ok(())
+    in_epoch(fold, message)?;
+    Ok(makes)
 }
 
 /// Makes a 1:1 chat for both.

@@ -206,7 +206,7 @@ impl Commit {
 pub(super) fn commit<T: Tx>(tx: &mut T, fold: &mut Fold, op: &Commit) -> Result<Committed, CommitError> {
     let delivered = fold.device(op.sender, op.device).unwrap_or_default();
     if let Some(place) = fold.place(op.sender, op.client_msg_id) {
-        return repeat(fold, place, delivered);
+        return repeat(fold, op, place, delivered);
     }
     let plan = check::check(fold, op)?;
     Ok(write::write(tx, fold, op, plan))
@@ -214,7 +214,7 @@ pub(super) fn commit<T: Tx>(tx: &mut T, fold: &mut Fold, op: &Commit) -> Result<
 
 /// The answer to a commit that is in the log. If it may be there because of a lost answer to this very request, it is
 /// answered as if for the first time, so that fan-out is not lost with the answer.
-fn repeat(fold: &Fold, place: &Place, delivered: Seq) -> Result<Committed, CommitError> {
+fn repeat(fold: &Fold, op: &Commit, place: &Place, delivered: Seq) -> Result<Committed, CommitError> {
     let Ok(Event::Entry(entry)) = Event::decode(&frame::body_of(&place.frame)) else {
         return Err(CommitError::Mismatch);
     };
@@ -228,9 +228,20 @@ fn repeat(fold: &Fold, place: &Place, delivered: Seq) -> Result<Committed, Commi
         at: place.at,
         epoch: entry.epoch.next(),
         entry: again.then(stored),
-        members: if again { fold.everyone() } else { Vec::new() },
+        members: if again { everyone(fold, op) } else { Vec::new() },
         inboxes: Vec::new(),
         repeat: !again,
         delivered,
     })
+}
+
+/// Every member after a commit that is in the log, and whom it removed.
+fn everyone(fold: &Fold, op: &Commit) -> Vec<AccountId> {
+    let mut members = fold.everyone();
+    if let Action::Remove { accounts } = &op.action {
+        members.extend(accounts);
+        members.sort_unstable();
+        members.dedup();
+    }
+    members
 }

@@ -82,7 +82,9 @@ impl Body for Tail {
     /// then the range. Another range for each entry that has further parts.
     async fn run<T: Tx>(&self, tx: &mut T, _: Attempt) -> Result<Tailed, OpError> {
         let (tx, head_key) = (&*tx, keys::head(self.log));
-        if let Some(known) = self.member {
+        // Whose an inbox is is always looked at: a device's key may have come to somebody else.
+        let known = self.member.filter(|_| !matches!(self.log, LogId::Device(_)));
+        if let Some(known) = known {
             let head = read::peek::<Head, T>(tx, &head_key);
             let (head, entries) = try_join(head, self.entries(tx, known.joined, None)).await?;
             let head = head.unwrap_or_default();

@@ -399,3 +399,49 @@ pub(super) fn write_key_packages(b: &mut Builder, packages: &[KeyPackage], has_m
     let t = fb::KeyPackages::create(b, &fb::KeyPackagesArgs { packages, has_more });
     (fb::Body::KeyPackages, t.as_union_value())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{frame, limits};
+
+    #[test]
+    fn r125_a_full_group_fits_a_frame() {
+        let (account, device) = (AccountId::new([0xff; 16]), DeviceId::new([0xff; 16]));
+        let member = GroupMember { account, joined: Seq(u64::MAX), role: MemberRole::Admin };
+        let leaf = GroupLeaf { leaf: u32::MAX, account, device, pending: true };
+        let about = GroupAbout {
+            name: "\u{10ffff}".repeat(limits::NAME_CHARS_MAX),
+            description: "\u{10ffff}".repeat(limits::DESCRIPTION_CHARS_MAX),
+            created_by: account,
+            created_at: WallTime(u64::MAX),
+        };
+        let group = Event::Group(Group {
+            chat: ChatId::new([0xff; 16]),
+            epoch: Epoch(u64::MAX),
+            commit_first: true,
+            about: Some(about),
+            members: vec![member; limits::GROUP_ACCOUNTS_MAX],
+            leaves: vec![leaf; limits::GROUP_LEAVES_MAX],
+        });
+        let body = frame::body_of(&group.encode());
+        assert!(body.len() <= limits::FRAME_BYTES_MAX, "{}", body.len());
+        assert_eq!(Event::decode(&body), Ok(group));
+    }
+
+    #[test]
+    fn c48_a_full_answer_with_key_packages_fits_a_frame() {
+        let each = limits::CLAIM_BYTES_MAX / limits::CLAIM_DEVICES_MAX;
+        let package = KeyPackage {
+            account: AccountId::new([0xff; 16]),
+            device: DeviceId::new([0xff; 16]),
+            bytes: Some(Bytes::from(vec![7; each])),
+            last_resort: true,
+        };
+        let packages = vec![package; limits::CLAIM_DEVICES_MAX];
+        let body = frame::body_of(&Event::KeyPackages { packages, has_more: true }.encode());
+        assert!(body.len() <= limits::FRAME_BYTES_MAX, "{}", body.len());
+        let part = EntryPart { seq: Seq(1), part: 1, bytes: Bytes::from(vec![7; limits::PART_BYTES_MAX]) };
+        assert!(frame::body_of(&Event::EntryPart(part).encode()).len() <= limits::FRAME_BYTES_MAX);
+    }
+}

@@ -116,7 +116,7 @@ fn rate(rates: &Rates, caller: &Caller, request: &Request) -> Result<Take, Error
         | Request::GetTree { .. }
         | Request::PublishKeyPackages(_)
         | Request::ClaimKeyPackages(_)
-        | Request::InboxUp => Err(ErrorCode::Unsupported),
+        | Request::InboxUp => who.and(Err(ErrorCode::Unsupported)),
         Request::Hello(_)
         | Request::Ping { .. }
         | Request::ChatUp { .. }
