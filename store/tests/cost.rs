@@ -322,12 +322,12 @@ fn r125_a_commit_costs_what_it_adds_and_fits_its_transaction() {
         }
         assert_eq!(
             (update.keys_written, update.requests),
-            (4, 11),
+            (4, 10),
             "as an append, and the tables: {update:?}"
         );
         // Leaf, member, chat, cursor, and in the inbox an entry, the head and an outbox key for each.
         assert_eq!(many.keys_written, 4 + 7 * 64 + 2, "{many:?}");
-        assert_eq!((said.rounds, said.keys_written, said.conflicts), (1, 5, 4), "as in any chat: {said:?}");
+        assert_eq!((said.rounds, said.keys_written, said.conflicts), (1, 4, 4), "as in any chat: {said:?}");
     });
 }
 
