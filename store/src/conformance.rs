@@ -4,6 +4,10 @@
 //! runs one case by its name; each case becomes a test of its own.
 
 mod accounts;
+mod epochs;
+mod group_world;
+mod groups;
+mod key_packages;
 mod logs;
 mod transactions;
 mod world;
@@ -32,7 +36,8 @@ pub trait Env: Sync {
 }
 
 macro_rules! cases {
-    (($d:tt) transactions { $($tx:ident,)* } logs { $($log:ident,)* } accounts { $($account:ident,)* }) => {
+    (($d:tt) transactions { $($tx:ident,)* } logs { $($log:ident,)* } accounts { $($account:ident,)* }
+        epochs { $($epoch:ident,)* } groups { $($group:ident,)* } key_packages { $($key:ident,)* }) => {
         /// Runs one case against an empty store; those of ops also hold while the store has faults.
         ///
         /// # Panics
@@ -42,6 +47,9 @@ macro_rules! cases {
                 $(stringify!($tx) => transactions::$tx(env).await,)*
                 $(stringify!($log) => logs::$log(env).await,)*
                 $(stringify!($account) => accounts::$account(env).await,)*
+                $(stringify!($epoch) => epochs::$epoch(env).await,)*
+                $(stringify!($group) => groups::$group(env).await,)*
+                $(stringify!($key) => key_packages::$key(env).await,)*
                 _ => panic!("no case {case}"),
             }
         }
@@ -60,6 +68,9 @@ macro_rules! cases {
             ($d run:path) => {
                 $(#[test] fn $log() { $d run(stringify!($log)) })*
                 $(#[test] fn $account() { $d run(stringify!($account)) })*
+                $(#[test] fn $epoch() { $d run(stringify!($epoch)) })*
+                $(#[test] fn $group() { $d run(stringify!($group)) })*
+                $(#[test] fn $key() { $d run(stringify!($key)) })*
             };
         }
     };
@@ -112,5 +123,35 @@ cases! {
         c1_reuse_ends_the_family,
         refresh_refuses_what_it_must,
         a_revoked_device_is_gone,
+    }
+    epochs {
+        i6_exactly_one_commit_wins_an_epoch,
+        i6_nothing_of_another_epoch_is_appended,
+        i6_of_two_first_commits_one_makes_the_group,
+        i3_a_repeat_of_a_commit_gets_its_first_place,
+        c5_a_commit_is_refused_with_its_reason,
+        c5_what_goes_is_what_was_asked_for,
+        leaves_are_given_from_the_left,
+        a_commit_larger_than_a_frame_travels_in_parts,
+        a_tree_is_kept_for_whom_it_is_and_no_longer,
+    }
+    groups {
+        r59_r60_a_group_is_made_with_its_members,
+        r65_r67_admins_add_and_remove,
+        i5_who_is_removed_gets_nothing_after,
+        i5_a_removal_races_with_what_is_said,
+        c39_who_comes_back_has_one_membership,
+        g16_the_last_admin_s_heir_and_the_last_member,
+        g16_who_leaves_is_removed_by_the_next_commit,
+        g6_a_device_that_ends_is_removed_by_the_next_commit,
+        g6_an_interrupted_end_of_a_device_is_completed,
+        r125_a_group_of_256_accounts_is_built_by_commits,
+    }
+    key_packages {
+        r165_a_key_package_is_handed_out_once,
+        r165_key_packages_are_refused_with_a_reason,
+        r165_claims_come_in_pages,
+        c48_a_welcome_waits_in_the_device_s_inbox,
+        an_inbox_is_its_device_s_alone,
     }
 }

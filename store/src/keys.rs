@@ -15,17 +15,27 @@
 //!
 //! a account                             Account: phone, name, when created, whether suspended
 //! a account s                           when its last connection ended: milliseconds, little-endian, atomic max
-//! a account c chat                      one chat of the account: whose peer
+//! a account c chat                      one chat of the account, those that it has left included: whose peer
 //! a account d device                    Device: key, name, when added, token family
 //! d device                              which account a device key belongs to
 //! f family                              Family: a device's refresh tokens, the current and the previous one
 //! f family u hash                       a refresh token older than the previous one, until it would have expired
 //! p phone                               the account of a phone number
+//! k device s                            Stock: which key packages of the device are left
+//! k device p number                     a key package, which is handed out once
+//! k device l                            the last resort: handed out when there is no other
 //!
 //! l log e seq                           Entry: one version byte, then the frame every recipient gets
-//! l log h                               Head: last seq and its time
+//! l log x seq part                      the frame of a further part of a large entry, from 1
+//! l log h                               Head: last seq and its time; the group's epoch, whether a commit must come first, and
+//!                                       where somebody's membership ended last
 //! l log i account client_msg_id         idempotency: seq, time and commit of the entry; as long as the message lives
-//! l log m account                       Member: after which seq, and the peer of a 1:1 chat
+//! l log m account                       Member: after which seq, the peer of a 1:1 chat, the role in a group
+//! l log v account                       Former: a membership that has ended, from where to where
+//! l log g                               Group: its name, who made it; a 1:1 chat has none
+//! l log n leaf                          Leaf: whose device a leaf of the group's tree is, and whether it is to go
+//! l log w epoch                         TreeNeeds: which devices the commit that began the epoch added; until all have passed it
+//! l log y epoch part                    a piece of that epoch's tree, from 0; as long
 //! l log d account device                device cursor: delivery resumes after it; own messages move it along
 //! l log c account                       member cursors: delivered and read, and when each last moved
 //! l log r account d|r incarnation stamp index
@@ -36,6 +46,9 @@
 //! o lane at log seq                     outbox: an entry committed at `at` that the sweeper has not looked at
 //! ```
 //!
+//! Of a device's inbox there are `e`, `h` and the device's own `d`: who may read it follows from whose the device is. Its `v`
+//! says whose it was while chats are still to be told that it has ended, and so does an outbox key with a seq of 0.
+//!
 //! Receipts lie by member and kind, then in commit order: when an entry reached a member is the first of them at or
 //! after the entry's own commit whose seq is not below, one or two keys into the range, however long the chat is.
 
@@ -44,7 +57,7 @@ mod tests;
 
 use aws_lc_rs::digest::{Context, SHA256};
 use bytes::Bytes;
-use wire::{AccountId, ChatId, ClientMsgId, DeviceId, LogId, Phone, RequestId, Seq, WallTime};
+use wire::{AccountId, ChatId, ClientMsgId, DeviceId, Epoch, LogId, Phone, RequestId, Seq, WallTime};
 
 use crate::tx::{Stamped, Versionstamp, after_prefix};
 
@@ -62,6 +75,19 @@ pub fn direct_chat_id(a: AccountId, b: AccountId) -> ChatId {
     context.update(b"godwit direct chat\0");
     context.update(a.min(b).as_bytes());
     context.update(a.max(b).as_bytes());
+    chat_id(context)
+}
+
+/// The id of a group: as random as the id of the commit that makes it, and nobody can make one that is another chat's.
+pub fn group_chat_id(creator: AccountId, client_msg_id: ClientMsgId) -> ChatId {
+    let mut context = Context::new(&SHA256);
+    context.update(b"godwit group chat\0");
+    context.update(creator.as_bytes());
+    context.update(client_msg_id.as_bytes());
+    chat_id(context)
+}
+
+fn chat_id(context: Context) -> ChatId {
     let mut id = [0; 16];
     id.copy_from_slice(&context.finish().as_ref()[..16]);
     ChatId::new(id)
@@ -230,6 +256,32 @@ pub fn family_used_prefix(family: RequestId) -> Bytes {
     Key::new(b'f').bytes(family.as_bytes()).letter(b'u').done()
 }
 
+// ---- key packages ----
+
+fn key_package_key(device: DeviceId, letter: u8) -> Key {
+    Key::new(b'k').bytes(device.as_bytes()).letter(letter)
+}
+
+/// Which key packages of a device are left.
+pub fn key_package_stock(device: DeviceId) -> Bytes {
+    key_package_key(device, b's').done()
+}
+
+/// A key package.
+pub fn key_package(device: DeviceId, number: u64) -> Bytes {
+    key_package_key(device, b'p').number(number).done()
+}
+
+/// The key package of last resort.
+pub fn last_resort(device: DeviceId) -> Bytes {
+    key_package_key(device, b'l').done()
+}
+
+/// What all of a device's keys of key packages begin with.
+pub fn key_packages(device: DeviceId) -> Bytes {
+    Key::new(b'k').bytes(device.as_bytes()).done()
+}
+
 // ---- logs ----
 
 fn log_key(log: LogId, letter: u8) -> Key {
@@ -239,6 +291,21 @@ fn log_key(log: LogId, letter: u8) -> Key {
 /// One entry.
 pub fn entry(log: LogId, seq: Seq) -> Bytes {
     log_key(log, b'e').number(seq.0).done()
+}
+
+/// What all keys of a log begin with.
+pub fn log(log: LogId) -> Bytes {
+    Key::new(b'l').log(log).done()
+}
+
+/// A further part of an entry.
+pub fn entry_part(log: LogId, seq: Seq, part: u16) -> Bytes {
+    log_key(log, b'x').number(seq.0).bytes(&part.to_be_bytes()).done()
+}
+
+/// What the keys of an entry's further parts begin with.
+pub fn entry_parts(log: LogId, seq: Seq) -> Bytes {
+    log_key(log, b'x').number(seq.0).done()
 }
 
 /// The first key after all entries of a log.
@@ -270,6 +337,66 @@ pub fn member(log: LogId, account: AccountId) -> Bytes {
 /// What the keys of a log's members begin with.
 pub fn members(log: LogId) -> Bytes {
     log_key(log, b'm').done()
+}
+
+/// A membership that has ended.
+pub fn former(log: LogId, account: AccountId) -> Bytes {
+    log_key(log, b'v').bytes(account.as_bytes()).done()
+}
+
+/// What the keys of ended memberships begin with.
+pub fn formers(log: LogId) -> Bytes {
+    log_key(log, b'v').done()
+}
+
+/// What a group is.
+pub fn group(log: LogId) -> Bytes {
+    log_key(log, b'g').done()
+}
+
+/// A leaf of a group's tree.
+pub fn leaf(log: LogId, leaf: u32) -> Bytes {
+    log_key(log, b'n').bytes(&leaf.to_be_bytes()).done()
+}
+
+/// What the keys of a log's leaves begin with.
+pub fn leaves(log: LogId) -> Bytes {
+    log_key(log, b'n').done()
+}
+
+/// Which leaf a key of [`leaves`] is.
+pub(crate) fn leaf_index(key: &[u8]) -> Option<u32> {
+    key.last_chunk().map(|bytes| u32::from_be_bytes(*bytes))
+}
+
+/// Which devices need an epoch's tree.
+pub fn tree_needs(log: LogId, epoch: Epoch) -> Bytes {
+    log_key(log, b'w').number(epoch.0).done()
+}
+
+/// What the keys of all of a log's [`tree_needs`] begin with.
+pub fn all_tree_needs(log: LogId) -> Bytes {
+    log_key(log, b'w').done()
+}
+
+/// The epoch in a key of [`tree_needs`].
+pub(crate) fn tree_epoch(key: &[u8]) -> Option<Epoch> {
+    key.last_chunk().map(|bytes| Epoch(u64::from_be_bytes(*bytes)))
+}
+
+/// A piece of an epoch's tree.
+pub fn tree_part(log: LogId, epoch: Epoch, part: u16) -> Bytes {
+    log_key(log, b'y').number(epoch.0).bytes(&part.to_be_bytes()).done()
+}
+
+/// What the keys of an epoch's tree begin with.
+pub fn tree(log: LogId, epoch: Epoch) -> Bytes {
+    log_key(log, b'y').number(epoch.0).done()
+}
+
+/// What the keys of all of a log's trees begin with.
+pub fn trees(log: LogId) -> Bytes {
+    log_key(log, b'y').done()
 }
 
 /// A device's cursor.

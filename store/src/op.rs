@@ -8,39 +8,53 @@ mod add_device;
 mod append;
 pub(crate) mod batch;
 mod chats;
+pub(crate) mod commit;
 mod cursor;
 mod device;
 pub(crate) mod device_cursors;
+pub(crate) mod end_device;
 mod find_account;
+mod group_state;
 mod history;
+mod key_packages;
 mod last_seen;
+pub(crate) mod leave;
 mod members;
 pub(crate) mod read;
 mod receipts;
 mod refresh;
 mod revoke_device;
 pub(crate) mod session;
+mod standing;
 mod sweep;
 mod table;
 mod tail;
+mod tree;
 
 pub use add_device::{AddDevice, AddDeviceError, DeviceAdded};
 pub use append::{Append, AppendError, Appended, Message};
 pub use chats::{Chats, ChatsPage, ListedChat};
+pub use commit::{Action, Commit, CommitError, Committed, NewLeaf, Welcomed};
 pub use cursor::{CursorError, CursorMoved, MemberCursor, MemberCursors, MoveCursor};
 pub use device::{CheckDevice, DeviceError, DeviceInfo, Devices};
 pub use find_account::{AccountInfo, FindAccount};
+pub use group_state::GroupState;
 pub use history::{History, HistoryPage, Page};
+pub use key_packages::{ClaimKeyPackages, Claimed, ClaimedPackage, PublishError, PublishKeyPackages};
 pub use last_seen::SawLast;
+pub use leave::{Leave, LeaveError, Left};
 pub use members::Members;
 pub use receipts::{Receipt, Receipts, ReceiptsError};
 pub use refresh::{Refresh, RefreshError, Refreshed};
-pub use revoke_device::RevokeDevice;
-pub use session::{ChatState, OpenChat, OpenSession, SessionState};
-pub use sweep::{Behind, ClearOutbox, Sweep, Swept};
-pub use tail::{StoredEntry, Tail, Tailed};
+pub use revoke_device::{DeviceRevoked, RevokeDevice};
+pub use session::{ChatState, InboxState, OpenChat, OpenSession, SessionState};
+pub use sweep::{Behind, ClearOutbox, EndedDevice, Sweep, Swept};
+pub use tail::{MemberAsOf, StoredEntry, Tail, Tailed};
+pub use tree::{NoTree, Tree};
 
+use bytes::Bytes;
 use wire::AccountId;
+use wire::event::Group;
 
 /// The ops, each with its name in measurements: one list, so that a name cannot stand for another op.
 macro_rules! ops {
@@ -119,6 +133,18 @@ ops! {
     Sweep = "sweep",
     /// Clears outbox keys that were looked at.
     ClearOutbox = "clear_outbox",
+    /// Begins a chat's next epoch, and changes who is in it.
+    Commit = "commit",
+    /// Ends an account's own membership in a group.
+    Leave = "leave",
+    /// A group as the log knows it, for a member.
+    GroupState = "group_state",
+    /// The tree of an epoch, for a device that it added.
+    Tree = "tree",
+    /// Stores key packages of a device.
+    PublishKeyPackages = "publish_key_packages",
+    /// Takes one key package of each device of some accounts.
+    ClaimKeyPackages = "claim_key_packages",
 }
 
 /// The answer to an [`Op`], variant for variant.
@@ -153,7 +179,7 @@ pub enum OpOutput {
     /// See [`Op::Devices`].
     Devices(Vec<DeviceInfo>),
     /// See [`Op::RevokeDevice`].
-    RevokeDevice(Result<(), DeviceError>),
+    RevokeDevice(Result<DeviceRevoked, DeviceError>),
     /// See [`Op::FindAccount`].
     FindAccount(Option<AccountInfo>),
     /// See [`Op::SawLast`].
@@ -162,6 +188,18 @@ pub enum OpOutput {
     Sweep(Swept),
     /// See [`Op::ClearOutbox`].
     ClearOutbox(usize),
+    /// See [`Op::Commit`].
+    Commit(Result<Committed, CommitError>),
+    /// See [`Op::Leave`].
+    Leave(Result<Left, LeaveError>),
+    /// See [`Op::GroupState`].
+    GroupState(Result<Group, NotMember>),
+    /// See [`Op::Tree`].
+    Tree(Result<Vec<Bytes>, NoTree>),
+    /// See [`Op::PublishKeyPackages`].
+    PublishKeyPackages(Result<u32, PublishError>),
+    /// See [`Op::ClaimKeyPackages`].
+    ClaimKeyPackages(Claimed),
 }
 
 /// The account is not a member of the log at the read version; nothing was read or written.

@@ -3,7 +3,7 @@
 //! Invariant: what [`keys`] makes, [`Key::parse`] names, with the parts that a tool decides by; the tests of the two
 //! stand together. What it does not know, it says so of, and a tool stops there.
 
-use wire::{AccountId, ChatId, DeviceId, LogId, RequestId, Seq};
+use wire::{AccountId, ChatId, DeviceId, Epoch, LogId, RequestId, Seq};
 
 use crate::keys::{self, Parts};
 
@@ -26,6 +26,12 @@ pub enum Key {
     FamilyUsed(RequestId),
     /// `p phone`.
     Phone,
+    /// `k device s`.
+    KeyPackageStock(DeviceId),
+    /// `k device p number`.
+    KeyPackage(DeviceId),
+    /// `k device l`.
+    LastResort(DeviceId),
     /// `l log …`.
     Log(LogId, LogKey),
     /// `o shard at log seq`.
@@ -37,6 +43,18 @@ pub enum Key {
 pub enum LogKey {
     /// `e seq`.
     Entry(Seq),
+    /// `x seq part`.
+    EntryPart(Seq),
+    /// `g`.
+    Group,
+    /// `v account`.
+    Former,
+    /// `n leaf`.
+    Leaf,
+    /// `w epoch`.
+    TreeNeeds(Epoch),
+    /// `y epoch part`.
+    Tree(Epoch),
     /// `h`.
     Head,
     /// `i account client_msg_id`.
@@ -74,13 +92,22 @@ pub enum Kind {
     Receipt,
     CursorsMoved,
     Outbox,
+    KeyPackageStock,
+    KeyPackage,
+    LastResort,
+    EntryPart,
+    Group,
+    Former,
+    Leaf,
+    TreeNeeds,
+    Tree,
     /// None of them.
     Unknown,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Kind; 18] = [
+    pub const ALL: [Kind; 27] = [
         Kind::Account,
         Kind::LastSeen,
         Kind::AccountChat,
@@ -98,6 +125,15 @@ impl Kind {
         Kind::Receipt,
         Kind::CursorsMoved,
         Kind::Outbox,
+        Kind::KeyPackageStock,
+        Kind::KeyPackage,
+        Kind::LastResort,
+        Kind::EntryPart,
+        Kind::Group,
+        Kind::Former,
+        Kind::Leaf,
+        Kind::TreeNeeds,
+        Kind::Tree,
         Kind::Unknown,
     ];
 
@@ -126,6 +162,15 @@ impl Kind {
             Kind::Receipt => "receipts",
             Kind::CursorsMoved => "cursors_moved",
             Kind::Outbox => "outbox",
+            Kind::KeyPackageStock => "key_package_stocks",
+            Kind::KeyPackage => "key_packages",
+            Kind::LastResort => "last_resorts",
+            Kind::EntryPart => "entry_parts",
+            Kind::Group => "groups",
+            Kind::Former => "former_members",
+            Kind::Leaf => "leaves",
+            Kind::TreeNeeds => "tree_needs",
+            Kind::Tree => "trees",
             Kind::Unknown => "unknown",
         }
     }
@@ -144,6 +189,7 @@ impl Key {
             b'a' => account(&mut parts)?,
             b'd' => Key::DeviceOwner(DeviceId::new(parts.take()?)),
             b'f' => family(&mut parts)?,
+            b'k' => key_package(&mut parts)?,
             b'l' => Key::Log(parts.log()?, log_key(&mut parts)?),
             b'p' => {
                 parts.0 = &[];
@@ -166,6 +212,15 @@ impl Key {
             Key::FamilyUsed(_) => Kind::FamilyUsed,
             Key::Phone => Kind::Phone,
             Key::Outbox(..) => Kind::Outbox,
+            Key::KeyPackageStock(_) => Kind::KeyPackageStock,
+            Key::KeyPackage(_) => Kind::KeyPackage,
+            Key::LastResort(_) => Kind::LastResort,
+            Key::Log(_, LogKey::EntryPart(_)) => Kind::EntryPart,
+            Key::Log(_, LogKey::Group) => Kind::Group,
+            Key::Log(_, LogKey::Former) => Kind::Former,
+            Key::Log(_, LogKey::Leaf) => Kind::Leaf,
+            Key::Log(_, LogKey::TreeNeeds(_)) => Kind::TreeNeeds,
+            Key::Log(_, LogKey::Tree(_)) => Kind::Tree,
             Key::Log(_, LogKey::Entry(_)) => Kind::Entry,
             Key::Log(_, LogKey::Head) => Kind::Head,
             Key::Log(_, LogKey::Idempotency) => Kind::Idempotency,
@@ -198,11 +253,34 @@ fn family(parts: &mut Parts<'_>) -> Option<Key> {
     }
 }
 
+fn key_package(parts: &mut Parts<'_>) -> Option<Key> {
+    let device = DeviceId::new(parts.take()?);
+    let [letter] = parts.take()?;
+    Some(match letter {
+        b's' => Key::KeyPackageStock(device),
+        b'p' => parts.number().map(|_| Key::KeyPackage(device))?,
+        b'l' => Key::LastResort(device),
+        _ => return None,
+    })
+}
+
 fn log_key(parts: &mut Parts<'_>) -> Option<LogKey> {
     let [letter] = parts.take()?;
     Some(match letter {
         b'e' => LogKey::Entry(Seq(parts.number()?)),
         b'h' => LogKey::Head,
+        b'x' => {
+            let seq = Seq(parts.number()?);
+            parts.take::<2>().map(|_| LogKey::EntryPart(seq))?
+        }
+        b'g' => LogKey::Group,
+        b'v' => parts.take::<16>().map(|_| LogKey::Former)?,
+        b'n' => parts.take::<4>().map(|_| LogKey::Leaf)?,
+        b'w' => LogKey::TreeNeeds(Epoch(parts.number()?)),
+        b'y' => {
+            let epoch = Epoch(parts.number()?);
+            parts.take::<2>().map(|_| LogKey::Tree(epoch))?
+        }
         b'i' => parts.take::<32>().map(|_| LogKey::Idempotency)?,
         b'm' => parts.take::<16>().map(|_| LogKey::Member)?,
         b'd' => parts.take::<32>().map(|_| LogKey::DeviceCursor)?,
@@ -244,6 +322,9 @@ mod tests {
             (keys::family(F), Key::Family(F)),
             (keys::family_used(F, &[1; 32]), Key::FamilyUsed(F)),
             (keys::phone(&phone), Key::Phone),
+            (keys::key_package_stock(D), Key::KeyPackageStock(D)),
+            (keys::key_package(D, 7), Key::KeyPackage(D)),
+            (keys::last_resort(D), Key::LastResort(D)),
         ];
         for log in [LogId::Chat(C), LogId::Device(D), LogId::Call(C)] {
             let receipt = |kind| keys::receipt(log, A, kind, 1, 2).fill(&[7; 10]);
@@ -259,6 +340,12 @@ mod tests {
                     (receipt(ReceiptKind::Delivered), LogKey::Receipt(A, b'd')),
                     (receipt(ReceiptKind::Read), LogKey::Receipt(A, b'r')),
                     (keys::cursors_moved(log), LogKey::CursorsMoved),
+                    (keys::entry_part(log, Seq(9), 1), LogKey::EntryPart(Seq(9))),
+                    (keys::group(log), LogKey::Group),
+                    (keys::former(log, A), LogKey::Former),
+                    (keys::leaf(log, 3), LogKey::Leaf),
+                    (keys::tree_needs(log, Epoch(4)), LogKey::TreeNeeds(Epoch(4))),
+                    (keys::tree_part(log, Epoch(4), 1), LogKey::Tree(Epoch(4))),
                 ]
                 .map(|(key, of)| (key, Key::Log(log, of))),
             );

@@ -3,16 +3,18 @@
 //! Fed by committed appends of this process and asked by tails. Entries never change, so an entry here is as good as
 //! the stored one; whether it is the *newest* is known only where no other process writes, and not while a commit of
 //! the log is under way. Invariant: the entries of one log here are dense.
+//!
+//! Whoever asks must be a member (I5): that it is one is taken from the tail, which says when the store last saw it so, unless
+//! somebody's membership has ended since. Inboxes are not kept: their entries are appended by transactions of other logs.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
 use wire::{LogId, Seq};
 
-use crate::op::{StoredEntry, Tail, Tailed};
+use crate::op::{MemberAsOf, StoredEntry, Tail, Tailed};
 
 /// What a cached entry costs beside its frame, in bytes.
 const ENTRY_OVERHEAD: usize = 64;
@@ -66,8 +68,10 @@ struct Inner {
 #[derive(Debug)]
 struct Log {
     /// Dense, ending at `head`.
-    frames: VecDeque<Bytes>,
+    entries: VecDeque<StoredEntry>,
     head: Seq,
+    /// The last place at which somebody's membership ended.
+    ended: Seq,
     bytes: usize,
     touched_at: Duration,
     tick: u64,
@@ -77,8 +81,13 @@ struct Log {
 
 impl Log {
     fn first(&self) -> Seq {
-        Seq(self.head.0 + 1 - self.frames.len() as u64)
+        Seq(self.head.0 + 1 - self.entries.len() as u64)
     }
+}
+
+/// What an entry costs, in bytes.
+fn cost(entry: &StoredEntry) -> usize {
+    entry.bytes() + ENTRY_OVERHEAD
 }
 
 impl Recent {
@@ -126,15 +135,16 @@ pub(crate) struct Committing {
 }
 
 impl Committing {
-    /// The commit succeeded and appended these entries, in order; none if it changed nothing.
-    pub(crate) fn finish(mut self, entries: &[(Seq, Bytes)], now: Duration) {
+    /// The commit succeeded and appended these entries, in order; none if it changed nothing. The last place at which
+    /// somebody's membership ended is `ended` after it.
+    pub(crate) fn finish(mut self, entries: Vec<StoredEntry>, ended: Seq, now: Duration) {
         self.finished = true;
         let mut inner = self.recent.inner();
         if let Some(log) = inner.logs.get_mut(&self.log) {
             log.committing = log.committing.saturating_sub(1);
         }
-        for (seq, frame) in entries {
-            inner.push(self.log, *seq, frame.clone(), now, &self.recent.config);
+        for entry in entries {
+            inner.push(self.log, entry, ended, now, &self.recent.config);
         }
         inner.evict(now, &self.recent.config);
     }
@@ -151,27 +161,32 @@ impl Drop for Committing {
 impl Inner {
     fn tail(&self, tail: &Tail, exclusive: bool, oldest: Duration) -> Option<Tailed> {
         let log = self.logs.get(&tail.log).filter(|log| log.touched_at >= oldest)?;
-        if tail.after >= log.head {
-            let known = exclusive && log.committing == 0 && tail.after == log.head;
-            return known.then(|| Tailed { entries: Vec::new(), head: log.head });
+        let known = tail.member.filter(|known| known.head >= log.ended)?;
+        let member = Some(MemberAsOf { joined: known.joined, head: log.head });
+        let after = tail.after.max(known.joined);
+        if after >= log.head {
+            let is_all = exclusive && log.committing == 0 && after == log.head;
+            return is_all.then(|| Tailed { entries: Vec::new(), head: log.head, member });
         }
-        let skipped = tail.after.next().0.checked_sub(log.first().0)?;
+        let skipped = after.next().0.checked_sub(log.first().0)?;
         let (mut entries, mut bytes) = (Vec::new(), 0);
-        for (seq, frame) in (tail.after.next().0..).zip(log.frames.range(skipped as usize..)) {
-            bytes += frame.len();
+        for entry in log.entries.range(skipped as usize..) {
+            bytes += entry.bytes();
             if entries.len() >= tail.entries_max || (bytes > tail.bytes_max && !entries.is_empty()) {
                 break;
             }
-            entries.push(StoredEntry { seq: Seq(seq), frame: frame.clone() });
+            entries.push(entry.clone());
         }
-        Some(Tailed { entries, head: log.head })
+        Some(Tailed { entries, head: log.head, member })
     }
 
-    fn push(&mut self, id: LogId, seq: Seq, frame: Bytes, now: Duration, config: &RecentConfig) {
+    fn push(&mut self, id: LogId, entry: StoredEntry, ended: Seq, now: Duration, config: &RecentConfig) {
         self.tick += 1;
+        let seq = entry.seq;
         let log = self.logs.entry(id).or_insert_with(|| Log {
-            frames: VecDeque::new(),
+            entries: VecDeque::new(),
             head: Seq(seq.0 - 1),
+            ended,
             bytes: 0,
             touched_at: now,
             tick: self.tick,
@@ -183,16 +198,15 @@ impl Inner {
         if seq != log.head.next() {
             // Somebody else appended in between: what is here is no longer the end of the log.
             self.bytes -= std::mem::take(&mut log.bytes);
-            log.frames.clear();
+            log.entries.clear();
         }
-        log.head = seq;
-        let cost = frame.len() + ENTRY_OVERHEAD;
-        log.frames.push_back(frame);
-        (log.bytes, self.bytes) = (log.bytes + cost, self.bytes + cost);
-        while log.frames.len() > config.entries_per_log {
-            let Some(frame) = log.frames.pop_front() else { break };
-            let cost = frame.len() + ENTRY_OVERHEAD;
-            (log.bytes, self.bytes) = (log.bytes - cost, self.bytes - cost);
+        (log.head, log.ended) = (seq, log.ended.max(ended));
+        let (log_bytes, bytes) = (log.bytes + cost(&entry), self.bytes + cost(&entry));
+        (log.bytes, self.bytes) = (log_bytes, bytes);
+        log.entries.push_back(entry);
+        while log.entries.len() > config.entries_per_log {
+            let Some(entry) = log.entries.pop_front() else { break };
+            (log.bytes, self.bytes) = (log.bytes - cost(&entry), self.bytes - cost(&entry));
         }
     }
 

@@ -3,8 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use bytes::Bytes;
-use wire::{LogId, Seq};
+use wire::LogId;
 
 use crate::any::AnyOpenError;
 use crate::batch::{BatchConfig, Batcher};
@@ -12,11 +11,13 @@ use crate::closed::NO_INCARNATION;
 use crate::embedded::{Embedded, EmbeddedConfig, EmbeddedError};
 use crate::keys;
 use crate::op::batch::{Batch, LogOp, LogOutput};
-use crate::op::device_cursors::{ForgetCursors, StartCursors};
+use crate::op::device_cursors::{ForgetCursors, Forgotten, StartCursors};
+use crate::op::end_device::EndDevice;
 use crate::op::read;
 use crate::op::session::{Beginning, MoreChats};
 use crate::op::{
-    AddDevice, DeviceError, Op, OpOutput, OpenSession, RevokeDevice, SessionState, Tail, Tailed,
+    AddDevice, DeviceError, DeviceRevoked, EndedDevice, Left, MemberAsOf, Op, OpOutput, OpenSession,
+    RevokeDevice, SessionState, Sweep, Swept, Tail, Tailed,
 };
 use crate::recent::{Recent, RecentConfig, RecentStats};
 use crate::record::{Closed, Number, Record, SCHEMA_VERSION};
@@ -146,8 +147,14 @@ impl<B: Backend, C: Clock> Store<B, C> {
                 inner.runner.run(&op).await?;
                 OpOutput::SawLast
             }
-            Op::Sweep(op) => OpOutput::Sweep(inner.runner.run(&op).await?),
+            Op::Sweep(op) => OpOutput::Sweep(inner.sweep(&op).await?),
             Op::ClearOutbox(op) => OpOutput::ClearOutbox(inner.runner.run(&op).await?),
+            Op::Commit(op) => inner.through_batcher(LogOp::Commit(op)).await?,
+            Op::Leave(op) => inner.through_batcher(LogOp::Leave(op)).await?,
+            Op::GroupState(op) => OpOutput::GroupState(inner.runner.run(&op).await?),
+            Op::Tree(op) => OpOutput::Tree(inner.runner.run(&op).await?),
+            Op::PublishKeyPackages(op) => OpOutput::PublishKeyPackages(inner.runner.run(&op).await?),
+            Op::ClaimKeyPackages(op) => OpOutput::ClaimKeyPackages(inner.runner.run(&op).await?),
         })
     }
 
@@ -177,11 +184,17 @@ impl<B: Backend, C: Clock> Store<B, C> {
 
 impl<B: Backend, C: Clock> Inner<B, C> {
     async fn through_batcher(&self, op: LogOp) -> Result<OpOutput, StoreError> {
-        let output = self.batcher.submit(op, |log, ops| self.commit(log, ops)).await?;
-        Ok(match output {
+        Ok(match self.batched(op).await? {
             LogOutput::Append(results) => OpOutput::Append(results),
             LogOutput::Move(result) => OpOutput::MoveCursor(result),
+            LogOutput::Commit(result) => OpOutput::Commit(result),
+            LogOutput::Leave(result) => OpOutput::Leave(result),
+            LogOutput::EndDevice(_) => unreachable!("an op of the store's own is no op of others"),
         })
+    }
+
+    async fn batched(&self, op: LogOp) -> Result<LogOutput, StoreError> {
+        self.batcher.submit(op, |log, ops| self.commit(log, ops)).await
     }
 
     async fn commit(&self, log: LogId, ops: Vec<Arc<LogOp>>) -> Result<Vec<LogOutput>, StoreError> {
@@ -189,7 +202,8 @@ impl<B: Backend, C: Clock> Inner<B, C> {
         let committing = self.recent.committing(log);
         let batched = self.runner.run(&Batch { log, incarnation: self.incarnation, ops }).await?;
         if batched.sure {
-            committing.finish(&appended(&batched.outputs), self.runner.clock().now());
+            let entries = batched.outputs.iter().flat_map(LogOutput::entries).collect();
+            committing.finish(entries, batched.ended, self.runner.clock().now());
         }
         Ok(batched.outputs)
     }
@@ -219,40 +233,70 @@ impl<B: Backend, C: Clock> Inner<B, C> {
         self.runner.run(op).await
     }
 
-    /// The device first, which then is ended; cursors that cannot be cleared now are nobody's.
-    async fn revoke_device(&self, op: &RevokeDevice) -> Result<Result<(), DeviceError>, StoreError> {
+    /// The device first, which then is ended: it gets nothing any more, and nobody adds it. Its chats are told after, so that
+    /// none is missed that it was added to before; what of that fails is left to the sweeper.
+    async fn revoke_device(
+        &self,
+        op: &RevokeDevice,
+    ) -> Result<Result<DeviceRevoked, DeviceError>, StoreError> {
         if let Err(refused) = self.runner.run(op).await? {
             return Ok(Err(refused));
         }
-        let mut page = ForgetCursors { account: op.account, device: op.device, after: None };
-        while let Ok(Some(after)) = self.runner.run(&page).await {
-            page.after = Some(after);
+        let RevokeDevice { account, device, now: at } = *op;
+        let mut told = Vec::new();
+        if let Err(error) = self.tell_chats(EndedDevice { account, device, at }, &mut told).await {
+            tracing::warn!(%error, "not all chats of a device that has ended are told yet");
         }
-        Ok(Ok(()))
+        Ok(Ok(DeviceRevoked { told }))
     }
 
-    /// Entries from memory are as good as stored ones, but where others write too, only the store knows the head.
+    /// Tells the chats of a device that has ended, and forgets where it was in them.
+    async fn tell_chats(&self, ended: EndedDevice, told: &mut Vec<Left>) -> Result<(), StoreError> {
+        let EndedDevice { account, device, at: now } = ended;
+        let mut page = ForgetCursors { account, device, after: None };
+        loop {
+            let (logs, next) = self.runner.run(&page).await?;
+            for log in logs {
+                let output = self.batched(LogOp::EndDevice(EndDevice { log, account, device, now })).await?;
+                if let (LogOutput::EndDevice(Some(entry)), 0..DeviceRevoked::TOLD_MAX) = (output, told.len())
+                {
+                    told.push(entry);
+                }
+            }
+            if next.is_none() {
+                break;
+            }
+            page.after = next;
+        }
+        self.runner.run(&Forgotten { account, device }).await
+    }
+
+    /// Looks at what is due, and does what an interrupted end of a device has left.
+    async fn sweep(&self, op: &Sweep) -> Result<Swept, StoreError> {
+        let swept = self.runner.run(op).await?;
+        for ended in &swept.ended {
+            // Their own outbox keys tell of these entries.
+            self.tell_chats(*ended, &mut Vec::new()).await?;
+        }
+        Ok(swept)
+    }
+
+    /// Entries from memory are as good as stored ones, but where others write too, only the store knows the head, and whether
+    /// whoever asks is still a member.
     async fn tail(&self, op: Tail) -> Result<Tailed, StoreError> {
         let now = self.runner.clock().now();
         let exclusive = self.runner.backend().exclusive();
-        match self.recent.tail(&op, exclusive, now) {
-            Some(tailed) if exclusive => Ok(tailed),
-            Some(tailed) => {
-                let only_head = Tail { entries_max: 0, ..op };
-                Ok(Tailed { head: self.runner.run(&only_head).await?.head, ..tailed })
-            }
-            None => self.runner.run(&op).await,
+        let Some(tailed) = self.recent.tail(&op, exclusive, now) else { return self.runner.run(&op).await };
+        if exclusive {
+            return Ok(tailed);
+        }
+        let known = self.runner.run(&Tail { entries_max: 0, ..op.clone() }).await?;
+        let joined = |member: Option<MemberAsOf>| member.map(|member| member.joined);
+        match joined(known.member) == joined(op.member) {
+            true => Ok(Tailed { entries: tailed.entries, ..known }),
+            false => self.runner.run(&op).await,
         }
     }
-}
-
-/// What a batch appended, in order.
-fn appended(outputs: &[LogOutput]) -> Vec<(Seq, Bytes)> {
-    let results = outputs.iter().flat_map(|output| match output {
-        LogOutput::Append(results) => &results[..],
-        LogOutput::Move(_) => &[],
-    });
-    results.flatten().filter(|a| !a.frame.is_empty()).map(|a| (a.seq, a.frame.clone())).collect()
 }
 
 /// Reads what a store says of itself, and says it if it is new.

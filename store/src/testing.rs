@@ -37,7 +37,7 @@ impl Body for SetMember {
     async fn run<T: Tx>(&self, tx: &mut T, _: Attempt) -> Result<(), OpError> {
         let key = keys::member(self.log, self.account);
         match self.joined {
-            Some(joined) => tx.set(key, Member { joined, peer: None }.encode()),
+            Some(joined) => tx.set(key, Member { joined, ..Member::default() }.encode()),
             None => tx.clear(key),
         }
         Ok(())

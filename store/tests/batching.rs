@@ -16,7 +16,8 @@ use store::testing::{Executor, VirtualClock};
 use store::{BatchConfig, Budget, Clock, Store, StoreConfig, StoreError, keys};
 use wire::event::{Event, Kind};
 use wire::{
-    AccountId, ClientMsgId, DeviceId, LogId, PersonName, Phone, RequestId, Secret, Seq, WallTime, frame,
+    AccountId, ClientMsgId, DeviceId, Epoch, LogId, PersonName, Phone, RequestId, Secret, Seq, WallTime,
+    frame,
 };
 
 type SimStore = Store<Sim<VirtualClock>, VirtualClock>;
@@ -34,8 +35,12 @@ fn log() -> LogId {
 fn append(n: u64) -> Op {
     let mut id = [0; 16];
     id[..8].copy_from_slice(&n.to_be_bytes());
-    let message =
-        Message { client_msg_id: ClientMsgId::new(id), kind: Kind::Text, content: Bytes::from("hi") };
+    let message = Message {
+        client_msg_id: ClientMsgId::new(id),
+        kind: Kind::Text,
+        content: Bytes::from("hi"),
+        epoch: Epoch::ZERO,
+    };
     Op::Append(Append {
         log: log(),
         peer: Some(account(2)),
@@ -72,7 +77,8 @@ async fn entries(store: &SimStore) -> Vec<(Seq, u64)> {
     let mut found: Vec<(Seq, u64)> = Vec::new();
     loop {
         let after = found.last().map_or(Seq::ZERO, |(seq, _)| *seq);
-        let op = Tail { log: log(), after, entries_max: 10_000, bytes_max: usize::MAX };
+        let (log, account) = (log(), account(1));
+        let op = Tail { log, account, member: None, after, entries_max: 10_000, bytes_max: usize::MAX };
         let OpOutput::Tail(tailed) = store.execute(Op::Tail(op)).await.unwrap() else { panic!("no tail") };
         found.extend(tailed.entries.iter().map(entry));
         if found.last().is_none_or(|(seq, _)| *seq == tailed.head) {
@@ -268,7 +274,10 @@ fn an_unknown_commit_does_not_lose_its_fan_out() {
         let OpOutput::Append(results) = store.execute(append(2)).await.unwrap() else { panic!("no append") };
         let appended = results[0].as_ref().unwrap();
         assert_eq!((appended.seq, appended.repeat, appended.members.len()), (Seq(2), false, 2));
-        assert_eq!(entry(&StoredEntry { seq: appended.seq, frame: appended.frame.clone() }), (Seq(2), 2));
+        assert_eq!(
+            entry(&StoredEntry { seq: appended.seq, frame: appended.frame.clone(), parts: vec![] }),
+            (Seq(2), 2)
+        );
         let read = MoveCursor {
             log: log(),
             account: account(2),

@@ -13,7 +13,8 @@ use store::op::*;
 use store::{Clock, Store, StoreConfig, keys};
 use wire::event::{Event, Kind};
 use wire::{
-    AccountId, ClientMsgId, DeviceId, LogId, PersonName, Phone, RequestId, Secret, Seq, WallTime, frame,
+    AccountId, ClientMsgId, DeviceId, Epoch, LogId, PersonName, Phone, RequestId, Secret, Seq, WallTime,
+    frame,
 };
 
 /// Where the child finds its store.
@@ -118,12 +119,18 @@ async fn write(store: Store<Embedded, WallClock>, writer: u8) {
 fn message(writer: u8, n: u64) -> Message {
     let mut id = [writer; 16];
     id[8..].copy_from_slice(&n.to_be_bytes());
-    Message { client_msg_id: ClientMsgId::new(id), kind: Kind::Text, content: Bytes::from(vec![writer; 200]) }
+    Message {
+        client_msg_id: ClientMsgId::new(id),
+        kind: Kind::Text,
+        content: Bytes::from(vec![writer; 200]),
+        epoch: Epoch::ZERO,
+    }
 }
 
 /// A log's entries: place, writer and the writer's number.
 async fn entries(store: &Store<Embedded, WallClock>, writer: u8) -> Vec<(Seq, u8, u64)> {
-    let op = Tail { log: log(writer), after: Seq::ZERO, entries_max: usize::MAX, bytes_max: usize::MAX };
+    let (log, account, after) = (log(writer), pair(writer).0, Seq::ZERO);
+    let op = Tail { log, account, member: None, after, entries_max: usize::MAX, bytes_max: usize::MAX };
     let OpOutput::Tail(tailed) = store.execute(Op::Tail(op)).await.unwrap() else { panic!() };
     let entry = |stored: &StoredEntry| match Event::decode(&frame::body_of(&stored.frame)) {
         Ok(Event::Entry(entry)) => {

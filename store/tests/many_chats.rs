@@ -41,8 +41,8 @@ impl Body for Chats {
         for n in self.0.clone() {
             let log = LogId::Chat(chat(n));
             tx.set(keys::account_chat(ME, chat(n)), AccountChat { peer: None }.encode());
-            tx.set(keys::member(log, ME), Member { joined: Seq::ZERO, peer: None }.encode());
-            tx.set(keys::head(log), Head { seq: head(n, self.1), last_at: T0 }.encode());
+            tx.set(keys::member(log, ME), Member::default().encode());
+            tx.set(keys::head(log), Head { seq: head(n, self.1), last_at: T0, ..Head::default() }.encode());
         }
         Ok(())
     }

@@ -8,9 +8,9 @@ use std::process::ExitCode;
 
 use bytes::Bytes;
 use loadtest_figures::{Options, Report, cost};
-use wire::event::{Cursor, Entry, Kind};
+use wire::event::{Cursor, Entry, EntryKind, Kind};
 use wire::request::Append;
-use wire::{AccountId, ClientMsgId, DeviceId, Event, Request, Seq, WallTime, frame};
+use wire::{AccountId, ClientMsgId, DeviceId, Epoch, Event, Request, Seq, WallTime, frame};
 
 /// Bytes of a message's content.
 const CONTENT: [u8; 100] = [7; 100];
@@ -26,7 +26,12 @@ fn main() -> ExitCode {
         "frame", "bytes", "encode ns", "verify ns", "decode ns"
     ));
     let id = ClientMsgId::new([3; 16]);
-    let append = Append { client_msg_id: id, content: Bytes::from_static(&CONTENT), kind: Kind::Text };
+    let append = Append {
+        client_msg_id: id,
+        content: Bytes::from_static(&CONTENT),
+        kind: Kind::Text,
+        epoch: Epoch(7),
+    };
     bench.request("append", &Request::Append(append));
     bench.request("move_cursor", &Request::MoveCursor { delivered: Seq(70_000), read: Seq(69_999) });
     let entry = Entry {
@@ -37,6 +42,8 @@ fn main() -> ExitCode {
         at: AT,
         kind: Kind::Text,
         content: Bytes::from_static(&CONTENT),
+        what: EntryKind::Message,
+        epoch: Epoch(7),
     };
     bench.event("entry", &Event::Entry(entry));
     bench.event(

@@ -16,6 +16,12 @@ pub(crate) fn nothing() -> Member {
     (fb::Body::NONE, WIPOffset::new(0))
 }
 
+/// Some bytes of something larger than a frame.
+pub(crate) fn part(b: &mut Builder, bytes: &[u8], left: u32) -> Member {
+    let bytes = Some(b.create_vector(bytes));
+    (fb::Body::Part, fb::Part::create(b, &fb::PartArgs { bytes, left }).as_union_value())
+}
+
 thread_local! {
     static BUILDER: RefCell<Builder> = RefCell::new(FlatBufferBuilder::with_capacity(1024));
 }

@@ -91,6 +91,17 @@ error_codes! {
     ChatMismatch = 304, Never, "the chat id is not the one of these two accounts";
     CursorAhead = 305, Never, "the cursor is past the last entry";
     PageInvalid = 306, Never, "a page is 1 to 500 entries, before or after a place, not both";
+    // Groups.
+    StaleEpoch = 310, Never, "the chat has moved on to another epoch: catch up, then make it for that one";
+    CommitFirst = 311, Never, "somebody has left the chat: commit their removal first";
+    CommitInvalid = 312, Never, "the commit does not do what was asked, or may not";
+    CommitTooLarge = 313, Never, "the commit, its tree or a welcome is too large";
+    NotAdmin = 314, Never, "this is for admins of the group";
+    GroupFull = 315, Never, "a group has at most 256 members and 1,280 devices";
+    AlreadyMember = 316, Never, "a member or device of the chat already";
+    ChatExists = 317, Never, "the chat exists already";
+    CannotLeave = 318, Never, "a chat of two cannot be left";
+    KeyPackageInvalid = 319, Never, "a key package is empty or too large, or too many are stored";
     // Finding things.
     NotFound = 400, Never, "nothing was found";
     // The protocol.

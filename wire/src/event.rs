@@ -1,6 +1,7 @@
 //! What a server says, verified: answers and events. An [`Entry`] is encoded once, when it is committed, and the same
 //! bytes go to the store and to every recipient.
 
+mod group;
 mod read;
 mod write;
 
@@ -11,7 +12,12 @@ use bytes::Bytes;
 use crate::encode;
 use crate::error::{DecodeError, Refusal};
 use crate::generated::wire as fb;
-use crate::{AccountId, ChatId, ClientMsgId, DeviceId, RegistrationId, Secret, Seq, WallTime, limits};
+use crate::{AccountId, ChatId, ClientMsgId, DeviceId, Epoch, RegistrationId, Secret, Seq, WallTime, limits};
+
+pub use group::{
+    Control, ControlKind, EntryKind, EntryPart, Group, GroupAbout, GroupLeaf, GroupMember, InboxEntry,
+    InboxItem, KeyPackage, MemberRole, Welcome,
+};
 
 /// One frame from a server.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,6 +65,8 @@ pub enum Event {
         client_msg_id: ClientMsgId,
         /// Why.
         refusal: Refusal,
+        /// The log's current epoch, if that is why.
+        epoch: Epoch,
     },
     /// Chat down: the stream's first frame.
     ChatDown {
@@ -115,6 +123,45 @@ pub enum Event {
     },
     /// Answers `GetReceipts`.
     Receipts(Vec<Receipt>),
+    /// Chat down, and history: the next piece of the entry before it.
+    EntryPart(EntryPart),
+    /// Answers `CommitGroup`: the commit is taken.
+    Committed {
+        /// Its place.
+        seq: Seq,
+        /// Its time.
+        at: WallTime,
+        /// The epoch that it began.
+        epoch: Epoch,
+    },
+    /// Some of the bytes of an answer that is larger than a frame.
+    Part {
+        /// The bytes.
+        bytes: Bytes,
+        /// How many come after them.
+        left: u32,
+    },
+    /// Answers `GetGroup`.
+    Group(Group),
+    /// Answers `PublishKeyPackages`.
+    KeyPackagesStored {
+        /// How many are stored now, the last resort aside.
+        count: u32,
+    },
+    /// Answers `ClaimKeyPackages`.
+    KeyPackages {
+        /// One for each device, by account and device.
+        packages: Vec<KeyPackage>,
+        /// Whether there are more devices after the last.
+        has_more: bool,
+    },
+    /// Inbox down: the stream's first frame.
+    InboxDown {
+        /// The first entry that can follow.
+        from_seq: Seq,
+    },
+    /// Inbox down: one entry.
+    InboxEntry(InboxEntry),
     /// Answers anything: no.
     Refused(Refusal),
     /// Something a newer server says: skipped.
@@ -137,6 +184,8 @@ pub struct Connected {
     /// The access token has expired; its early data was taken all the same. It is to be refreshed on this connection
     /// within a minute.
     pub refresh: bool,
+    /// How many key packages of the device are left, the last resort aside: it publishes more when they are few.
+    pub key_packages: u32,
 }
 
 /// A coarse hint of what a message is; a client may leave it unsaid.
@@ -169,8 +218,12 @@ pub struct Entry {
     pub at: WallTime,
     /// The sender's hint.
     pub kind: Kind,
-    /// Ciphertext.
+    /// Ciphertext, or the first of it; a commit's first bytes; nothing if the server says it.
     pub content: Bytes,
+    /// What it is.
+    pub what: EntryKind,
+    /// The epoch it is sealed for; a commit's is the one that it ends.
+    pub epoch: Epoch,
 }
 
 /// Where one member's cursors stand.
@@ -257,6 +310,8 @@ pub struct Chat {
     pub read: Seq,
     /// When the last entry was appended.
     pub last_at: WallTime,
+    /// What a group is called.
+    pub name: Option<String>,
 }
 
 /// When one member got and read one message.
@@ -292,7 +347,8 @@ impl Kind {
 }
 
 impl Entry {
-    /// One frame, length prefix included. Content is within [`limits::CONTENT_BYTES_MAX`].
+    /// One frame, length prefix included. Content is within [`limits::CONTENT_BYTES_MAX`], a commit's within
+    /// [`limits::PART_BYTES_MAX`].
     pub fn encode(&self) -> Bytes {
         encode::frame(|b| write::encode_entry(b, self))
     }

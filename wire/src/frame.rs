@@ -59,8 +59,8 @@ pub fn body_of(frame: &Bytes) -> Bytes {
 pub fn first_role(body: &[u8]) -> Result<Role, DecodeError> {
     Ok(match verify(body)?.body_type() {
         fb::Body::Hello => Role::Session,
-        fb::Body::ChatUp => Role::ChatUp,
-        fb::Body::ChatDown => Role::ChatDown,
+        fb::Body::ChatUp | fb::Body::InboxUp => Role::ChatUp,
+        fb::Body::ChatDown | fb::Body::InboxDown => Role::ChatDown,
         _ => Role::Request,
     })
 }

@@ -99,6 +99,27 @@ impl fmt::Display for Seq {
     }
 }
 
+/// An epoch of a group (RFC 9420, section 8): zero until its first commit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Epoch(pub u64);
+
+impl Epoch {
+    /// The epoch of a chat without a group.
+    pub const ZERO: Epoch = Epoch(0);
+
+    /// The epoch that a commit made for this one begins.
+    #[must_use]
+    pub const fn next(self) -> Epoch {
+        Epoch(self.0 + 1)
+    }
+}
+
+impl fmt::Display for Epoch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
 /// What an ordered log belongs to. Ops and keys take any of the three.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum LogId {

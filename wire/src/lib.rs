@@ -24,10 +24,13 @@ mod time;
 
 pub use error::{CloseCode, DecodeError, ErrorCode, Refusal, Retry, RetryKind};
 pub use event::Event;
-pub use id::{AccountId, ChatId, ClientMsgId, DeviceId, InstallId, LogId, RegistrationId, RequestId, Seq};
+pub use event::MemberRole;
+pub use id::{
+    AccountId, ChatId, ClientMsgId, DeviceId, Epoch, InstallId, LogId, RegistrationId, RequestId, Seq,
+};
 pub use request::Request;
 pub use role::Role;
-pub use text::{NameError, PersonName, Phone, PhoneError, Secret, label};
+pub use text::{Description, GroupName, NameError, PersonName, Phone, PhoneError, Secret, label};
 pub use time::WallTime;
 
 /// The ALPN protocol name: the major version of everything on the connection.

@@ -86,3 +86,49 @@ pub const TYPING_IDLE: Duration = Duration::from_secs(3);
 
 /// A client that hears no more of a typing member stops showing it: two intervals, since one indicator may be dropped.
 pub const TYPING_SHOWN: Duration = Duration::from_secs(6);
+
+/// A handshake entry (a commit): the largest seen is 76 kB, a group of 256 made at once (R125); of 1,280 leaves it is below
+/// this.
+pub const HANDSHAKE_BYTES_MAX: usize = 512 * 1024;
+
+/// Bytes of one piece of what is larger than a frame: with its envelope it fits one, and a stored value of 90 kB.
+pub const PART_BYTES_MAX: usize = 64 * 1024;
+
+/// The public tree of an epoch: 50 kB at 256 leaves, about 250 kB at [`GROUP_LEAVES_MAX`].
+pub const TREE_BYTES_MAX: usize = 384 * 1024;
+
+/// A welcome without the tree: secrets for one device and the group's context, some 1 kB.
+pub const WELCOME_BYTES_MAX: usize = 8 * 1024;
+
+/// Commit, tree and welcomes of one `CommitGroup`: they commit in one transaction under 1 MB, with some 1 kB more for each
+/// device that is added.
+pub const COMMIT_BYTES_MAX: usize = 800_000;
+
+/// Devices that one commit adds, so that it stays within [`COMMIT_BYTES_MAX`].
+pub const COMMIT_ADDS_MAX: usize = 64;
+
+/// Accounts of a group, its creator included (R125).
+pub const GROUP_ACCOUNTS_MAX: usize = 256;
+
+/// Devices of a group: five for each account.
+pub const GROUP_LEAVES_MAX: usize = 1280;
+
+/// Characters of a group's description: with name, members and leaves of a full group it fits a frame.
+pub const DESCRIPTION_CHARS_MAX: usize = 1000;
+
+/// A key package: some 300 bytes, or 2 kB with a post-quantum key.
+pub const KEY_PACKAGE_BYTES_MAX: usize = 4096;
+
+/// Key packages in one `PublishKeyPackages`.
+pub const KEY_PACKAGES_PUBLISHED_MAX: usize = 100;
+
+/// Key packages that are kept of one device, the last resort aside: a week of 28 new chats a day.
+pub const KEY_PACKAGES_STORED_MAX: usize = 200;
+
+/// Accounts in one `ClaimKeyPackages`: as many as one commit adds devices.
+pub const CLAIM_ACCOUNTS_MAX: usize = COMMIT_ADDS_MAX;
+
+/// Devices in one answer to it, and bytes of their packages: they fit one frame.
+pub const CLAIM_DEVICES_MAX: usize = COMMIT_ADDS_MAX;
+/// See [`CLAIM_DEVICES_MAX`].
+pub const CLAIM_BYTES_MAX: usize = 60 * 1024;

@@ -2,6 +2,8 @@
 //! counts are within [`limits`]. What a person typed (a name, a number) stays text here, since a wrong one gets an
 //! answer and not a closed stream.
 
+mod group;
+
 use bytes::Bytes;
 use flatbuffers::{ForwardsUOffset, Vector};
 
@@ -10,9 +12,11 @@ use crate::error::DecodeError;
 use crate::event::Kind;
 use crate::generated::wire as fb;
 use crate::{
-    AccountId, ChatId, ClientMsgId, DeviceId, InstallId, RegistrationId, RequestId, Secret, Seq, WallTime,
-    frame, limits,
+    AccountId, ChatId, ClientMsgId, DeviceId, Epoch, InstallId, RegistrationId, RequestId, Secret, Seq,
+    WallTime, frame, limits,
 };
+
+pub use group::{Action, ClaimKeyPackages, CommitGroup, NewDevice, PublishKeyPackages};
 
 /// One frame from a client.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,6 +83,40 @@ pub enum Request {
         /// The message.
         seq: Seq,
     },
+    /// A commit, and who it adds and removes; [`Request::Part`]s follow.
+    CommitGroup(CommitGroup),
+    /// Some of the bytes of a request that is larger than a frame.
+    Part {
+        /// The bytes.
+        bytes: Bytes,
+        /// How many come after them.
+        left: u32,
+    },
+    /// Leaves a group (R67).
+    LeaveGroup {
+        /// The chat.
+        chat: ChatId,
+        /// The idempotency key, as of a message.
+        client_msg_id: ClientMsgId,
+    },
+    /// A group as the server knows it, for a member.
+    GetGroup {
+        /// The chat.
+        chat: ChatId,
+    },
+    /// The tree of an epoch that added this device.
+    GetTree {
+        /// The chat.
+        chat: ChatId,
+        /// The epoch.
+        epoch: Epoch,
+    },
+    /// Key packages of this device.
+    PublishKeyPackages(PublishKeyPackages),
+    /// Asks for key packages of others.
+    ClaimKeyPackages(ClaimKeyPackages),
+    /// Inbox up: the stream is for the device's own inbox.
+    InboxUp,
     /// Something a newer client says: skipped on a session or chat, refused as a request.
     Unknown,
 }
@@ -128,6 +166,8 @@ pub struct Append {
     pub content: Bytes,
     /// The coarse hint.
     pub kind: Kind,
+    /// The epoch it is sealed for.
+    pub epoch: Epoch,
 }
 
 /// Begins a registration.
@@ -196,6 +236,7 @@ impl Request {
                 client_msg_id: ClientMsgId::new(t.client_msg_id().0),
                 content: body.slice_ref(t.content().bytes()),
                 kind: Kind::from_wire(t.kind()),
+                epoch: Epoch(t.epoch()),
             }));
         }
         if let Some(t) = frame.body_as_move_cursor() {
@@ -214,7 +255,10 @@ impl Request {
         if let Some(t) = frame.body_as_hello() {
             return decode_hello(t).map(Request::Hello);
         }
-        decode_unary(frame)
+        match group::decode(body, frame)? {
+            Some(request) => Ok(request),
+            None => decode_unary(frame),
+        }
     }
 
     /// One frame, length prefix included. [`Request::Unknown`] is a frame without a body, which is one that nobody knows.
@@ -261,6 +305,20 @@ impl Request {
                 let chat = fb::Id(*chat.as_bytes());
                 let t = fb::GetReceipts::create(b, &fb::GetReceiptsArgs { chat: Some(&chat), seq: seq.0 });
                 (fb::Body::GetReceipts, t.as_union_value())
+            }
+            Request::CommitGroup(commit) => group::encode_commit(b, commit),
+            Request::Part { bytes, left } => encode::part(b, bytes, *left),
+            Request::LeaveGroup { chat, client_msg_id } => group::encode_leave(b, *chat, *client_msg_id),
+            Request::GetGroup { chat } => {
+                let chat = fb::Id(*chat.as_bytes());
+                let t = fb::GetGroup::create(b, &fb::GetGroupArgs { chat: Some(&chat) });
+                (fb::Body::GetGroup, t.as_union_value())
+            }
+            Request::GetTree { chat, epoch } => group::encode_get_tree(b, *chat, *epoch),
+            Request::PublishKeyPackages(publish) => group::encode_publish(b, publish),
+            Request::ClaimKeyPackages(claim) => group::encode_claim(b, claim),
+            Request::InboxUp => {
+                (fb::Body::InboxUp, fb::InboxUp::create(b, &fb::InboxUpArgs {}).as_union_value())
             }
             Request::Unknown => encode::nothing(),
         })
@@ -389,7 +447,8 @@ fn encode_chat_up(b: &mut Builder, chat: ChatId, peer: Option<AccountId>) -> Mem
 fn encode_append(b: &mut Builder, append: &Append) -> Member {
     let content = Some(b.create_vector(&append.content));
     let id = fb::Id(*append.client_msg_id.as_bytes());
-    let args = fb::AppendArgs { client_msg_id: Some(&id), content, kind: append.kind.to_wire() };
+    let (kind, epoch) = (append.kind.to_wire(), append.epoch.0);
+    let args = fb::AppendArgs { client_msg_id: Some(&id), content, kind, epoch };
     (fb::Body::Append, fb::Append::create(b, &args).as_union_value())
 }
 

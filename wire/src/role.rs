@@ -7,9 +7,9 @@ pub enum Role {
     Session,
     /// Client, bidirectional, one request and its answer.
     Request,
-    /// Client, bidirectional, one per chat while it is in use; acks return on it.
+    /// Client, bidirectional, one per chat while it is in use, and one for its inbox; acks return on it.
     ChatUp,
-    /// Server, unidirectional, one per chat while something is owed in it.
+    /// Server, unidirectional, one per chat, and one for the inbox, while something is owed in it.
     ChatDown,
 }
 

@@ -3,10 +3,13 @@
 use bytes::Bytes;
 
 use crate::generated::wire as fb;
-use crate::request::{Append, Credentials, GetMessages, Hello, Refresh, Register, Request, VerifyOtp};
+use crate::request::{
+    Action, Append, ClaimKeyPackages, CommitGroup, Credentials, GetMessages, Hello, NewDevice,
+    PublishKeyPackages, Refresh, Register, Request, VerifyOtp,
+};
 use crate::{
-    AccountId, ChatId, ClientMsgId, DeviceId, InstallId, RegistrationId, RequestId, Secret, Seq, WallTime,
-    event, frame,
+    AccountId, ChatId, ClientMsgId, DeviceId, Epoch, InstallId, RegistrationId, RequestId, Secret, Seq,
+    WallTime, event, frame,
 };
 
 /// One value for each variant, and a match that does not compile while one is missing.
@@ -37,6 +40,7 @@ pub fn every_request(chat: ChatId) -> Vec<(&'static str, Request)> {
             client_msg_id: ClientMsgId::new([0xa; 16]),
             content: Bytes::from_static(b"sealed"),
             kind: event::Kind::Text,
+            epoch: Epoch::ZERO,
         }),
         MoveCursor: Request::MoveCursor { delivered: Seq(9), read: Seq(8) },
         Typing: Request::Typing { typing: true },
@@ -66,6 +70,34 @@ pub fn every_request(chat: ChatId) -> Vec<(&'static str, Request)> {
         GetMessages: Request::GetMessages(GetMessages { chat, limit: 50, before: Seq(100), after: Seq(0) }),
         GetChats: Request::GetChats { after: Some(chat) },
         GetReceipts: Request::GetReceipts { chat, seq: Seq(3) },
+        CommitGroup: Request::CommitGroup(commit(chat)),
+        Part: Request::Part { bytes: Bytes::from_static(b"part of it"), left: 70_000 },
+        LeaveGroup: Request::LeaveGroup { chat, client_msg_id: ClientMsgId::new([0xa; 16]) },
+        GetGroup: Request::GetGroup { chat },
+        GetTree: Request::GetTree { chat, epoch: Epoch(4) },
+        PublishKeyPackages: Request::PublishKeyPackages(PublishKeyPackages {
+            request: RequestId::new([7; 16]),
+            packages: vec![Bytes::from_static(b"one"), Bytes::from_static(b"two")],
+            last_resort: Some(Bytes::from_static(b"last")),
+        }),
+        ClaimKeyPackages: Request::ClaimKeyPackages(ClaimKeyPackages {
+            accounts: vec![AccountId::new([2; 16]), AccountId::new([3; 16])],
+            after: Some((AccountId::new([2; 16]), DeviceId::new([1; 16]))),
+        }),
+        InboxUp: Request::InboxUp,
+    }
+}
+
+fn commit(chat: ChatId) -> CommitGroup {
+    let peer = AccountId::new([2; 16]);
+    CommitGroup {
+        chat,
+        client_msg_id: ClientMsgId::new([0xa; 16]),
+        epoch: Epoch(0),
+        action: Action::MakeDirect { peer },
+        adds: vec![NewDevice { account: peer, device: DeviceId::new([1; 16]), welcome_bytes: 900 }],
+        commit_bytes: 1200,
+        tree_bytes: 500,
     }
 }
 

@@ -52,8 +52,8 @@ pub enum NameError {
     /// Nothing but white space.
     #[error("a name needs at least one character")]
     Empty,
-    /// More than [`limits::NAME_CHARS_MAX`] characters.
-    #[error("a name has at most 255 characters")]
+    /// More than [`limits::NAME_CHARS_MAX`] characters, or [`limits::DESCRIPTION_CHARS_MAX`].
+    #[error("a name has at most 255 characters, a description 1,000")]
     TooLong,
     /// A control character or a bidirectional override, which could make one name look like another.
     #[error("a name has no control or text-direction characters")]
@@ -66,23 +66,73 @@ impl PersonName {
     /// # Errors
     /// [`NameError`] says which rule it breaks.
     pub fn parse(text: &str) -> Result<PersonName, NameError> {
-        let text = text.trim();
-        if text.is_empty() {
-            return Err(NameError::Empty);
-        }
-        if text.chars().count() > limits::NAME_CHARS_MAX {
-            return Err(NameError::TooLong);
-        }
-        if text.chars().any(is_forbidden) {
-            return Err(NameError::Forbidden);
-        }
-        Ok(PersonName(text.to_owned()))
+        parse_name(text).map(PersonName)
     }
 
     /// The name as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
+}
+
+/// A group's name (R59, R126): by the same rules as a person's.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct GroupName(String);
+
+impl GroupName {
+    /// Parses a name; white space around it is dropped.
+    ///
+    /// # Errors
+    /// [`NameError`] says which rule it breaks.
+    pub fn parse(text: &str) -> Result<GroupName, NameError> {
+        parse_name(text).map(GroupName)
+    }
+
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// What a group is about: up to [`limits::DESCRIPTION_CHARS_MAX`] characters by the rules of names (C19), but that it may be
+/// empty and have line breaks.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub struct Description(String);
+
+impl Description {
+    /// Parses a description; white space around it is dropped.
+    ///
+    /// # Errors
+    /// [`NameError`] says which rule it breaks.
+    pub fn parse(text: &str) -> Result<Description, NameError> {
+        let text = text.trim();
+        if text.chars().count() > limits::DESCRIPTION_CHARS_MAX {
+            return Err(NameError::TooLong);
+        }
+        if text.chars().any(|c| c != '\n' && is_forbidden(c)) {
+            return Err(NameError::Forbidden);
+        }
+        Ok(Description(text.to_owned()))
+    }
+
+    /// The description as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+fn parse_name(text: &str) -> Result<String, NameError> {
+    let text = text.trim();
+    if text.is_empty() {
+        return Err(NameError::Empty);
+    }
+    if text.chars().count() > limits::NAME_CHARS_MAX {
+        return Err(NameError::TooLong);
+    }
+    if text.chars().any(is_forbidden) {
+        return Err(NameError::Forbidden);
+    }
+    Ok(text.to_owned())
 }
 
 /// Cuts a label (a device's or client's name, shown to its owner) to what may be stored: at most
@@ -149,6 +199,18 @@ mod tests {
         assert_eq!(PersonName::parse(" \t "), Err(NameError::Empty));
         assert_eq!(PersonName::parse("a\u{202e}b"), Err(NameError::Forbidden));
         assert_eq!(PersonName::parse("a\nb"), Err(NameError::Forbidden));
+    }
+
+    #[test]
+    fn r126_c19_groups_are_named_and_described_as_people_are() {
+        assert_eq!(GroupName::parse(" Ünal 🐦 ").unwrap().as_str(), "Ünal 🐦");
+        assert_eq!(GroupName::parse(&"x".repeat(256)), Err(NameError::TooLong));
+        assert_eq!(GroupName::parse(""), Err(NameError::Empty));
+        assert_eq!(Description::parse("").unwrap(), Description::default());
+        assert_eq!(Description::parse("a\nb").unwrap().as_str(), "a\nb");
+        assert_eq!(Description::parse(&"ü".repeat(1000)).unwrap().as_str().chars().count(), 1000);
+        assert_eq!(Description::parse(&"x".repeat(1001)), Err(NameError::TooLong));
+        assert_eq!(Description::parse("a\u{202e}b"), Err(NameError::Forbidden));
     }
 
     #[test]

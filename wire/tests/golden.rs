@@ -10,7 +10,8 @@ use bytes::Bytes;
 use wire::event::{self, Event, Kind};
 use wire::request::{self, Request};
 use wire::{
-    AccountId, ChatId, ClientMsgId, DeviceId, ErrorCode, RegistrationId, Secret, Seq, WallTime, testing,
+    AccountId, ChatId, ClientMsgId, DeviceId, Epoch, ErrorCode, RegistrationId, Secret, Seq, WallTime,
+    testing,
 };
 
 const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/golden/v1.txt");
@@ -34,9 +35,119 @@ fn requests() -> Vec<(&'static str, Request)> {
     let early =
         request::EarlyProof { signed_at: WallTime(1_700_000_000_000), server_name: "edge.test".into() };
     let credentials = hello.credentials.clone().map(|c| request::Credentials { early: Some(early), ..c });
+    requests.extend(commits());
+    let sealed = request::Append {
+        client_msg_id: msg(),
+        content: Bytes::from_static(b"sealed"),
+        kind: Kind::Unsaid,
+        epoch: Epoch(7),
+    };
+    requests.push(("Append-epoch", Request::Append(sealed)));
     requests.push(("Hello-anonymous", Request::Hello(anonymous)));
     requests.push(("Hello-early", Request::Hello(request::Hello { credentials, ..hello })));
     requests
+}
+
+/// A commit for each change of membership but the one that all requests have.
+fn commits() -> Vec<(&'static str, Request)> {
+    let commit = |action, adds| {
+        let tree_bytes = if adds { 500 } else { 0 };
+        let adds = adds.then_some(request::NewDevice {
+            account: account(2),
+            device: DeviceId::new([1; 16]),
+            welcome_bytes: 900,
+        });
+        Request::CommitGroup(request::CommitGroup {
+            chat: chat(),
+            client_msg_id: msg(),
+            epoch: Epoch(3),
+            action,
+            adds: adds.into_iter().collect(),
+            commit_bytes: 1200,
+            tree_bytes,
+        })
+    };
+    let accounts = vec![account(2), account(3)];
+    let make = request::Action::MakeGroup {
+        name: "Walkers".into(),
+        description: "on Sundays".into(),
+        members: accounts.clone(),
+    };
+    vec![
+        ("CommitGroup-make", commit(make, true)),
+        ("CommitGroup-add", commit(request::Action::AddMembers { accounts: accounts.clone() }, true)),
+        ("CommitGroup-remove", commit(request::Action::RemoveMembers { accounts }, false)),
+        ("CommitGroup-update", commit(request::Action::Update, false)),
+    ]
+}
+
+/// What a server says of groups.
+fn of_groups(entry: &event::Entry) -> Vec<(&'static str, Event)> {
+    let device = DeviceId::new([2; 16]);
+    let left = event::Control {
+        kind: event::ControlKind::Left,
+        account: account(1),
+        device: None,
+        admin: Some(account(2)),
+    };
+    let ended =
+        event::Control { kind: event::ControlKind::DeviceEnded, device: Some(device), admin: None, ..left };
+    let of_kind = |what| event::Entry { what, epoch: Epoch(6), ..entry.clone() };
+    let part = event::EntryPart { seq: Seq(7), part: 1, bytes: Bytes::from_static(b"the rest") };
+    let about = event::GroupAbout {
+        name: "Walkers".into(),
+        description: "on Sundays".into(),
+        created_by: account(1),
+        created_at: WallTime(5),
+    };
+    let group = event::Group {
+        chat: chat(),
+        epoch: Epoch(6),
+        commit_first: true,
+        about: Some(about),
+        members: vec![event::GroupMember {
+            account: account(1),
+            joined: Seq(4),
+            role: event::MemberRole::Admin,
+        }],
+        leaves: vec![event::GroupLeaf { leaf: 3, account: account(1), device, pending: true }],
+    };
+    let direct = event::Group { about: None, commit_first: false, leaves: vec![], ..group.clone() };
+    let welcome = event::Welcome {
+        chat: chat(),
+        epoch: Epoch(7),
+        seq: Seq(9),
+        adder: (account(1), device),
+        bytes: Bytes::from_static(b"welcome"),
+    };
+    let inbox = |what| Event::InboxEntry(event::InboxEntry { seq: Seq(2), at: WallTime(8), what });
+    let package = event::KeyPackage {
+        account: account(2),
+        device,
+        bytes: Some(Bytes::from_static(b"package")),
+        last_resort: true,
+    };
+    let none = event::KeyPackage { bytes: None, last_resort: false, ..package.clone() };
+    let stale = ErrorCode::StaleEpoch.refuse();
+    vec![
+        (
+            "AppendRefused-epoch",
+            Event::AppendRefused { client_msg_id: msg(), refusal: stale, epoch: Epoch(8) },
+        ),
+        ("Entry-commit", Event::Entry(of_kind(event::EntryKind::Commit { parts: 2 }))),
+        ("Entry-left", Event::Entry(of_kind(event::EntryKind::Control(left)))),
+        ("Entry-ended", Event::Entry(of_kind(event::EntryKind::Control(ended)))),
+        ("EntryPart", Event::EntryPart(part)),
+        ("Committed", Event::Committed { seq: Seq(7), at: WallTime(8), epoch: Epoch(9) }),
+        ("Part", Event::Part { bytes: Bytes::from_static(b"part of it"), left: 70_000 }),
+        ("Group", Event::Group(group)),
+        ("Group-direct", Event::Group(direct)),
+        ("KeyPackagesStored", Event::KeyPackagesStored { count: 99 }),
+        ("KeyPackages", Event::KeyPackages { packages: vec![package, none], has_more: true }),
+        ("InboxDown", Event::InboxDown { from_seq: Seq(2) }),
+        ("InboxEntry", inbox(event::InboxItem::Welcome(welcome))),
+        ("InboxEntry-unknown", inbox(event::InboxItem::Unknown)),
+    ]
 }
 
 fn cursor() -> event::Cursor {
@@ -58,7 +169,9 @@ fn events() -> Vec<(&'static str, Event)> {
         token_expires: WallTime(4),
         chats: 5,
         refresh: false,
+        key_packages: 0,
     };
+    let stocked = event::Connected { key_packages: 87, ..connected };
     let stale = event::Connected { refresh: true, ..connected };
     let anonymous = event::Connected { identity: None, ..connected };
     let entry = event::Entry {
@@ -69,6 +182,8 @@ fn events() -> Vec<(&'static str, Event)> {
         at: WallTime(1_700_000_000_000),
         kind: Kind::Text,
         content: Bytes::from_static(b"sealed"),
+        what: event::EntryKind::Message,
+        epoch: Epoch::ZERO,
     };
     let tokens = event::Tokens {
         access: Secret::new("a.b.c".into()),
@@ -89,7 +204,9 @@ fn events() -> Vec<(&'static str, Event)> {
         head: Seq(9),
         read: Seq(8),
         last_at: WallTime(7),
+        name: None,
     };
+    let named = event::Chat { peer: None, name: Some("Walkers".into()), ..chat_row.clone() };
     let device = event::Device {
         device: DeviceId::new([2; 16]),
         name: "phone".into(),
@@ -106,8 +223,10 @@ fn events() -> Vec<(&'static str, Event)> {
         expires_in: Duration::from_secs(300),
     };
     let ack = |delivered| Event::AppendAck { client_msg_id: msg(), seq: Seq(7), at: WallTime(8), delivered };
-    vec![
+    let mut events = of_groups(&entry);
+    events.extend([
         ("Connected", Event::Connected(connected)),
+        ("Connected-stocked", Event::Connected(stocked)),
         ("Connected-anonymous", Event::Connected(anonymous)),
         ("Connected-refresh", Event::Connected(stale)),
         ("TypingIndicator", Event::Typing { member: account(2), typing: true }),
@@ -117,7 +236,10 @@ fn events() -> Vec<(&'static str, Event)> {
         ("DeviceAdded", device_added),
         ("AppendAck", ack(Seq::ZERO)),
         ("AppendAck-delivered", ack(Seq(7))),
-        ("AppendRefused", Event::AppendRefused { client_msg_id: msg(), refusal: limited }),
+        (
+            "AppendRefused",
+            Event::AppendRefused { client_msg_id: msg(), refusal: limited, epoch: Epoch::ZERO },
+        ),
         ("ChatDown", Event::ChatDown { chat: chat(), from_seq: Seq(7), peer: Some(account(2)) }),
         ("Entry", Event::Entry(entry)),
         ("CursorMoved", Event::CursorMoved(cursor())),
@@ -129,9 +251,11 @@ fn events() -> Vec<(&'static str, Event)> {
         ("Found", Event::Found { account: account(2), name: "Bob".into(), chat: chat() }),
         ("Page", Event::Page(page)),
         ("Chats", Event::Chats { chats: vec![chat_row], has_more: false }),
+        ("Chats-named", Event::Chats { chats: vec![named], has_more: true }),
         ("Receipts", Event::Receipts(vec![receipt])),
         ("Refused", Event::Refused(ErrorCode::TokenExpired.refuse())),
-    ]
+    ]);
+    events
 }
 
 fn golden() -> BTreeMap<String, Bytes> {

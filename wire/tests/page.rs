@@ -41,6 +41,34 @@ fn r115_the_page_lists_the_limits() {
             limits::HISTORY_PAGE_DEFAULT
         ),
         format!("| `Chats` | {} in one answer |", limits::CHATS_PAGE_MAX),
+        format!(
+            "| a commit | {} bytes, {} devices added |",
+            thousands(limits::HANDSHAKE_BYTES_MAX),
+            limits::COMMIT_ADDS_MAX
+        ),
+        format!(
+            "| a tree, a welcome | {} bytes, {} bytes |",
+            thousands(limits::TREE_BYTES_MAX),
+            thousands(limits::WELCOME_BYTES_MAX)
+        ),
+        format!("| a commit with its tree and welcomes | {} bytes |", thousands(limits::COMMIT_BYTES_MAX)),
+        format!(
+            "| a group | {} accounts, {} devices |",
+            limits::GROUP_ACCOUNTS_MAX,
+            thousands(limits::GROUP_LEAVES_MAX)
+        ),
+        format!(
+            "| key packages | {} bytes each, {} in one request, {} stored |",
+            thousands(limits::KEY_PACKAGE_BYTES_MAX),
+            limits::KEY_PACKAGES_PUBLISHED_MAX,
+            limits::KEY_PACKAGES_STORED_MAX
+        ),
+        format!("| `ClaimKeyPackages.accounts` | {} |", limits::CLAIM_ACCOUNTS_MAX),
+        format!(
+            "| `KeyPackages` | {} devices and {} bytes of packages in one answer |",
+            limits::CLAIM_DEVICES_MAX,
+            thousands(limits::CLAIM_BYTES_MAX)
+        ),
     ];
     for row in rows {
         assert!(PAGE.lines().any(|line| line == row), "PROTOCOL.md lacks this row: {row}");

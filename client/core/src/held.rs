@@ -80,8 +80,8 @@ impl Held {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
-    use wire::event::Kind;
-    use wire::{AccountId, ClientMsgId, DeviceId, WallTime};
+    use wire::event::{EntryKind, Kind};
+    use wire::{AccountId, ClientMsgId, DeviceId, Epoch, WallTime};
 
     use super::*;
 
@@ -94,6 +94,8 @@ mod tests {
             at: WallTime(0),
             kind: Kind::Text,
             content: Bytes::from(vec![0; bytes]),
+            what: EntryKind::Message,
+            epoch: Epoch::ZERO,
         }
     }
 

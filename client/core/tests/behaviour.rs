@@ -10,7 +10,7 @@ use client_core::{Ask, ClientEvent, Input, Snapshot, Write};
 use support::*;
 use wire::event::{Cursor, Event, Tokens};
 use wire::request::Request;
-use wire::{ErrorCode, RequestId, Role, Secret, Seq, limits};
+use wire::{Epoch, ErrorCode, RequestId, Role, Secret, Seq, limits};
 
 #[test]
 fn r33_what_was_not_acknowledged_goes_again_in_order() {
@@ -40,7 +40,7 @@ fn g21_a_retryable_refusal_holds_everything_after_it_and_a_final_one_does_not() 
     world.appended();
     let up = world.stream(Role::ChatUp);
     let refusal = ErrorCode::RateLimited.after(Duration::from_secs(2));
-    world.event(up, &Event::AppendRefused { client_msg_id: first, refusal });
+    world.event(up, &Event::AppendRefused { client_msg_id: first, refusal, epoch: Epoch::ZERO });
     world.send("3");
     world.pass(Duration::from_millis(1900));
     assert!(world.appended().is_empty(), "not before its time");
@@ -48,7 +48,7 @@ fn g21_a_retryable_refusal_holds_everything_after_it_and_a_final_one_does_not() 
     assert_eq!(world.appended(), ["1", "2", "3"]);
     let up = world.stream(Role::ChatUp);
     let refusal = ErrorCode::RecipientUnknown.refuse();
-    world.event(up, &Event::AppendRefused { client_msg_id: first, refusal });
+    world.event(up, &Event::AppendRefused { client_msg_id: first, refusal, epoch: Epoch::ZERO });
     assert!(world.kept.contains(&Write::Failed { client_msg_id: first, code: ErrorCode::RecipientUnknown }));
     world.event(up, &ack(second, 1, 0));
     assert_eq!(world.client.outbox_len(), 1);

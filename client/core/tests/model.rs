@@ -13,10 +13,11 @@ use client_core::{
 };
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use wire::event::{Connected, Cursor, Entry, Event, Kind};
+use wire::event::{Connected, Cursor, Entry, EntryKind, Event, Kind};
 use wire::request::Request;
 use wire::{
-    AccountId, ChatId, ClientMsgId, DeviceId, ErrorCode, RequestId, Role, Secret, Seq, WallTime, limits,
+    AccountId, ChatId, ClientMsgId, DeviceId, Epoch, ErrorCode, RequestId, Role, Secret, Seq, WallTime,
+    limits,
 };
 
 const ME: AccountId = AccountId::new([1; 16]);
@@ -330,6 +331,7 @@ impl World {
             token_expires,
             chats: 2,
             refresh: false,
+            key_packages: 0,
         };
         self.answer(tag, Event::Connected(connected));
         self.greeted = true;
@@ -353,11 +355,11 @@ impl World {
         if self.refused.contains(&client_msg_id) || fate == 0 {
             self.refused.insert(client_msg_id);
             let refusal = ErrorCode::RecipientUnknown.refuse();
-            return self.answer(tag, Event::AppendRefused { client_msg_id, refusal });
+            return self.answer(tag, Event::AppendRefused { client_msg_id, refusal, epoch: Epoch::ZERO });
         }
         if fate == 1 {
             let refusal = ErrorCode::RateLimited.after(Duration::from_millis(self.rng.random_range(1..2000)));
-            self.answer(tag, Event::AppendRefused { client_msg_id, refusal });
+            self.answer(tag, Event::AppendRefused { client_msg_id, refusal, epoch: Epoch::ZERO });
             let stream = self.streams.as_mut().and_then(|s| s.get_mut(&tag)).expect("it was just there");
             (stream.ended, stream.finished) = (true, true);
             return stream.down.push_back(None);
@@ -411,7 +413,9 @@ impl World {
         };
         let down = self.down_stream(chat);
         let (device, at, kind) = (DEVICE, self.now.wall, Kind::Text);
-        self.answer(down, Event::Entry(Entry { seq, sender, device, client_msg_id: id, at, kind, content }));
+        let (what, epoch) = (EntryKind::Message, Epoch::ZERO);
+        let entry = Entry { seq, sender, device, client_msg_id: id, at, kind, content, what, epoch };
+        self.answer(down, Event::Entry(entry));
         self.sent_down.insert(chat, seq);
         true
     }

@@ -9,7 +9,7 @@ use client_core::{ClientEvent, Input, OutboxRow, Snapshot, Write};
 use support::*;
 use wire::event::{Cursor, Event};
 use wire::request::Request;
-use wire::{ErrorCode, Role, Seq};
+use wire::{Epoch, ErrorCode, Role, Seq};
 
 /// A device that has three entries of the chat, as the server knows.
 fn settled() -> World {
@@ -94,7 +94,7 @@ fn r115_an_answer_that_others_wait_for_is_not_waited_for_for_ever() {
     let mine = world.send("mine");
     let up = world.stream(Role::ChatUp);
     let refusal = ErrorCode::RateLimited.after(Duration::from_secs(60));
-    world.event(up, &Event::AppendRefused { client_msg_id: mine, refusal });
+    world.event(up, &Event::AppendRefused { client_msg_id: mine, refusal, epoch: Epoch::ZERO });
     let down = world.down(5);
     world.entry(down, 5, PEER, id(5));
     world.keep_alive(Duration::from_secs(9));

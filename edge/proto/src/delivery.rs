@@ -17,7 +17,9 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use mutation::Mutation;
-use store::op::{ChatState, MemberCursor, MemberCursors, MoveCursor, NotMember, Op, OpenChat, Tail, Tailed};
+use store::op::{
+    ChatState, MemberAsOf, MemberCursor, MemberCursors, MoveCursor, NotMember, Op, OpenChat, Tail, Tailed,
+};
 use wire::{AccountId, ChatId, DeviceId, Event, LogId, Seq, WallTime, limits};
 
 use crate::command::history::cursor;
@@ -40,6 +42,8 @@ const BURST_BYTES_MAX: usize = 16 * 1024;
 #[derive(Debug)]
 pub(crate) struct ChatDelivery {
     peer: Option<AccountId>,
+    /// What the store last said of the account's membership: what a tail may take for granted.
+    member: Option<MemberAsOf>,
     /// The log's last place, as far as known.
     head: Seq,
     /// When the chat was last active: newest first.
@@ -87,6 +91,7 @@ impl ChatDelivery {
     fn unknown(head: Seq, at: WallTime, now: Instant) -> Box<ChatDelivery> {
         Box::new(ChatDelivery {
             peer: None,
+            member: None,
             head,
             last_at: at,
             sent: Seq::ZERO,
@@ -106,6 +111,7 @@ impl ChatDelivery {
     /// Takes what the store says of the chat; hints that came meanwhile stand.
     fn learn(&mut self, state: &ChatState, stated: Option<Seq>) {
         self.peer = state.peer;
+        self.member = state.member();
         self.head = self.head.max(state.head);
         self.last_at = self.last_at.max(state.last_at);
         // A client knows best what it has, but not more than there is, and not what it may have.
@@ -124,6 +130,7 @@ impl ChatDelivery {
 
     /// What hints should have said.
     pub(crate) fn catch_up(&mut self, state: &ChatState, cursors_since: Option<WallTime>) {
+        self.member = state.member();
         self.head = self.head.max(state.head);
         self.last_at = self.last_at.max(state.last_at);
         self.cursors_since = match (self.cursors_since, cursors_since) {
@@ -334,7 +341,7 @@ impl Conn {
             Down::Closed if !delivery.owes() => self.forget(cx, chat),
             Down::Open { stream, full } if delivery.is_sendable() && has_room(full) => {
                 delivery.active_at = now;
-                waits |= !send_owed(cx, link, stream, chat, delivery);
+                waits |= !send_owed(cx, account, (link, stream), chat, delivery);
             }
             Down::Open { stream, full: false } if syncing && !delivery.owes() => {
                 finish_down(cx, link, stream, delivery);
@@ -355,7 +362,12 @@ impl Conn {
             Ok(tailed) => tailed,
             Err(error) => return self.back_off(cx, chat, error),
         };
-        delivery.head = delivery.head.max(tailed.head);
+        delivery.member = tailed.member;
+        // Nothing is owed to who has left beyond where they did, whatever hints said.
+        delivery.head = match tailed.member {
+            Some(_) => delivery.head.max(tailed.head),
+            None => tailed.head,
+        };
         if let Down::Open { stream, .. } = delivery.down {
             for entry in tailed.entries {
                 if entry.seq == delivery.sent.next() {
@@ -364,7 +376,7 @@ impl Conn {
                     delivery.down = Down::Open { stream, full: true };
                     let hinted = delivery.hinted.take_if(|(seq, _)| *seq <= entry.seq);
                     handed(cx, hinted.filter(|(seq, _)| *seq == entry.seq).map(|(_, at)| at));
-                    cx.send_frame(link, stream, entry.frame);
+                    entry.into_frames().for_each(|frame| cx.send_frame(link, stream, frame));
                 }
             }
         }
@@ -472,7 +484,13 @@ fn keep_newest(cursors: &mut BTreeMap<AccountId, MemberCursor>, moved: MemberCur
 }
 
 /// Sends cursors, and asks for the entries that are owed; `false` if they have to wait.
-fn send_owed(cx: &mut Cx, link: LinkId, stream: StreamId, chat: ChatId, delivery: &mut ChatDelivery) -> bool {
+fn send_owed(
+    cx: &mut Cx,
+    account: AccountId,
+    (link, stream): (LinkId, StreamId),
+    chat: ChatId,
+    delivery: &mut ChatDelivery,
+) -> bool {
     if !delivery.cursors.is_empty() || !delivery.typing.is_empty() {
         delivery.down = Down::Open { stream, full: true };
     }
@@ -488,9 +506,9 @@ fn send_owed(cx: &mut Cx, link: LinkId, stream: StreamId, chat: ChatId, delivery
             return false;
         }
         delivery.tailing = true;
-        let log = LogId::Chat(chat);
-        let tail =
-            Tail { log, after: delivery.sent, entries_max: BURST_ENTRIES_MAX, bytes_max: BURST_BYTES_MAX };
+        let (log, member, after) = (LogId::Chat(chat), delivery.member, delivery.sent);
+        let (entries_max, bytes_max) = (BURST_ENTRIES_MAX, BURST_BYTES_MAX);
+        let tail = Tail { log, account, member, after, entries_max, bytes_max };
         cx.store(Op::Tail(tail), Pending::Tail { link, chat });
     }
     true

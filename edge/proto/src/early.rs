@@ -145,6 +145,15 @@ pub(crate) fn may_answer(request: &Request) -> bool {
         | Request::Logout
         | Request::RevokeDevice { .. }
         | Request::Lookup { .. } => false,
+        // What is known of groups, and not done yet.
+        Request::CommitGroup(_)
+        | Request::Part { .. }
+        | Request::LeaveGroup { .. }
+        | Request::GetGroup { .. }
+        | Request::GetTree { .. }
+        | Request::PublishKeyPackages(_)
+        | Request::ClaimKeyPackages(_)
+        | Request::InboxUp => false,
         // What is said on streams of its own, and never comes here.
         Request::Hello(_)
         | Request::Ping { .. }

@@ -185,6 +185,7 @@ pub(crate) fn anonymous(cx: &mut Cx, conn: &mut Conn, limited: Option<Refusal>) 
         token_expires: WallTime(0),
         chats: 0,
         refresh: false,
+        key_packages: 0,
     };
     cx.counters.hellos_anonymous += 1;
     conn.connected(cx, connected);
@@ -231,6 +232,7 @@ pub(crate) fn opened(
         token_expires: session.token_expires,
         chats: state.chats.len().try_into().unwrap_or(u32::MAX),
         refresh: session.token_expires <= cx.now.wall,
+        key_packages: state.key_packages,
     };
     if mutation::on(Mutation::RouteAfterHeads) {
         register(cx, conn.link, &session, Pending::Nothing);

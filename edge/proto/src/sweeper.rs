@@ -135,7 +135,7 @@ mod tests {
             device: DeviceId::new([3; 16]),
         };
         let keys = vec![Bytes::from_static(b"o"); keys];
-        Some(OpOutput::Sweep(Swept { behind: vec![behind], keys, has_more }))
+        Some(OpOutput::Sweep(Swept { behind: vec![behind], ended: Vec::new(), keys, has_more }))
     }
 
     /// Waits, and looks at the shard that is returned.

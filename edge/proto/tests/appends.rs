@@ -9,7 +9,7 @@ use harness::*;
 use store::keys::direct_chat_id;
 use wire::event::Event;
 use wire::request::{self, Request};
-use wire::{ChatId, ClientMsgId, ErrorCode, Retry, limits};
+use wire::{ChatId, ClientMsgId, Epoch, ErrorCode, Retry, limits};
 
 #[test]
 fn i3_r50_a_repeated_append_gets_the_first_seq_and_is_delivered_once() {
@@ -90,7 +90,12 @@ fn r38_every_refusal_of_an_append_is_typed_and_leaves_the_stream_open() {
     let up = world.chat_up(a, chat, Some(bob.account()));
     let content = |bytes: usize, n: u8| {
         let (client_msg_id, content) = (ClientMsgId::new([n; 16]), vec![7; bytes].into());
-        Request::Append(request::Append { client_msg_id, content, kind: Default::default() })
+        Request::Append(request::Append {
+            client_msg_id,
+            content,
+            kind: Default::default(),
+            epoch: Epoch::ZERO,
+        })
     };
     world.say(a.link, up, &content(limits::CONTENT_BYTES_MAX + 1, 1));
     world.say(a.link, up, &content(0, 2));

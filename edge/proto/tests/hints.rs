@@ -10,7 +10,7 @@ use harness::backend::execute;
 use harness::*;
 use store::op::{Append, Message, MoveCursor, Op, OpOutput, RevokeDevice};
 use wire::event::Kind;
-use wire::{ChatId, ClientMsgId, ErrorCode, Event, LogId, Seq};
+use wire::{ChatId, ClientMsgId, Epoch, ErrorCode, Event, LogId, Seq};
 
 /// Longer than sessions take to look again.
 const LOOK: Duration = Duration::from_secs(6);
@@ -21,6 +21,7 @@ fn appended_elsewhere(world: &World, chat: ChatId, from: &Device, to: &Device, i
         client_msg_id: ClientMsgId::new([id; 16]),
         kind: Kind::Unsaid,
         content: Bytes::from_static(b"unheard"),
+        epoch: Epoch::ZERO,
     };
     let op = Append {
         log: LogId::Chat(chat),

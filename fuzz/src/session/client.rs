@@ -9,7 +9,7 @@ use store::keys::direct_chat_id;
 use wire::event::Kind as Hinted;
 use wire::proof::Purpose;
 use wire::request::{self, Request};
-use wire::{AccountId, ChatId, ClientMsgId, Secret};
+use wire::{AccountId, ChatId, ClientMsgId, Epoch, Secret};
 
 use super::act::{Act, At, Greeting, Place, Size, Time};
 use super::link::{Asked, Kind, Link, STREAMS_MAX, Said, Stream};
@@ -323,7 +323,12 @@ impl World {
         self.tell(
             link,
             stream,
-            &Request::Append(request::Append { client_msg_id, content, kind: Hinted::Text }),
+            &Request::Append(request::Append {
+                client_msg_id,
+                content,
+                kind: Hinted::Text,
+                epoch: Epoch::ZERO,
+            }),
         );
     }
 

@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use edge_proto::LinkId;
+use store::keys::direct_chat_id;
 use store::op::{MemberCursors, Op, OpOutput, OpenSession, Tail};
 use wire::event::Entry;
-use wire::{ChatId, ErrorCode, Event, LogId, Seq, WallTime};
+use wire::{AccountId, ChatId, ErrorCode, Event, LogId, Seq, WallTime};
 
 use super::world::World;
 
@@ -15,9 +16,18 @@ use super::world::World;
 const ALL_TIMERS: Duration = Duration::from_secs(3 * 3600);
 
 impl World {
+    /// A tail of a chat, for one of the two.
+    fn tail(&self, chat: ChatId, after: Seq, entries_max: usize) -> Tail {
+        let accounts: Vec<_> = self.devices.iter().map(|device| device.account()).collect();
+        let is_of = |one: &AccountId| accounts.iter().any(|other| direct_chat_id(*one, *other) == chat);
+        // Of a chat that is nobody's there is nothing to read for anybody.
+        let account = accounts.iter().copied().find(is_of).unwrap_or(accounts[0]);
+        Tail { log: LogId::Chat(chat), account, member: None, after, entries_max, bytes_max: 1 << 20 }
+    }
+
     /// The log's last place in the store.
     pub(super) fn head(&self, chat: ChatId) -> Seq {
-        let tail = Tail { log: LogId::Chat(chat), after: Seq::ZERO, entries_max: 1, bytes_max: 1 };
+        let tail = self.tail(chat, Seq::ZERO, 1);
         match self.execute(Op::Tail(tail)) {
             OpOutput::Tail(tailed) => tailed.head,
             other => panic!("a tail is answered by one, not {other:?}"),
@@ -27,7 +37,7 @@ impl World {
     /// What the store has at a place of a chat.
     pub(super) fn entry_at(&self, chat: ChatId, seq: Seq) -> Option<Entry> {
         let after = Seq(seq.0.checked_sub(1)?);
-        let tail = Tail { log: LogId::Chat(chat), after, entries_max: 1, bytes_max: 1 };
+        let tail = self.tail(chat, after, 1);
         let OpOutput::Tail(tailed) = self.execute(Op::Tail(tail)) else { return None };
         match Event::decode(&wire::frame::body_of(&tailed.entries.first()?.frame)) {
             Ok(Event::Entry(entry)) if entry.seq == seq => Some(entry),
@@ -69,7 +79,7 @@ impl World {
         let mut heads = BTreeMap::new();
         for (n, &one) in accounts.iter().enumerate() {
             for &other in &accounts[n..] {
-                let chat = store::keys::direct_chat_id(one, other);
+                let chat = direct_chat_id(one, other);
                 heads.insert(chat, self.check_log(chat));
                 let cursors = MemberCursors { log: LogId::Chat(chat), account: one, since: WallTime(0) };
                 if let OpOutput::MemberCursors(Ok(cursors)) = self.execute(Op::MemberCursors(cursors)) {
@@ -89,7 +99,7 @@ impl World {
     fn check_log(&mut self, chat: ChatId) -> Seq {
         let (mut last, head) = (Seq::ZERO, self.head(chat));
         while last < head {
-            let tail = Tail { log: LogId::Chat(chat), after: last, entries_max: 100, bytes_max: 1 << 20 };
+            let tail = self.tail(chat, last, 100);
             let OpOutput::Tail(tailed) = self.execute(Op::Tail(tail)) else { return last };
             assert!(!tailed.entries.is_empty(), "I2: a log has no hole");
             for stored in tailed.entries {

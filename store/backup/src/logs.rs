@@ -1,10 +1,11 @@
 //! A prefix of each log, read while it grows.
 //!
-//! A log that fits into one page is read at one version, as it then was. Of a longer one the head is read first, then the
-//! rest in pages at versions of their own, and all of it is held back to that head: later entries and their idempotency
-//! records are left out, cursors and receipts that had got further stand at the head. Cursors are read before receipts, so
-//! that whatever a cursor says it reached has its receipt; device cursors before those of their members, so that no device
-//! is ahead of what its member is said to have.
+//! A log that fits into one page is read at one version, as it then was. Of a longer one the head is read first, at one version
+//! with all that must agree with it: members and former members, the group and its leaves, whose epoch the head has. Then the
+//! rest follows in pages at versions of their own, and all of it is held back to that head: later entries, their parts and
+//! their idempotency records, and trees of later epochs, are left out, cursors and receipts that had got further stand at the
+//! head. Cursors are read before receipts, so that whatever a cursor says it reached has its receipt; device cursors before
+//! those of their members, so that no device is ahead of what its member is said to have.
 //!
 //! The logs are looked for after the backup began, so what was acknowledged before is in it; a log that begins meanwhile may
 //! be in it or not.
@@ -13,13 +14,14 @@ use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
+use futures_util::future::try_join_all;
 use store::Clock;
 use store::keys;
 use store::parsed::{Key, LogKey};
-use store::record::{Cursors, DeviceCursor, Head, Idempotency, Member, Reached, Record, RecordError};
+use store::record::{Cursors, DeviceCursor, Head, Idempotency, Reached, Record, RecordError};
 use store::run::{Attempt, Body, OpError};
 use store::tx::{Backend, Range, Tx, after_key, after_prefix};
-use wire::{AccountId, LogId, Seq};
+use wire::{AccountId, Epoch, LogId, Seq};
 
 use crate::BackupError;
 use crate::access::{Access, PAGE_BYTES, Pair, ReadPage, Scan, read_page};
@@ -143,18 +145,17 @@ struct LongLog<'a, B, C> {
 impl<B: Backend, C: Clock> LongLog<'_, B, C> {
     async fn write(&self, writer: &mut Writer<'_>) -> Result<(), BackupError> {
         let log = self.log;
-        let head =
-            ReadPage { begin: keys::head(log), end: after_key(&keys::head(log)), bytes_max: PAGE_BYTES };
-        let head = self.access.run(&head).await?.pairs;
-        let at = head.first().map(|(_, value)| Head::decode(value)).transpose()?.unwrap_or_default().seq;
-        let mut prefix = Prefix { head: at, receipts: None };
+        let beginning = self.access.run(&Beginning { log }).await?;
+        let Head { seq: at, epoch, .. } = beginning.head;
+        let mut prefix = Prefix { head: at, epoch, receipts: None };
         self.some(writer, &mut prefix, b"d").await?;
         self.some(writer, &mut prefix, b"c").await?;
         self.some(writer, &mut prefix, b"r").await?;
-        writer.write(&head).await?;
+        writer.write(&beginning.pairs).await?;
+        (self.wrote)(&beginning.pairs);
         let entries = (keys::entry(log, Seq(0)), keys::entry(log, Seq(at.0.saturating_add(1))));
         self.range(writer, &mut prefix, entries).await?;
-        for letter in [b"i", b"m", b"t"] {
+        for letter in [b"i", b"t", b"w", b"x", b"y"] {
             self.some(writer, &mut prefix, letter).await?;
         }
         self.only_known_letters().await
@@ -196,7 +197,7 @@ impl<B: Backend, C: Clock> LongLog<'_, B, C> {
 
     /// A letter of a later schema is not passed over in silence.
     async fn only_known_letters(&self) -> Result<(), BackupError> {
-        let known = b"cdehimrt";
+        let known = b"cdeghimnrtvwxy";
         let at = |letter: u8| Bytes::from([&start_of(self.log)[..], &[letter]].concat());
         let begins = std::iter::once(start_of(self.log)).chain(known.iter().map(|letter| at(letter + 1)));
         let ends = known.iter().map(|letter| at(*letter)).chain(std::iter::once(end_of(self.log)));
@@ -206,9 +207,40 @@ impl<B: Backend, C: Clock> LongLog<'_, B, C> {
     }
 }
 
+/// A log's head and what must agree with it, at one version: of a full group some 200 kB.
+struct Beginning {
+    log: LogId,
+}
+
+struct Begun {
+    head: Head,
+    pairs: Vec<Pair>,
+}
+
+impl Body for Beginning {
+    type Output = Begun;
+
+    async fn run<T: Tx>(&self, tx: &mut T, _: Attempt) -> Result<Begun, OpError> {
+        let (tx, log) = (&*tx, self.log);
+        let one = |key: Bytes| Range::new(key.clone(), after_key(&key)).snapshot();
+        let ranges = [
+            one(keys::head(log)),
+            one(keys::group(log)),
+            Range::prefix(keys::members(log)).snapshot(),
+            Range::prefix(keys::leaves(log)).snapshot(),
+            Range::prefix(keys::formers(log)).snapshot(),
+        ];
+        let pairs = try_join_all(ranges.map(|range| tx.range(range))).await?.concat();
+        let head = pairs.iter().find(|(key, _)| *key == keys::head(log));
+        let head = head.map(|(_, value)| Head::decode(value)).transpose()?.unwrap_or_default();
+        Ok(Begun { head, pairs })
+    }
+}
+
 /// Holds a log's records back to a head.
 struct Prefix {
     head: Seq,
+    epoch: Epoch,
     /// Whose receipts come, of which cursor, and where the last of them was.
     receipts: Option<(AccountId, u8, Seq)>,
 }
@@ -219,12 +251,9 @@ impl Prefix {
         let Some(Key::Log(_, of)) = Key::parse(key) else { return Err(unknown(key)) };
         let head = self.head;
         Ok(match of {
-            LogKey::Entry(seq) => (seq <= head).then_some(value),
+            LogKey::Entry(seq) | LogKey::EntryPart(seq) => (seq <= head).then_some(value),
+            LogKey::TreeNeeds(epoch) | LogKey::Tree(epoch) => (epoch <= self.epoch).then_some(value),
             LogKey::Idempotency => (Idempotency::decode(&value)?.seq <= head).then_some(value),
-            LogKey::Member => {
-                let member = Member::decode(&value)?;
-                Some(Member { joined: member.joined.min(head), ..member }.encode())
-            }
             LogKey::DeviceCursor => {
                 let DeviceCursor { delivered } = DeviceCursor::decode(&value)?;
                 Some(DeviceCursor { delivered: delivered.min(head) }.encode())
@@ -235,7 +264,9 @@ impl Prefix {
                 Some(Cursors { delivered, read, ..cursors }.encode())
             }
             LogKey::Receipt(account, kind) => self.receipt(account, kind, &value)?,
-            LogKey::Head | LogKey::CursorsMoved => Some(value),
+            // Read with the head.
+            LogKey::Head | LogKey::Member | LogKey::Former | LogKey::Group | LogKey::Leaf => Some(value),
+            LogKey::CursorsMoved => Some(value),
         })
     }
 
@@ -277,7 +308,7 @@ mod tests {
 
     #[test]
     fn what_got_further_stands_at_the_head() {
-        let mut prefix = Prefix { head: Seq(10), receipts: None };
+        let mut prefix = Prefix { head: Seq(10), epoch: Epoch(4), receipts: None };
         let cursors = |delivered, read| {
             Cursors { delivered: Seq(delivered), delivered_at: T, read: Seq(read), read_at: T }.encode()
         };
@@ -285,14 +316,17 @@ mod tests {
         let frame = Bytes::from_static(b"\x01frame");
         let message = keys::idempotency(LOG, A, ClientMsgId::new([1; 16]));
         let device = |seq| DeviceCursor { delivered: Seq(seq) }.encode();
-        let member = |joined| Member { joined: Seq(joined), peer: Some(B) }.encode();
+        let tree = Bytes::from_static(b"\x01piece");
         for (key, value, held) in [
             (keys::entry(LOG, Seq(10)), frame.clone(), Some(frame.clone())),
             (keys::entry(LOG, Seq(11)), frame.clone(), None),
             (message.clone(), idempotency(10), Some(idempotency(10))),
             (message, idempotency(11), None),
-            (keys::member(LOG, A), member(3), Some(member(3))),
-            (keys::member(LOG, A), member(12), Some(member(10))),
+            (keys::entry_part(LOG, Seq(10), 1), frame.clone(), Some(frame.clone())),
+            (keys::entry_part(LOG, Seq(11), 1), frame.clone(), None),
+            (keys::tree_part(LOG, Epoch(4), 0), tree.clone(), Some(tree.clone())),
+            (keys::tree_part(LOG, Epoch(5), 0), tree.clone(), None),
+            (keys::tree_needs(LOG, Epoch(5)), tree, None),
             (keys::device_cursor(LOG, A, D), device(12), Some(device(10))),
             (keys::device_cursor(LOG, A, D), device(4), Some(device(4))),
             (keys::member_cursor(LOG, A), cursors(12, 11), Some(cursors(10, 10))),
@@ -305,7 +339,7 @@ mod tests {
 
     #[test]
     fn the_first_receipt_past_the_head_tells_when_the_head_was_reached() {
-        let mut prefix = Prefix { head: Seq(10), receipts: None };
+        let mut prefix = Prefix { head: Seq(10), epoch: Epoch(4), receipts: None };
         let mut held = |account, kind, stamp, seq, at| {
             let key = keys::receipt(LOG, account, kind, 1, 0).fill(&[stamp; 10]);
             let value = Reached { seq: Seq(seq), at: WallTime(at) }.encode();

@@ -1,10 +1,12 @@
 //! Accounts and the outbox, read after the logs: each account that a log names exists by then.
 //!
 //! An account and the key of its number, a device and its owner and tokens, are each read at one version, so that none is
-//! there without the other. Tokens of devices that have ended are left out: they are refused either way.
+//! there without the other. Tokens of devices that have ended are left out: they are refused either way. So are key packages,
+//! but for the last resort: a restored one that was handed out meanwhile would be handed out again, to be refused by a device
+//! that has used it; what a restored store has none of its devices publish.
 
 use bytes::Bytes;
-use futures_util::future::{join, try_join_all};
+use futures_util::future::{join3, try_join_all};
 use store::Clock;
 use store::keys;
 use store::parsed::Key;
@@ -62,7 +64,7 @@ pub(crate) async fn only_known_letters<B: Backend, C: Clock>(
     access: &Access<B, C>,
 ) -> Result<(), BackupError> {
     let [before, (after, end)] = keys::all_but_the_stores_own();
-    let letters = *b"adflop";
+    let letters = *b"adfklop";
     let at = |letter: u8| Bytes::copy_from_slice(&[letter]);
     let begins = std::iter::once(after).chain(letters.map(|letter| at(letter + 1)));
     let ends = letters.map(at).into_iter().chain(std::iter::once(end));
@@ -120,8 +122,15 @@ async fn device_along<T: Tx>(
     let (begin, used) = (keys::family(family), keys::family_used_prefix(family));
     // A family's own key and those of its older tokens lie together.
     let range = Range::new(begin, after_prefix(&used)).snapshot();
-    let (owner, tokens) = join(owned(tx, keys::device_owner(device), account), tx.range(range)).await;
-    Ok(owner?.into_iter().chain(tokens?).collect())
+    let last_resort_key = keys::last_resort(device);
+    let (owner, tokens, last_resort) = join3(
+        owned(tx, keys::device_owner(device), account),
+        tx.range(range),
+        tx.get_snapshot(&last_resort_key),
+    )
+    .await;
+    let last_resort = last_resort?.map(|value| (last_resort_key.clone(), value));
+    Ok(owner?.into_iter().chain(tokens?).chain(last_resort).collect())
 }
 
 /// A key that says whose something is, if it is this account's.

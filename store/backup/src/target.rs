@@ -161,6 +161,8 @@ pub(crate) async fn reached<T: Tx>(tx: &T, pairs: &[Pair]) -> Result<Vec<bool>, 
 async fn reaches<T: Tx>(tx: &T, key: &Bytes) -> Result<bool, OpError> {
     let (log, seq) = match Key::parse(key) {
         Some(Key::AccountChat(_, chat)) => (LogId::Chat(chat), Seq::ZERO),
+        // Not an entry: that a device has ended, of which chats may have to be told.
+        Some(Key::Outbox(LogId::Device(_), Seq::ZERO)) => return Ok(true),
         Some(Key::Outbox(log, seq)) => (log, seq),
         _ => return Ok(true),
     };

@@ -7,7 +7,7 @@ use store::op::*;
 use store::tx::Backend;
 use store::{Clock, Store, keys};
 use wire::event::Kind;
-use wire::{AccountId, ClientMsgId, DeviceId, LogId, PersonName, Phone, RequestId, Secret, WallTime};
+use wire::{AccountId, ClientMsgId, DeviceId, Epoch, LogId, PersonName, Phone, RequestId, Secret, WallTime};
 
 /// Chats that there are unless a benchmark has its own number of them.
 pub(crate) const LOGS: u16 = 64;
@@ -73,7 +73,8 @@ pub(crate) fn append_of(log: u16, n: u64, content: Bytes) -> Op {
     let (sender, peer) = (AccountId::new(id(log)), AccountId::new(id(PEER)));
     let mut message_id = [0; 16];
     message_id[..8].copy_from_slice(&n.to_be_bytes());
-    let message = Message { client_msg_id: ClientMsgId::new(message_id), kind: Kind::Text, content };
+    let client_msg_id = ClientMsgId::new(message_id);
+    let message = Message { client_msg_id, kind: Kind::Text, content, epoch: Epoch::ZERO };
     Op::Append(Append {
         log: LogId::Chat(keys::direct_chat_id(sender, peer)),
         peer: Some(peer),

@@ -114,6 +114,7 @@ pub(super) async fn a_session_begins_with_its_chats<E: Env>(env: &E) {
         head: Seq(head),
         last_at,
         floor: Seq(0),
+        is_member: true,
         delivered: Seq(delivered),
         read: Seq(read),
         moved,
@@ -174,13 +175,13 @@ pub(super) async fn chats_are_paged<E: Env>(env: &E) {
 }
 
 /// A refresh of a family: the presented token, the request's id, the successor.
-fn refresh(who: &Person, of: u8, presented: u8, request: u8, successor: u8, now: WallTime) -> Refresh {
+fn refresh(who: &Person, of: u16, presented: u8, request: u8, successor: u8, now: WallTime) -> Refresh {
     Refresh {
         family: family(of),
         device: who.device,
-        presented: hash(presented),
+        presented: hash(presented.into()),
         request: RequestId::new([request; 16]),
-        successor: hash(successor),
+        successor: hash(successor.into()),
         successor_expires: now + DAYS_30,
         now,
     }
@@ -311,7 +312,7 @@ pub(super) async fn a_revoked_device_is_gone<E: Env>(env: &E) {
     }
     let revoke = RevokeDevice { account: a.account, device: tablet.device, now: at(1) };
     for _ in 0..2 {
-        assert_eq!(answer!(world, RevokeDevice, revoke.clone()), Ok(()), "again is no error");
+        assert!(answer!(world, RevokeDevice, revoke.clone()).is_ok(), "again is no error");
     }
     let check = CheckDevice { account: a.account, device: tablet.device, family_at: None };
     assert_eq!(answer!(world, CheckDevice, check), Err(DeviceError::Revoked));
@@ -326,7 +327,7 @@ pub(super) async fn a_revoked_device_is_gone<E: Env>(env: &E) {
         Ok(())
     );
     let unknown = RevokeDevice { account: Person::new(9, 0).account, device: a.device, now: T0 };
-    assert_eq!(answer!(world, RevokeDevice, unknown), Err(DeviceError::AccountUnknown));
+    assert_eq!(answer!(world, RevokeDevice, unknown).unwrap_err(), DeviceError::AccountUnknown);
     // The key is free again, also for another number.
     let moved = AddDevice { device: tablet.device, ..world.add_device(&Person::new(5, 0), 70, at(3)) };
     assert!(answer!(world, AddDevice, moved).unwrap().device_new);

@@ -30,7 +30,7 @@ pub(super) async fn i2_concurrent_appends_are_dense_and_in_order<E: Env>(env: &E
         assert!(seqs.is_sorted_by(|a, b| a < b), "one device's messages keep their order");
         places.extend(seqs.into_iter().zip(10 * n..));
     }
-    let entries = world.tail(a.log(&b), 0).await;
+    let entries = world.tail(&a, a.log(&b), 0).await;
     let stored: Vec<_> = entries.iter().map(|e| (e.seq, msg_number(&e.content))).collect();
     assert_eq!(stored.iter().map(|(seq, _)| seq.0).collect::<Vec<_>>(), (1..=120).collect::<Vec<_>>());
     assert_eq!(stored, places.into_iter().collect::<Vec<_>>(), "each is where it was said to be");
@@ -44,7 +44,7 @@ pub(super) async fn i3_a_repeat_returns_the_first_place<E: Env>(env: &E) {
     let world = World::open(env).await;
     let (a, b) = (world.person(1).await, world.person(2).await);
     let first = world.send(&a, &b, 7, at(1)).await;
-    assert!(!first.repeat && first.frame == world_frame(&world, a.log(&b), 1).await);
+    assert!(!first.repeat && first.frame == world_frame(&world, &a, a.log(&b), 1).await);
     world.send(&b, &a, 7, at(2)).await;
     let again = world.append(&a, &b, vec![msg(7), msg(8), msg(8), msg(7)], at(9));
     let results: Vec<_> = answer!(world, Append, again).into_iter().map(Result::unwrap).collect();
@@ -54,15 +54,16 @@ pub(super) async fn i3_a_repeat_returns_the_first_place<E: Env>(env: &E) {
     assert_eq!(world.send(&other_device, &a_peer(&b), 7, at(10)).await.seq, Seq(1), "an outbox may move");
     let many = join_all((0..20).map(|_| world.send(&a, &b, 9, at(11)))).await;
     assert!(many.iter().all(|sent| sent.seq == Seq(4)), "{many:?}");
-    assert_eq!(world.tail(a.log(&b), 0).await.len(), 4);
+    assert_eq!(world.tail(&a, a.log(&b), 0).await.len(), 4);
 }
 
 fn a_peer(person: &Person) -> Person {
     *person
 }
 
-async fn world_frame<E: Env>(world: &World<E>, log: LogId, seq: u64) -> Bytes {
-    let op = Tail { log, after: Seq(seq - 1), entries_max: 1, bytes_max: usize::MAX };
+async fn world_frame<E: Env>(world: &World<E>, who: &Person, log: LogId, seq: u64) -> Bytes {
+    let (account, after) = (who.account, Seq(seq - 1));
+    let op = Tail { log, account, member: None, after, entries_max: 1, bytes_max: usize::MAX };
     answer!(world, Tail, op).entries.pop().unwrap().frame
 }
 
@@ -104,7 +105,7 @@ pub(super) async fn r38_strangers_are_refused<E: Env>(env: &E) {
     ] {
         let log = op.log;
         assert_eq!(answer!(world, Append, op).pop().unwrap().unwrap_err(), refused);
-        assert!(world.tail(log, 0).await.is_empty(), "a refusal writes nothing");
+        assert_eq!(world.stored(keys::head(log)).await, None, "a refusal writes nothing");
     }
     world.send(&a, &b, 1, T0).await;
     let intruder = Append {
@@ -113,7 +114,7 @@ pub(super) async fn r38_strangers_are_refused<E: Env>(env: &E) {
         ..world.append(&a, &b, vec![msg(2)], T0)
     };
     assert_eq!(answer!(world, Append, intruder).pop().unwrap().unwrap_err(), AppendError::NotMember);
-    assert_eq!(world.tail(a.log(&b), 0).await.len(), 1);
+    assert_eq!(world.tail(&a, a.log(&b), 0).await.len(), 1);
 }
 
 pub(super) async fn the_first_append_makes_the_chat_for_both<E: Env>(env: &E) {
@@ -160,7 +161,7 @@ pub(super) async fn a_full_batch_commits<E: Env>(env: &E) {
     ];
     let results = join_all(ops.map(|op| async { answer!(world, Append, op) })).await;
     assert!(results.iter().flatten().all(Result::is_ok));
-    assert_eq!(world.tail(a.log(&b), 0).await.len(), 8 + 64 + 8 + 64);
+    assert_eq!(world.tail(&a, a.log(&b), 0).await.len(), 8 + 64 + 8 + 64);
 }
 
 pub(super) async fn i4_cursors_only_advance<E: Env>(env: &E) {
@@ -263,7 +264,7 @@ pub(super) async fn i4_a_burst_of_own_messages_moves_along<E: Env>(env: &E) {
         async move { answer!(world, Append, op) }
     });
     let results: Vec<_> = join_all(both).await.into_iter().flatten().map(Result::unwrap).collect();
-    let entries = world.tail(log, 72).await;
+    let entries = world.tail(&a, log, 72).await;
     for who in [a, b] {
         let own = entries.iter().take_while(|entry| entry.device == who.device).count() as u64;
         assert_eq!(device_at(&world, &who, if who == a { &b } else { &a }).await, Seq(72 + own));
@@ -378,7 +379,7 @@ pub(super) async fn one_result_per_request<E: Env>(env: &E) {
             (_, other) => panic!("request {n} got {other:?}"),
         }
     }
-    assert_eq!(world.tail(log, 0).await.len(), 16);
+    assert_eq!(world.tail(&a, log, 0).await.len(), 16);
 }
 
 fn cursor(who: &Person, log: LogId, delivered: u64, now: wire::WallTime) -> MoveCursor {
@@ -432,7 +433,11 @@ pub(super) async fn tails_are_bounded_and_whole<E: Env>(env: &E) {
         world.send(&a, &b, n, T0).await;
     }
     let log = a.log(&b);
-    let ask = |after, entries_max, bytes_max| Tail { log, after: Seq(after), entries_max, bytes_max };
+    let member = Some(MemberAsOf { joined: Seq::ZERO, head: Seq::ZERO });
+    let ask = |after, entries_max, bytes_max| {
+        let account = b.account;
+        Tail { log, account, member, after: Seq(after), entries_max, bytes_max }
+    };
     for (after, entries_max, bytes_max, found) in [
         (0, 10, usize::MAX, 1..=10),
         (45, 10, usize::MAX, 46..=55),

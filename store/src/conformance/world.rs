@@ -5,15 +5,16 @@ use std::time::Duration;
 use bytes::Bytes;
 use wire::event::{Entry, Event, Kind};
 use wire::{
-    AccountId, ChatId, ClientMsgId, DeviceId, LogId, PersonName, Phone, RequestId, Secret, Seq, WallTime,
-    frame,
+    AccountId, ChatId, ClientMsgId, DeviceId, Epoch, LogId, PersonName, Phone, RequestId, Secret, Seq,
+    WallTime, frame,
 };
 
 use super::Env;
 use crate::keys::direct_chat_id;
 use crate::op::*;
-use crate::run::{Budget, StoreError};
+use crate::run::{Attempt, Body, Budget, OpError, StoreError};
 use crate::store::{Store, StoreConfig};
+use crate::tx::Tx;
 
 /// A moment that all cases begin at.
 pub(super) const T0: WallTime = WallTime(1_700_000_000_000);
@@ -28,16 +29,20 @@ pub(super) struct World<E: Env> {
 pub(super) struct Person {
     pub(super) account: AccountId,
     pub(super) device: DeviceId,
-    n: u8,
+    n: u16,
 }
 
 impl Person {
     /// The `n`-th person, with device `d`.
-    pub(super) fn new(n: u8, d: u8) -> Person {
-        let account = AccountId::new([n; 16]);
-        let mut device = [n; 16];
+    pub(super) fn new(n: u16, d: u8) -> Person {
+        let mut device = sixteen(n);
         device[15] = d;
-        Person { account, device: DeviceId::new(device), n }
+        Person { account: AccountId::new(sixteen(n)), device: DeviceId::new(device), n }
+    }
+
+    /// The Ed25519 public key of each of their devices.
+    pub(super) fn key(&self) -> [u8; 32] {
+        [self.n as u8; 32]
     }
 
     pub(super) fn phone(&self) -> Phone {
@@ -54,6 +59,18 @@ impl Person {
     }
 }
 
+/// Sixteen bytes for a number, which is each of them if it fits.
+fn sixteen(n: u16) -> [u8; 16] {
+    match u8::try_from(n) {
+        Ok(n) => [n; 16],
+        Err(_) => {
+            let mut bytes = [0xee; 16];
+            bytes[..2].copy_from_slice(&n.to_be_bytes());
+            bytes
+        }
+    }
+}
+
 pub(super) fn at(seconds: u64) -> WallTime {
     T0 + Duration::from_secs(seconds)
 }
@@ -65,15 +82,16 @@ pub(super) fn msg(n: u64) -> Message {
         client_msg_id: ClientMsgId::new(id),
         kind: Kind::Text,
         content: Bytes::from(format!("content {n}")),
+        epoch: Epoch::ZERO,
     }
 }
 
-pub(super) fn hash(n: u8) -> Secret<[u8; 32]> {
-    Secret::new([n; 32])
+pub(super) fn hash(n: u16) -> Secret<[u8; 32]> {
+    Secret::new([n as u8; 32])
 }
 
-pub(super) fn family(n: u8) -> RequestId {
-    RequestId::new([n; 16])
+pub(super) fn family(n: u16) -> RequestId {
+    RequestId::new(sixteen(n))
 }
 
 /// The entry in a frame.
@@ -81,6 +99,17 @@ pub(super) fn entry(frame: &Bytes) -> Entry {
     match Event::decode(&frame::body_of(frame)) {
         Ok(Event::Entry(entry)) => entry,
         other => panic!("no entry: {other:?}"),
+    }
+}
+
+/// Reads a key as it is.
+struct Stored(Bytes);
+
+impl Body for Stored {
+    type Output = Option<Bytes>;
+
+    async fn run<T: Tx>(&self, tx: &mut T, _: Attempt) -> Result<Option<Bytes>, OpError> {
+        Ok(tx.get_snapshot(&self.0).await?)
     }
 }
 
@@ -111,13 +140,13 @@ impl<E: Env> World<E> {
         }
     }
 
-    pub(super) fn add_device(&self, person: &Person, token_family: u8, now: WallTime) -> AddDevice {
+    pub(super) fn add_device(&self, person: &Person, token_family: u16, now: WallTime) -> AddDevice {
         AddDevice {
             phone: person.phone(),
             name: PersonName::parse(&format!("Person {}", person.n)).unwrap(),
             new_account: person.account,
             device: person.device,
-            device_key: [person.n; 32],
+            device_key: person.key(),
             device_name: "phone".into(),
             family: family(token_family),
             refresh_hash: hash(token_family),
@@ -127,7 +156,7 @@ impl<E: Env> World<E> {
     }
 
     /// Registers the `n`-th person.
-    pub(super) async fn person(&self, n: u8) -> Person {
+    pub(super) async fn person(&self, n: u16) -> Person {
         let person = Person::new(n, 0);
         let added = answer!(self, AddDevice, self.add_device(&person, n, T0)).unwrap();
         assert_eq!(added.account.account, person.account);
@@ -137,7 +166,8 @@ impl<E: Env> World<E> {
     /// Registers a second device of a person.
     pub(super) async fn second_device(&self, person: &Person, d: u8) -> Person {
         let other = Person::new(person.n, d);
-        answer!(self, AddDevice, self.add_device(&other, 100 + d, T0)).unwrap();
+        answer!(self, AddDevice, self.add_device(&other, 1000 * (person.n - 1) + 100 + u16::from(d), T0))
+            .unwrap();
         other
     }
 
@@ -181,8 +211,16 @@ impl<E: Env> World<E> {
         )
     }
 
-    pub(super) async fn tail(&self, log: LogId, after: u64) -> Vec<Entry> {
-        let op = Tail { log, after: Seq(after), entries_max: 1000, bytes_max: usize::MAX };
+    /// What is stored under a key.
+    pub(super) async fn stored(&self, key: Bytes) -> Option<Bytes> {
+        self.store.run(&Stored(key)).await.unwrap()
+    }
+
+    /// What somebody may read of a log above a place.
+    pub(super) async fn tail(&self, who: &Person, log: LogId, after: u64) -> Vec<Entry> {
+        let account = who.account;
+        let op =
+            Tail { log, account, member: None, after: Seq(after), entries_max: 1000, bytes_max: usize::MAX };
         answer!(self, Tail, op).entries.iter().map(|stored| entry(&stored.frame)).collect()
     }
 }

@@ -13,6 +13,16 @@ fn c22_a_direct_chat_has_one_id_for_both() {
 }
 
 #[test]
+fn c22_a_group_s_id_is_its_creator_s_alone() {
+    let (a, b) = (AccountId::new([1; 16]), AccountId::new([2; 16]));
+    let id = ClientMsgId::new([3; 16]);
+    assert_ne!(group_chat_id(a, id), group_chat_id(b, id));
+    assert_ne!(group_chat_id(a, id), group_chat_id(a, ClientMsgId::new([4; 16])));
+    // Who knows both accounts of a 1:1 chat cannot make a group in its place.
+    assert_ne!(group_chat_id(a, ClientMsgId::new(*b.as_bytes())), direct_chat_id(a, b));
+}
+
+#[test]
 fn keys_sort_as_their_parts() {
     for n in [0, 1, 255, 256, 65_535, u64::MAX - 1] {
         assert!(entry(LOG, Seq(n)) < entry(LOG, Seq(n + 1)));
@@ -30,6 +40,7 @@ fn a_subject_keeps_its_keys_together() {
         (account_device(account, DeviceId::new([9; 16])), account_devices(account)),
         (member(LOG, account), members(LOG)),
         (member_cursor(LOG, account), member_cursors(LOG)),
+        (former(LOG, account), log(LOG)),
     ] {
         assert!(key.starts_with(&prefix) && key < after_prefix(&prefix));
         assert_eq!(last_id(&key).map(|_| ()), Some(()));

@@ -1,7 +1,11 @@
 //! Appends: the transaction that decides a message's place (ARCHITECTURE.md, idea 3).
 //!
-//! In this order: the idempotency record, then membership, then `seq`, the entry, the record, the outbox key. A repeat
-//! is answered before anything else is asked, so that it gets its first answer whatever has changed since.
+//! In this order: the idempotency record, then membership, then whether a commit must come first, then the epoch, then `seq`,
+//! the entry, the record, the outbox key. A repeat is answered before anything else is asked, so that it gets its first answer
+//! whatever has changed since.
+//!
+//! The epoch rule (I6): what is sealed for another epoch than the log's is not appended. The epoch lies in the head, which
+//! every append reads to write it; so whoever moves it meanwhile conflicts.
 //!
 //! The device that appends has what it says. So if its cursor is right before the new entry, the same transaction moves
 //! it over that entry, and the device needs no copy of it. It is the device's cursor alone: what its member has got of
@@ -9,16 +13,17 @@
 
 use bytes::Bytes;
 use mutation::Mutation;
-use wire::event::{Entry, Kind};
-use wire::{AccountId, ClientMsgId, DeviceId, LogId, Seq, WallTime};
+use wire::event::{Entry, EntryKind, Kind};
+use wire::{AccountId, ChatId, ClientMsgId, DeviceId, Epoch, LogId, MemberRole, Seq, WallTime};
 
 use super::batch::{Fold, Place};
 use crate::keys;
-use crate::record::{self, AccountChat, Head, Idempotency, Member, Present, Record};
+use crate::record::{self, AccountChat, Idempotency, Member, Present, Record};
 use crate::tx::Tx;
 
 /// Appends one device's messages to a log, in this order and in one transaction: a store error appended none of them.
-/// One result per message, in the same order; a refusal of one does not touch the others.
+/// One result per message, in the same order. A refusal of one does not touch the others, but that nothing new is appended
+/// after what was sealed for another epoch, so that a device's messages keep their order when it seals them again.
 #[derive(Debug, Clone)]
 pub struct Append {
     /// The log.
@@ -46,6 +51,8 @@ pub struct Message {
     pub kind: Kind,
     /// Ciphertext, 1 to 65,535 bytes (checked when decoded).
     pub content: Bytes,
+    /// The epoch it is sealed for; zero in a chat without a group.
+    pub epoch: Epoch,
 }
 
 /// A committed entry.
@@ -75,6 +82,15 @@ pub enum AppendError {
     /// The named peer has no account.
     #[error("the recipient has no account")]
     RecipientUnknown,
+    /// Somebody has left the chat whose leaves are still in its group: a commit that removes them comes first.
+    #[error("a commit that removes who has left must come first")]
+    CommitFirst,
+    /// It is sealed for another epoch than the log's.
+    #[error("sealed for another epoch than the log's, {current}")]
+    StaleEpoch {
+        /// The log's.
+        current: Epoch,
+    },
 }
 
 /// Appends the messages of one op; the fold holds what was read, and what earlier ops of the same transaction did.
@@ -84,16 +100,23 @@ pub enum AppendError {
 /// Cost: one read per message, and once per transaction the device's cursor, the member, the head and all members.
 pub(super) fn append<T: Tx>(tx: &mut T, fold: &mut Fold, op: &Append) -> Vec<Result<Appended, AppendError>> {
     let mut own = OwnCursor::new(fold.device(op.sender, op.device));
-    let mut admission = None;
+    let mut refused = None;
     let mut results = Vec::with_capacity(op.messages.len());
     for message in &op.messages {
         let appended = match fold.place(op.sender, message.client_msg_id) {
             Some(place) => Ok(repeat(fold, place)),
-            None => admission.get_or_insert_with(|| admit(tx, fold, op)).map(|()| {
-                let appended = write(tx, fold, op, message);
-                own.appended(appended.seq);
-                appended
-            }),
+            None => {
+                let admitted = refused.map_or_else(|| admit(fold, op, message), Err);
+                refused = admitted.err();
+                admitted.map(|makes| {
+                    if let Some((chat, peer)) = makes {
+                        make_direct(tx, fold, chat, (op.sender, peer));
+                    }
+                    let appended = write(tx, fold, op, message);
+                    own.appended(appended.seq);
+                    appended
+                })
+            }
         };
         results.push(appended.map(|appended| Appended { delivered: own.delivered(), ..appended }));
     }
@@ -107,29 +130,29 @@ pub(super) fn append<T: Tx>(tx: &mut T, fold: &mut Fold, op: &Append) -> Vec<Res
 ///
 /// Invariant: it moves over an entry only from right before it, and never where there was none: a device that is new to a
 /// chat learns where the chat begins for it by being sent its first entry.
-struct OwnCursor {
+pub(super) struct OwnCursor {
     stored: Option<Seq>,
     now: Option<Seq>,
 }
 
 impl OwnCursor {
-    fn new(stored: Option<Seq>) -> OwnCursor {
+    pub(super) fn new(stored: Option<Seq>) -> OwnCursor {
         OwnCursor { stored, now: stored }
     }
 
     /// The device's own entry is at `seq`.
-    fn appended(&mut self, seq: Seq) {
+    pub(super) fn appended(&mut self, seq: Seq) {
         let follows = |at: Seq| at.next() == seq || mutation::on(Mutation::OwnCursorJumps);
         if self.now.is_some_and(follows) {
             self.now = Some(seq);
         }
     }
 
-    fn delivered(&self) -> Seq {
+    pub(super) fn delivered(&self) -> Seq {
         self.now.unwrap_or_default()
     }
 
-    fn moved(&self) -> Option<Seq> {
+    pub(super) fn moved(&self) -> Option<Seq> {
         self.now.filter(|_| self.now != self.stored)
     }
 }
@@ -146,46 +169,85 @@ fn repeat(fold: &Fold, place: &Place) -> Appended {
     }
 }
 
-/// Whether the sender may append; makes the 1:1 chat if this is its first message.
-fn admit<T: Tx>(tx: &mut T, fold: &mut Fold, op: &Append) -> Result<(), AppendError> {
-    if fold.is_member(op.sender) {
-        return Ok(());
-    }
-    let (LogId::Chat(chat), Some(peer)) = (op.log, op.peer) else {
-        return Err(AppendError::NotMember);
+/// Whether the sender may append a message: it is a member, and the message sealed for the log's epoch. If it would be the
+/// first of a 1:1 chat, which chat, and with whom.
+fn admit(fold: &Fold, op: &Append, message: &Message) -> Result<Option<(ChatId, AccountId)>, AppendError> {
+    // Into an inbox nobody says anything, not even whose it is.
+    let makes = match (op.log, op.peer) {
+        (LogId::Chat(_) | LogId::Call(_), _) if fold.is_member(op.sender) => None,
+        (LogId::Chat(chat), Some(peer)) if fold.has_account(op.sender) => Some((chat, peer)),
+        _ => return Err(AppendError::NotMember),
     };
-    if !fold.has_account(op.sender) {
-        return Err(AppendError::NotMember);
-    }
-    if !fold.has_account(peer) {
+    if makes.is_some_and(|(_, peer)| !fold.has_account(peer)) {
         return Err(AppendError::RecipientUnknown);
     }
-    for (account, other) in [(op.sender, peer), (peer, op.sender)] {
-        tx.set(keys::member(op.log, account), Member { joined: Seq::ZERO, peer: Some(other) }.encode());
-        tx.set(keys::account_chat(account, chat), AccountChat { peer: Some(other) }.encode());
-        fold.joined(account);
+    in_epoch(fold, message)?;
+    Ok(makes)
+}
+
+/// Makes a 1:1 chat for both.
+pub(super) fn make_direct<T: Tx>(
+    tx: &mut T,
+    fold: &mut Fold,
+    chat: ChatId,
+    (one, other): (AccountId, AccountId),
+) {
+    for (account, peer) in [(one, other), (other, one)] {
+        let member = Member { joined: Seq::ZERO, peer: Some(peer), role: MemberRole::Member };
+        fold.join(tx, account, member);
+        tx.set(keys::account_chat(account, chat), AccountChat { peer: Some(peer) }.encode());
     }
-    Ok(())
+}
+
+/// Whether a message is sealed for the log's epoch, and that epoch's members are those of the log.
+fn in_epoch(fold: &Fold, message: &Message) -> Result<(), AppendError> {
+    let head = fold.head();
+    match message.epoch == head.epoch {
+        _ if head.commit_first => Err(AppendError::CommitFirst),
+        true => Ok(()),
+        false => Err(AppendError::StaleEpoch { current: head.epoch }),
+    }
 }
 
 /// Writes one message, and says so without the device's cursor.
 fn write<T: Tx>(tx: &mut T, fold: &mut Fold, op: &Append, message: &Message) -> Appended {
-    let head = fold.head();
-    let (seq, at) = (head.seq.next(), op.now.max(head.last_at));
     let entry = Entry {
-        seq,
+        seq: fold.head().seq.next(),
         sender: op.sender,
         device: op.device,
         client_msg_id: message.client_msg_id,
-        at,
+        at: op.now.max(fold.head().last_at),
         kind: message.kind,
         content: message.content.clone(),
+        what: EntryKind::Message,
+        epoch: message.epoch,
     };
-    let (value, frame) = record::encode_entry(&entry.encode());
-    tx.set(keys::entry(op.log, seq), value);
-    let record = Idempotency::encode_stamped(seq, at, fold.incarnation());
-    tx.set_stamped_value(keys::idempotency(op.log, op.sender, message.client_msg_id), record);
-    tx.set(keys::outbox(at, op.log, seq), Present.encode());
-    fold.appended(op.sender, message.client_msg_id, Head { seq, last_at: at }, frame.clone());
+    let (seq, at, frame) = (entry.seq, entry.at, write_entry(tx, fold, op.log, &entry, Vec::new()));
     Appended { seq, at, frame, members: fold.everyone(), repeat: false, delivered: Seq::ZERO }
+}
+
+/// Gives an entry the log's next place, which it names already, and its record and outbox key; answers its frame.
+///
+/// Shape: `l log e seq`, `l log x seq part`, `l log i account client_msg_id`, `o …`.
+pub(super) fn write_entry<T: Tx>(
+    tx: &mut T,
+    fold: &mut Fold,
+    log: LogId,
+    entry: &Entry,
+    parts: Vec<Bytes>,
+) -> Bytes {
+    let Entry { seq, at, sender, client_msg_id, .. } = *entry;
+    let parts_bytes = parts.iter().map(Bytes::len).sum::<usize>();
+    let parts_bytes = u32::try_from(parts_bytes).expect("an entry's parts are bounded where they are made");
+    let (value, frame) = record::encode_entry_in_parts(&entry.encode(), parts_bytes);
+    tx.set(keys::entry(log, seq), value);
+    for (part, frame) in (1..).zip(&parts) {
+        tx.set(keys::entry_part(log, seq, part), record::encode_entry(frame).0);
+    }
+    let record = Idempotency::encode_stamped(seq, at, fold.incarnation());
+    tx.set_stamped_value(keys::idempotency(log, sender, client_msg_id), record);
+    tx.set(keys::outbox(at, log, seq), Present.encode());
+    let place = Place { seq, at, frame: frame.clone(), parts };
+    fold.appended(sender, client_msg_id, place);
+    frame
 }

@@ -41,7 +41,7 @@ pub struct CursorMoved {
     pub cursor: MemberCursor,
     /// Whether the member's cursors (not only the device's) moved, or may have by an earlier try, so that others are told.
     pub moved: bool,
-    /// Every member account: whom fan-out hints. Empty if not `moved`.
+    /// Every member account: whom fan-out hints. Empty if not `moved`, as nothing is of an inbox.
     pub members: Vec<AccountId>,
 }
 
@@ -91,6 +91,8 @@ impl MemberCursor {
 
 /// Moves cursors forward; the fold holds what was read, and what earlier ops of the same transaction did.
 ///
+/// Who has left may still say what has arrived of what was theirs. A device's inbox is its own: nobody else is told.
+///
 /// Shape: `l log d account device`, `l log c account`, and per cursor that moved `l log r …`; `l log t`.
 /// Cost: four reads and all members, of which none conflicts with an append.
 pub(super) fn move_cursor<T: Tx>(
@@ -98,15 +100,20 @@ pub(super) fn move_cursor<T: Tx>(
     fold: &mut Fold,
     op: &MoveCursor,
 ) -> Result<CursorMoved, CursorError> {
-    if !fold.is_member(op.account) {
+    let last = fold.may_know(op.account).ok_or(CursorError::NotMember)?;
+    if matches!(op.log, LogId::Device(device) if device != op.device) {
         return Err(CursorError::NotMember);
     }
     let delivered = op.delivered.max(op.read);
-    if delivered > fold.head().seq {
+    if delivered > last {
         return Err(CursorError::Ahead);
     }
     if fold.device(op.account, op.device).is_none_or(|device| device < op.delivered) {
         fold.move_device(tx, op.account, op.device, op.delivered);
+    }
+    if matches!(op.log, LogId::Device(_)) {
+        let cursor = MemberCursor::new(op.account, Cursors::default());
+        return Ok(CursorMoved { cursor, moved: false, members: Vec::new() });
     }
     let old = fold.cursors(op.account);
     let read = if mutation::on(Mutation::DeliveredIsRead) { delivered } else { op.read };

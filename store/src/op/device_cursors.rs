@@ -5,7 +5,7 @@
 //! moves a live device's cursor nor takes it away.
 
 use futures_util::future::{try_join, try_join_all};
-use wire::{AccountId, ChatId, DeviceId, LogId, Phone};
+use wire::{AccountId, ChatId, DeviceId, Epoch, LogId, Phone};
 
 use super::read;
 use crate::keys;
@@ -26,13 +26,29 @@ pub(crate) struct StartCursors<'a> {
     pub(crate) after: Option<ChatId>,
 }
 
-/// A page of chats from which the cursors of a device that has ended are cleared.
+/// A page of chats from which the cursors of a device that has ended are cleared. It says in which of them there is a group.
 #[derive(Debug)]
 pub(crate) struct ForgetCursors {
     pub(crate) account: AccountId,
     pub(crate) device: DeviceId,
     /// Chats with ids above this.
     pub(crate) after: Option<ChatId>,
+}
+
+/// All chats of a device that has ended were told.
+#[derive(Debug)]
+pub(crate) struct Forgotten {
+    pub(crate) account: AccountId,
+    pub(crate) device: DeviceId,
+}
+
+impl Body for Forgotten {
+    type Output = ();
+
+    async fn run<T: Tx>(&self, tx: &mut T, _: Attempt) -> Result<(), OpError> {
+        tx.clear(keys::former(LogId::Device(self.device), self.account));
+        Ok(())
+    }
 }
 
 impl Body for StartCursors<'_> {
@@ -57,17 +73,29 @@ impl Body for StartCursors<'_> {
 }
 
 impl Body for ForgetCursors {
-    /// As that of [`StartCursors`].
-    type Output = Option<ChatId>;
+    /// The chats with a group, and as that of [`StartCursors`].
+    type Output = (Vec<LogId>, Option<ChatId>);
 
+    /// Cost: one read, a range, and one read per chat.
     async fn run<T: Tx>(&self, tx: &mut T, _: Attempt) -> Result<Self::Output, OpError> {
         let page = page(tx, self.account, self.device, self.after).await?;
-        let Some((logs, next)) = page else { return Ok(None) };
-        for log in logs {
-            tx.clear(keys::device_cursor(log, self.account, self.device));
+        let Some((mut logs, next)) = page else { return Ok((Vec::new(), None)) };
+        for log in &logs {
+            tx.clear(keys::device_cursor(*log, self.account, self.device));
         }
-        Ok(next)
+        let epochs = epochs(&*tx, &logs).await?;
+        let mut epochs = epochs.into_iter();
+        logs.retain(|_| epochs.next().is_some_and(|epoch| epoch > Epoch::ZERO));
+        Ok((logs, next))
     }
+}
+
+async fn epochs<T: Tx>(tx: &T, logs: &[LogId]) -> Result<Vec<Epoch>, OpError> {
+    try_join_all(logs.iter().map(async |log| {
+        let head = read::peek::<Head, T>(tx, &keys::head(*log)).await?;
+        Ok(head.unwrap_or_default().epoch)
+    }))
+    .await
 }
 
 /// Some chats, and after which of them the next page begins; `None` if the device has a record, which conflicts with

@@ -83,7 +83,7 @@ impl Body for Receipts {
 /// An entry's sender, and its commit.
 async fn commit_of<T: Tx>(tx: &T, log: LogId, value: &Bytes) -> Result<(AccountId, Idempotency), OpError> {
     let damaged = |what| OpError::Record(RecordError::Damaged { record: "entry", what });
-    let body = frame::body_of(&record::decode_entry(value)?);
+    let body = frame::body_of(&record::decode_entry(value)?.0);
     let Ok(Event::Entry(entry)) = Event::decode(&body) else { return Err(damaged("no entry")) };
     let key = keys::idempotency(log, entry.sender, entry.client_msg_id);
     let committed = read::peek(tx, &key).await?.ok_or_else(|| damaged("no idempotency record"))?;

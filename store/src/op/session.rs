@@ -2,14 +2,15 @@
 
 use std::cmp::Reverse;
 
-use futures_util::future::{try_join, try_join_all, try_join5};
+use futures_util::future::{try_join, try_join_all, try_join3, try_join5};
 use wire::{AccountId, ChatId, DeviceId, LogId, PersonName, Seq, WallTime};
 
 use super::device::{self, DeviceError};
 use super::find_account::AccountInfo;
-use super::{NotMember, read};
+use super::standing::Standing;
+use super::{MemberAsOf, NotMember, read};
 use crate::keys;
-use crate::record::{AccountChat, Cursors, DeviceCursor, Family, Head, Member};
+use crate::record::{AccountChat, Cursors, DeviceCursor, Family, Head, Stock};
 use crate::run::{Attempt, Body, OpError};
 use crate::tx::{Range, Tx, after_key, little_endian};
 
@@ -40,8 +41,23 @@ pub struct SessionState {
     pub device_key: [u8; 32],
     /// The account.
     pub account: AccountInfo,
-    /// Its chats.
+    /// Its chats, those that it has left included: what a device has not got of them is still owed.
     pub chats: Vec<ChatState>,
+    /// The device's inbox.
+    pub inbox: InboxState,
+    /// How many key packages of the device are left, the last resort aside.
+    pub key_packages: u32,
+}
+
+/// A device's inbox as its session sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct InboxState {
+    /// The log's last place.
+    pub head: Seq,
+    /// When it was appended.
+    pub last_at: WallTime,
+    /// Up to where the device has everything.
+    pub delivered: Seq,
 }
 
 /// One chat as a session sees it.
@@ -51,19 +67,28 @@ pub struct ChatState {
     pub chat: ChatId,
     /// The other account of a 1:1 chat.
     pub peer: Option<AccountId>,
-    /// The log's last place.
+    /// The log's last place; where the account left, if it has.
     pub head: Seq,
     /// When it was appended.
     pub last_at: WallTime,
     /// Where its account joined: what this device may be delivered comes after it, whatever the device says it has. The
-    /// head, if the account is no member.
+    /// head, if the account never was a member.
     pub floor: Seq,
+    /// Whether the account is a member: if not, nothing comes after `head`.
+    pub is_member: bool,
     /// Up to where this device has everything: where delivery resumes. At least `floor`.
     pub delivered: Seq,
     /// The account's read cursor.
     pub read: Seq,
     /// Whether any member's cursor moved at or after the asked time.
     pub moved: bool,
+}
+
+impl ChatState {
+    /// What a tail of the chat may take for granted.
+    pub fn member(&self) -> Option<MemberAsOf> {
+        self.is_member.then_some(MemberAsOf { joined: self.floor, head: self.head })
+    }
 }
 
 /// One chat of one device. A device that sees a chat for the first time gets a cursor at the chat's beginning
@@ -100,7 +125,8 @@ pub(crate) struct ChatStates {
 impl SessionState {
     /// A device's session with a first page of its chats.
     fn new(account: AccountId, name: PersonName, device_key: [u8; 32], chats: Vec<ChatState>) -> Self {
-        SessionState { device_key, account: AccountInfo { account, name }, chats }
+        let (account, inbox) = (AccountInfo { account, name }, InboxState::default());
+        SessionState { device_key, account, chats, inbox, key_packages: 0 }
     }
 
     /// Puts the newest activity first, once all chats are there.
@@ -114,7 +140,8 @@ impl Body for Beginning<'_> {
     type Output = Result<(SessionState, Option<ChatId>), DeviceError>;
 
     /// A device whose refresh tokens were ended by reuse is refused, whatever its access token says: whoever stole the
-    /// one may have the other. Cost: two reads and a range together; then one read, and five per chat, together.
+    /// one may have the other. Cost: two reads and a range together; then four reads, and five per chat, together;
+    /// a further one for each chat that the account has left.
     async fn run<T: Tx>(&self, tx: &mut T, _: Attempt) -> Result<Self::Output, OpError> {
         let (tx, op) = (&*tx, self.0);
         let (found, listed) =
@@ -124,12 +151,40 @@ impl Body for Beginning<'_> {
             Err(refused) => return Ok(Err(refused)),
         };
         let family_key = keys::family(device.family);
-        let (family, states) =
-            try_join(read::peek::<Family, T>(tx, &family_key), listed.states(tx, op)).await?;
+        let family = read::peek::<Family, T>(tx, &family_key);
+        let (family, states, own) =
+            try_join3(family, listed.states(tx, op), Own::read(tx, op.account, op.device)).await?;
         if family.is_none_or(|family| family.revoked) {
             return Ok(Err(DeviceError::Revoked));
         }
-        Ok(Ok((SessionState::new(op.account, account.name, device.key, states.chats), states.next)))
+        let session = SessionState::new(op.account, account.name, device.key, states.chats);
+        let (inbox, key_packages) = (own.inbox, own.key_packages);
+        Ok(Ok((SessionState { inbox, key_packages, ..session }, states.next)))
+    }
+}
+
+/// What is stored of a device itself.
+struct Own {
+    inbox: InboxState,
+    key_packages: u32,
+}
+
+impl Own {
+    async fn read<T: Tx>(tx: &T, account: AccountId, device: DeviceId) -> Result<Own, OpError> {
+        let log = LogId::Device(device);
+        let (head, cursor) = (keys::head(log), keys::device_cursor(log, account, device));
+        let stock = keys::key_package_stock(device);
+        let (head, cursor, stock) = try_join3(
+            read::peek::<Head, T>(tx, &head),
+            read::peek::<DeviceCursor, T>(tx, &cursor),
+            read::peek::<Stock, T>(tx, &stock),
+        )
+        .await?;
+        let (head, delivered) = (head.unwrap_or_default(), cursor.map(|cursor| cursor.delivered));
+        let delivered = delivered.unwrap_or_default();
+        let inbox = InboxState { head: head.seq, last_at: head.last_at, delivered };
+        let key_packages = stock.map_or(0, |stock| stock.count().try_into().unwrap_or(u32::MAX));
+        Ok(Own { inbox, key_packages })
     }
 }
 
@@ -146,11 +201,15 @@ impl Body for MoreChats<'_> {
 impl Body for OpenChat {
     type Output = Result<ChatState, NotMember>;
 
-    /// Cost: five reads, together.
+    /// Cost: five reads, together; a sixth for who is no member.
     async fn run<T: Tx>(&self, tx: &mut T, _: Attempt) -> Result<Self::Output, OpError> {
         let seen = Seen::read(&*tx, self.account, self.device, self.chat).await?;
-        let Some(member) = seen.member else { return Ok(Err(NotMember)) };
-        Ok(Ok(seen.state(self.chat, member.peer, WallTime(0))))
+        let peer = match seen.standing {
+            Standing::Member(member) => member.peer,
+            Standing::Former(_) => None,
+            Standing::Stranger => return Ok(Err(NotMember)),
+        };
+        Ok(Ok(seen.state(self.chat, peer, WallTime(0))))
     }
 }
 
@@ -184,7 +243,7 @@ struct Seen {
     /// When any member's cursor last moved.
     moved_at: Option<WallTime>,
     device: Option<DeviceCursor>,
-    member: Option<Member>,
+    standing: Standing,
 }
 
 impl Seen {
@@ -197,31 +256,36 @@ impl Seen {
         let log = LogId::Chat(chat);
         let (head, cursors) = (keys::head(log), keys::member_cursor(log, account));
         let (moved, device) = (keys::cursors_moved(log), keys::device_cursor(log, account, device));
-        let member = keys::member(log, account);
-        let (head, cursors, moved, device, member) = try_join5(
+        let (head, cursors, moved, device, standing) = try_join5(
             read::peek::<Head, T>(tx, &head),
             read::peek::<Cursors, T>(tx, &cursors),
             async { Ok(tx.get_snapshot(&moved).await?) },
             read::peek::<DeviceCursor, T>(tx, &device),
-            read::peek::<Member, T>(tx, &member),
+            Standing::peek(tx, log, account),
         )
         .await?;
         let (head, cursors) = (head.unwrap_or_default(), cursors.unwrap_or_default());
         let moved_at = moved.map(|value| WallTime(little_endian(&value)));
-        Ok(Seen { head, cursors, moved_at, device, member })
+        Ok(Seen { head, cursors, moved_at, device, standing })
     }
 
     fn state(&self, chat: ChatId, peer: Option<AccountId>, receipts_since: WallTime) -> ChatState {
-        let floor = self.member.map_or(self.head.seq, |member| member.joined);
+        let is_member = matches!(self.standing, Standing::Member(_));
+        let (head, last_at) = match self.standing {
+            Standing::Stranger => (self.head.seq, self.head.last_at),
+            standing => standing.head(&self.head),
+        };
+        let floor = self.standing.joined().unwrap_or(head);
         ChatState {
             chat,
             peer,
-            head: self.head.seq,
-            last_at: self.head.last_at,
+            head,
+            last_at,
             floor,
+            is_member,
             delivered: self.device.map_or(floor, |cursor| cursor.delivered.max(floor)),
             read: self.cursors.read,
-            moved: self.moved_at.is_some_and(|at| at >= receipts_since),
+            moved: is_member && self.moved_at.is_some_and(|at| at >= receipts_since),
         }
     }
 }

@@ -9,7 +9,7 @@ use wire::{AccountId, DeviceId, LogId, Seq, WallTime};
 use super::table::Table;
 use super::{device, read};
 use crate::keys;
-use crate::record::{DeviceCursor, Head, Member, Record, RecordError};
+use crate::record::{DeviceCursor, Former, Head, Member, Owner, Record, RecordError};
 use crate::run::{Attempt, Body, OpError};
 use crate::tx::{Range, Tx};
 
@@ -41,6 +41,8 @@ pub struct Sweep {
 pub struct Swept {
     /// Devices that are behind, one per (log, device).
     pub behind: Vec<Behind>,
+    /// Devices that have ended, of which chats may still have to be told.
+    pub ended: Vec<EndedDevice>,
     /// The keys that were looked at: to be cleared.
     pub keys: Vec<Bytes>,
     /// Whether there are more keys due, once these are cleared.
@@ -53,6 +55,17 @@ pub struct Swept {
 pub struct ClearOutbox {
     /// The keys, from [`Swept::keys`].
     pub keys: Vec<Bytes>,
+}
+
+/// A device that has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EndedDevice {
+    /// Whose it was.
+    pub account: AccountId,
+    /// Which.
+    pub device: DeviceId,
+    /// When it ended.
+    pub at: WallTime,
 }
 
 /// A device that has not got an entry that is due.
@@ -86,17 +99,17 @@ impl Body for Sweep {
             }
         }
         let (mut logs, mut pace) = (logs.into_iter(), Pace::default());
-        let mut behind = Vec::new();
+        let (mut behind, mut ended) = (Vec::new(), Vec::new());
         while let Some(logs_max) = pace.next() {
             let some: Vec<_> = logs.by_ref().take(logs_max).collect();
             if some.is_empty() {
                 break;
             }
-            pace.looked(some.len(), look(tx, &some, &mut behind).await?);
+            pace.looked(some.len(), look(tx, &some, &mut behind, &mut ended).await?);
             seen.extend(some.into_iter().flat_map(|(_, due)| due.keys));
         }
         has_more |= logs.len() > 0;
-        Ok(Swept { behind, keys: seen, has_more })
+        Ok(Swept { behind, ended, keys: seen, has_more })
     }
 }
 
@@ -165,12 +178,23 @@ impl Due {
 
 /// Adds the devices of some logs that have not got what is due, and says how many there are. What came after it has its
 /// own grace time: in a chat that never rests, every device is always behind its head.
-async fn look<T: Tx>(tx: &T, logs: &[(LogId, Due)], behind: &mut Vec<Behind>) -> Result<usize, OpError> {
+async fn look<T: Tx>(
+    tx: &T,
+    logs: &[(LogId, Due)],
+    behind: &mut Vec<Behind>,
+    ended: &mut Vec<EndedDevice>,
+) -> Result<usize, OpError> {
+    let (inboxes, logs): (Vec<_>, Vec<_>) = logs.iter().partition(|(log, _)| matches!(log, LogId::Device(_)));
+    let own = try_join_all(inboxes.into_iter().map(|(log, due)| inbox(tx, *log, due.last))).await?;
+    let mut looked_at = own.len();
+    for inbox in own {
+        behind.extend(inbox.behind);
+        ended.extend(inbox.ended);
+    }
     let found = try_join_all(logs.iter().map(|(log, _)| Found::read(tx, *log))).await?;
     let accounts = found.iter().flat_map(|found| found.members.iter().map(|(account, _)| *account)).collect();
     let devices = Table::read(accounts, |account| device::all(tx, account)).await?;
-    let mut looked_at = 0;
-    for ((log, due), Found { head, members, cursors }) in logs.iter().zip(found) {
+    for ((log, due), Found { head, members, cursors }) in logs.into_iter().zip(found) {
         for (account, member) in members {
             for (device, _) in devices.of(account) {
                 looked_at += 1;
@@ -183,6 +207,37 @@ async fn look<T: Tx>(tx: &T, logs: &[(LogId, Due)], behind: &mut Vec<Behind>) ->
         }
     }
     Ok(looked_at)
+}
+
+/// What a look at an inbox that is due finds.
+#[derive(Default)]
+struct Inbox {
+    behind: Option<Behind>,
+    ended: Vec<EndedDevice>,
+}
+
+/// The device of an inbox, if it has not got what is due of it; or whose it was.
+async fn inbox<T: Tx>(tx: &T, log: LogId, due: Seq) -> Result<Inbox, OpError> {
+    let LogId::Device(device) = log else { return Ok(Inbox::default()) };
+    let (owner, head) = (keys::device_owner(device), keys::head(log));
+    let formers = Range::prefix(keys::formers(log)).snapshot();
+    let (owner, head, formers) = try_join3(
+        read::peek::<Owner, T>(tx, &owner),
+        read::peek::<Head, T>(tx, &head),
+        read::list::<Former, T>(tx, formers),
+    )
+    .await?;
+    let ended = formers.into_iter().map(|(id, former)| EndedDevice {
+        account: AccountId::new(id),
+        device,
+        at: former.left_at,
+    });
+    let ended = ended.collect();
+    let (Some(Owner(account)), Some(head)) = (owner, head) else { return Ok(Inbox { behind: None, ended }) };
+    let cursor = read::peek::<DeviceCursor, T>(tx, &keys::device_cursor(log, account, device)).await?;
+    let is_behind = cursor.map_or(Seq::ZERO, |cursor| cursor.delivered) < due;
+    let behind = is_behind.then_some(Behind { log, head: head.seq, account, device });
+    Ok(Inbox { behind, ended })
 }
 
 /// What is stored of one log that is due.

@@ -16,6 +16,11 @@ pub(super) struct Table<K, V> {
 }
 
 impl<K: Ord + Copy, V> Table<K, V> {
+    /// Of no keys.
+    pub(super) fn none() -> Self {
+        Table { keys: Vec::new(), values: Vec::new() }
+    }
+
     /// Reads the values of all keys together: one round trip, however many there are.
     ///
     /// # Errors

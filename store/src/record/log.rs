@@ -1,7 +1,7 @@
 //! What is stored of logs: heads, members, cursors, receipts.
 
 use bytes::{BufMut, BytesMut};
-use wire::{AccountId, Seq, WallTime};
+use wire::{AccountId, Epoch, MemberRole, Seq, WallTime};
 
 use super::{Fields, Record, RecordError, put_account, put_option};
 use crate::tx::{Stamped, VERSIONSTAMP_BYTES, Versionstamp};
@@ -13,6 +13,18 @@ pub struct Head {
     pub seq: Seq,
     /// When that was appended.
     pub last_at: WallTime,
+    /// The epoch of its group; zero if there is none. It lies here since every append compares with it and reads this.
+    pub epoch: Epoch,
+    /// Somebody has gone whose leaves are still in the group: nothing but a commit that removes them is appended.
+    pub commit_first: bool,
+    /// The last place at which somebody's membership ended.
+    pub ended: Seq,
+}
+
+impl Head {
+    fn has_group(&self) -> bool {
+        (self.epoch, self.commit_first, self.ended) != (Epoch::ZERO, false, Seq::ZERO)
+    }
 }
 
 impl Record for Head {
@@ -21,10 +33,20 @@ impl Record for Head {
     fn put(&self, to: &mut BytesMut) {
         to.put_u64(self.seq.0);
         to.put_u64(self.last_at.0);
+        if self.has_group() {
+            to.put_u64(self.epoch.0);
+            to.put_u8(self.commit_first.into());
+            to.put_u64(self.ended.0);
+        }
     }
 
     fn take(from: &mut Fields<'_>) -> Result<Self, RecordError> {
-        Ok(Head { seq: from.seq()?, last_at: from.time()? })
+        let head = Head { seq: from.seq()?, last_at: from.time()?, ..Head::default() };
+        if from.is_empty() {
+            return Ok(head);
+        }
+        let epoch = Epoch(from.number()?);
+        Ok(Head { epoch, commit_first: from.flag()?, ended: from.seq()?, ..head })
     }
 }
 
@@ -69,13 +91,15 @@ impl Record for Idempotency {
     }
 }
 
-/// A member of a log: `l log m account`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// A member of a log: `l log m account`. Who is no member any more has none ([`Former`](super::Former)).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Member {
     /// It may read entries after this one.
     pub joined: Seq,
     /// The other account of a 1:1 chat.
     pub peer: Option<AccountId>,
+    /// What it may in a group.
+    pub role: MemberRole,
 }
 
 impl Record for Member {
@@ -84,10 +108,16 @@ impl Record for Member {
     fn put(&self, to: &mut BytesMut) {
         to.put_u64(self.joined.0);
         put_option(to, self.peer, put_account);
+        if self.role == MemberRole::Admin {
+            to.put_u8(1);
+        }
     }
 
     fn take(from: &mut Fields<'_>) -> Result<Self, RecordError> {
-        Ok(Member { joined: from.seq()?, peer: from.option(Fields::account)? })
+        let (joined, peer) = (from.seq()?, from.option(Fields::account)?);
+        let admin = !from.is_empty() && from.flag()?;
+        let role = if admin { MemberRole::Admin } else { MemberRole::Member };
+        Ok(Member { joined, peer, role })
     }
 }
 
@@ -167,14 +197,18 @@ impl Record for Reached {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::pinned;
+    use super::super::tests::{pinned, pinned_open};
     use super::*;
 
     const A: AccountId = AccountId::new([0xaa; 16]);
 
     #[test]
     fn stored_forms_of_logs_are_pinned() {
-        pinned(Head { seq: Seq(1), last_at: WallTime(2) }, "01 0000000000000001 0000000000000002");
+        let head = Head { seq: Seq(1), last_at: WallTime(2), ..Head::default() };
+        pinned(head, "01 0000000000000001 0000000000000002");
+        let head = Head { epoch: Epoch(3), commit_first: true, ended: Seq(4), ..head };
+        let old = "01 0000000000000001 0000000000000002";
+        pinned_open(head, &format!("{old} 0000000000000003 01 0000000000000004"), &[17]);
         let stamp = [9; 10];
         let idempotency = Idempotency { seq: Seq(1), at: WallTime(2), incarnation: 3, stamp };
         assert_eq!(
@@ -185,9 +219,11 @@ mod tests {
         let tail = "09".repeat(10);
         pinned(idempotency, &format!("01 0000000000000001 0000000000000002 0000000000000003 {tail}"));
         pinned(
-            Member { joined: Seq(0), peer: Some(A) },
+            Member { joined: Seq(0), peer: Some(A), role: MemberRole::Member },
             &format!("01 0000000000000000 01 {}", "aa".repeat(16)),
         );
+        let admin = Member { joined: Seq(7), peer: None, role: MemberRole::Admin };
+        pinned_open(admin, "01 0000000000000007 00 01", &[10]);
         pinned(DeviceCursor { delivered: Seq(7) }, "01 0000000000000007");
         let cursors =
             Cursors { delivered: Seq(4), delivered_at: WallTime(5), read: Seq(2), read_at: WallTime(3) };

@@ -13,7 +13,8 @@ use store::tx::Backend;
 use store::{Store, StoreError, keys};
 use wire::event::{Event, Kind};
 use wire::{
-    AccountId, ClientMsgId, DeviceId, LogId, PersonName, Phone, RequestId, Secret, Seq, WallTime, frame,
+    AccountId, ClientMsgId, DeviceId, Epoch, LogId, PersonName, Phone, RequestId, Secret, Seq, WallTime,
+    frame,
 };
 
 use crate::on_cluster::TestClock;
@@ -169,6 +170,7 @@ fn append(writer: u8, n: u64) -> Append {
         client_msg_id: ClientMsgId::new(id),
         kind: Kind::Text,
         content: Bytes::from(vec![writer; 200]),
+        epoch: Epoch::ZERO,
     };
     let device = DeviceId::new([sender.as_bytes()[0]; 16]);
     Append { log: log(writer), peer: Some(peer), sender, device, messages: vec![message], now: WallTime(n) }
@@ -176,7 +178,8 @@ fn append(writer: u8, n: u64) -> Append {
 
 /// A log's entries: place, writer and the writer's number.
 async fn entries<B: Backend>(store: &Store<B, TestClock>, writer: u8) -> Vec<(Seq, Said)> {
-    let op = Tail { log: log(writer), after: Seq::ZERO, entries_max: usize::MAX, bytes_max: usize::MAX };
+    let (log, account, after) = (log(writer), pair(writer).0, Seq::ZERO);
+    let op = Tail { log, account, member: None, after, entries_max: usize::MAX, bytes_max: usize::MAX };
     let OpOutput::Tail(tailed) = store.execute(Op::Tail(op)).await.unwrap() else { panic!() };
     let entry = |stored: &StoredEntry| match Event::decode(&frame::body_of(&stored.frame)) {
         Ok(Event::Entry(entry)) => {

@@ -4,11 +4,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::{Chat, Connected, Cursor, Device, Entry, Event, Kind, Page, Receipt, Tokens, Verified};
+use super::{
+    Chat, Connected, Cursor, Device, Entry, EntryKind, Event, Kind, Page, Receipt, Tokens, Verified, group,
+};
 use crate::error::{DecodeError, ErrorCode, Refusal};
 use crate::generated::wire as fb;
 use crate::request::array;
-use crate::{AccountId, ChatId, ClientMsgId, DeviceId, RegistrationId, Secret, Seq, WallTime, frame};
+use crate::{AccountId, ChatId, ClientMsgId, DeviceId, Epoch, RegistrationId, Secret, Seq, WallTime, frame};
 
 pub(super) fn event(body: &Bytes) -> Result<Event, DecodeError> {
     let frame = frame::verify(body)?;
@@ -22,7 +24,8 @@ pub(super) fn event(body: &Bytes) -> Result<Event, DecodeError> {
     }
     if let Some(t) = frame.body_as_append_refused() {
         let client_msg_id = ClientMsgId::new(t.client_msg_id().0);
-        return Ok(Event::AppendRefused { client_msg_id, refusal: decode_refusal(t.refused()) });
+        let (refusal, epoch) = (decode_refusal(t.refused()), Epoch(t.epoch()));
+        return Ok(Event::AppendRefused { client_msg_id, refusal, epoch });
     }
     if let Some(t) = frame.body_as_chat_down() {
         let peer = t.peer().map(|id| AccountId::new(id.0));
@@ -37,7 +40,8 @@ pub(super) fn event(body: &Bytes) -> Result<Event, DecodeError> {
     if let Some(t) = frame.body_as_refused() {
         return Ok(Event::Refused(decode_refusal(t)));
     }
-    decode_session(frame).map_or_else(|| decode_answer(frame), Ok)
+    let event = decode_session(frame).or_else(|| group::read(body, frame));
+    event.map_or_else(|| decode_answer(frame), Ok)
 }
 
 fn decode_entry(body: &Bytes, t: fb::Entry<'_>) -> Entry {
@@ -49,6 +53,8 @@ fn decode_entry(body: &Bytes, t: fb::Entry<'_>) -> Entry {
         at: WallTime(t.at()),
         kind: Kind::from_wire(t.kind()),
         content: t.content().map(|v| body.slice_ref(v.bytes())).unwrap_or_default(),
+        what: EntryKind::read(t),
+        epoch: Epoch(t.epoch()),
     }
 }
 
@@ -86,6 +92,7 @@ fn decode_session(frame: fb::Frame<'_>) -> Option<Event> {
             token_expires: WallTime(t.token_expires()),
             chats: t.chats(),
             refresh: t.refresh(),
+            key_packages: t.key_packages(),
         }));
     }
     if let Some(t) = frame.body_as_synced() {
@@ -165,6 +172,7 @@ fn decode_chat(t: fb::Chat<'_>) -> Chat {
         head: Seq(t.head()),
         read: Seq(t.read()),
         last_at: WallTime(t.last_at()),
+        name: t.name().map(str::to_owned),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Events into frames.
 
-use super::{Chat, Connected, Cursor, Device, Entry, Event, Page, Receipt, Tokens, Verified};
+use super::{Chat, Connected, Cursor, Device, Entry, Event, Page, Receipt, Tokens, Verified, group};
 use crate::WallTime;
 use crate::encode::{self, Builder, Member};
 use crate::error::{Refusal, Retry};
@@ -29,10 +29,10 @@ pub(super) fn event(b: &mut Builder, event: &Event) -> Member {
             let args = fb::AppendAckArgs { client_msg_id: Some(&id), seq, at, delivered };
             (fb::Body::AppendAck, fb::AppendAck::create(b, &args).as_union_value())
         }
-        Event::AppendRefused { client_msg_id, refusal } => {
+        Event::AppendRefused { client_msg_id, refusal, epoch } => {
             let id = fb::Id(*client_msg_id.as_bytes());
             let refused = Some(encode_refusal(b, refusal));
-            let args = fb::AppendRefusedArgs { client_msg_id: Some(&id), refused };
+            let args = fb::AppendRefusedArgs { client_msg_id: Some(&id), refused, epoch: epoch.0 };
             (fb::Body::AppendRefused, fb::AppendRefused::create(b, &args).as_union_value())
         }
         Event::ChatDown { chat, from_seq, peer } => {
@@ -83,6 +83,23 @@ pub(super) fn event(b: &mut Builder, event: &Event) -> Member {
             let receipts = Some(b.create_vector(&receipts));
             (fb::Body::Receipts, fb::Receipts::create(b, &fb::ReceiptsArgs { receipts }).as_union_value())
         }
+        Event::EntryPart(part) => group::write_part(b, part),
+        Event::Committed { seq, at, epoch } => {
+            let args = fb::CommittedArgs { seq: seq.0, at: at.0, epoch: epoch.0 };
+            (fb::Body::Committed, fb::Committed::create(b, &args).as_union_value())
+        }
+        Event::Part { bytes, left } => encode::part(b, bytes, *left),
+        Event::Group(known) => group::write_group(b, known),
+        Event::KeyPackagesStored { count } => {
+            let t = fb::KeyPackagesStored::create(b, &fb::KeyPackagesStoredArgs { count: *count });
+            (fb::Body::KeyPackagesStored, t.as_union_value())
+        }
+        Event::KeyPackages { packages, has_more } => group::write_key_packages(b, packages, *has_more),
+        Event::InboxDown { from_seq } => {
+            let t = fb::InboxDown::create(b, &fb::InboxDownArgs { from_seq: from_seq.0 });
+            (fb::Body::InboxDown, t.as_union_value())
+        }
+        Event::InboxEntry(entry) => group::write_inbox(b, entry),
         Event::Unknown => encode::nothing(),
     }
 }
@@ -98,6 +115,7 @@ fn encode_connected(b: &mut Builder, c: &Connected) -> Member {
         token_expires: c.token_expires.0,
         chats: c.chats,
         refresh: c.refresh,
+        key_packages: c.key_packages,
     };
     (fb::Body::Connected, fb::Connected::create(b, &args).as_union_value())
 }
@@ -113,6 +131,7 @@ pub(super) fn encode_entry(b: &mut Builder, entry: &Entry) -> Member {
     let content = Some(b.create_vector(&entry.content));
     let (sender, device) = (fb::Id(*entry.sender.as_bytes()), fb::Id(*entry.device.as_bytes()));
     let client_msg_id = fb::Id(*entry.client_msg_id.as_bytes());
+    let control = entry.what.write_control(b);
     let args = fb::EntryArgs {
         seq: entry.seq.0,
         sender: Some(&sender),
@@ -121,6 +140,10 @@ pub(super) fn encode_entry(b: &mut Builder, entry: &Entry) -> Member {
         at: entry.at.0,
         kind: entry.kind.to_wire(),
         content,
+        what: entry.what.to_wire(),
+        epoch: entry.epoch.0,
+        parts: entry.what.parts(),
+        control,
     };
     (fb::Body::Entry, fb::Entry::create(b, &args).as_union_value())
 }
@@ -199,6 +222,7 @@ fn encode_chat(b: &mut Builder, c: &Chat) -> Offset<fb::Chat<'static>> {
         chat: Some(&chat),
         peer: peer.as_ref(),
         peer_name,
+        name: c.name.as_ref().map(|name| b.create_string(name)),
         head: c.head.0,
         read: c.read.0,
         last_at: c.last_at.0,

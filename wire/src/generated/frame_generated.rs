@@ -130,18 +130,490 @@ pub mod godwit {
             since = "2.0.0",
             note = "Use associated constants instead. This will no longer be generated in 2021."
         )]
-        pub const ENUM_MIN_BODY: u8 = 0;
+        pub const ENUM_MIN_ENTRY_KIND: u8 = 0;
         #[deprecated(
             since = "2.0.0",
             note = "Use associated constants instead. This will no longer be generated in 2021."
         )]
-        pub const ENUM_MAX_BODY: u8 = 37;
+        pub const ENUM_MAX_ENTRY_KIND: u8 = 2;
         #[deprecated(
             since = "2.0.0",
             note = "Use associated constants instead. This will no longer be generated in 2021."
         )]
         #[allow(non_camel_case_types)]
-        pub const ENUM_VALUES_BODY: [Body; 38] = [
+        pub const ENUM_VALUES_ENTRY_KIND: [EntryKind; 3] =
+            [EntryKind::Message, EntryKind::Commit, EntryKind::Control];
+
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+        #[repr(transparent)]
+        pub struct EntryKind(pub u8);
+        #[allow(non_upper_case_globals)]
+        impl EntryKind {
+            pub const Message: Self = Self(0);
+            pub const Commit: Self = Self(1);
+            pub const Control: Self = Self(2);
+
+            pub const ENUM_MIN: u8 = 0;
+            pub const ENUM_MAX: u8 = 2;
+            pub const ENUM_VALUES: &'static [Self] = &[Self::Message, Self::Commit, Self::Control];
+            /// Returns the variant's name or "" if unknown.
+            pub fn variant_name(self) -> Option<&'static str> {
+                match self {
+                    Self::Message => Some("Message"),
+                    Self::Commit => Some("Commit"),
+                    Self::Control => Some("Control"),
+                    _ => None,
+                }
+            }
+        }
+        impl ::core::fmt::Debug for EntryKind {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter) -> ::core::fmt::Result {
+                if let Some(name) = self.variant_name() {
+                    f.write_str(name)
+                } else {
+                    f.write_fmt(format_args!("<UNKNOWN {:?}>", self.0))
+                }
+            }
+        }
+        impl<'a> ::flatbuffers::Follow<'a> for EntryKind {
+            type Inner = Self;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                let b = unsafe { ::flatbuffers::read_scalar_at::<u8>(buf, loc) };
+                Self(b)
+            }
+        }
+
+        impl ::flatbuffers::Push for EntryKind {
+            type Output = EntryKind;
+            #[inline]
+            unsafe fn push(&self, dst: &mut [u8], _written_len: usize) {
+                unsafe { ::flatbuffers::emplace_scalar::<u8>(dst, self.0) };
+            }
+        }
+
+        impl ::flatbuffers::EndianScalar for EntryKind {
+            type Scalar = u8;
+            #[inline]
+            fn to_little_endian(self) -> u8 {
+                self.0.to_le()
+            }
+            #[inline]
+            #[allow(clippy::wrong_self_convention)]
+            fn from_little_endian(v: u8) -> Self {
+                let b = u8::from_le(v);
+                Self(b)
+            }
+        }
+
+        impl<'a> ::flatbuffers::Verifiable for EntryKind {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                u8::run_verifier(v, pos)
+            }
+        }
+
+        impl ::flatbuffers::SimpleToVerifyInSlice for EntryKind {}
+        #[deprecated(
+            since = "2.0.0",
+            note = "Use associated constants instead. This will no longer be generated in 2021."
+        )]
+        pub const ENUM_MIN_CONTROL_KIND: u8 = 0;
+        #[deprecated(
+            since = "2.0.0",
+            note = "Use associated constants instead. This will no longer be generated in 2021."
+        )]
+        pub const ENUM_MAX_CONTROL_KIND: u8 = 2;
+        #[deprecated(
+            since = "2.0.0",
+            note = "Use associated constants instead. This will no longer be generated in 2021."
+        )]
+        #[allow(non_camel_case_types)]
+        pub const ENUM_VALUES_CONTROL_KIND: [ControlKind; 3] =
+            [ControlKind::Unsaid, ControlKind::Left, ControlKind::DeviceEnded];
+
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+        #[repr(transparent)]
+        pub struct ControlKind(pub u8);
+        #[allow(non_upper_case_globals)]
+        impl ControlKind {
+            pub const Unsaid: Self = Self(0);
+            pub const Left: Self = Self(1);
+            pub const DeviceEnded: Self = Self(2);
+
+            pub const ENUM_MIN: u8 = 0;
+            pub const ENUM_MAX: u8 = 2;
+            pub const ENUM_VALUES: &'static [Self] = &[Self::Unsaid, Self::Left, Self::DeviceEnded];
+            /// Returns the variant's name or "" if unknown.
+            pub fn variant_name(self) -> Option<&'static str> {
+                match self {
+                    Self::Unsaid => Some("Unsaid"),
+                    Self::Left => Some("Left"),
+                    Self::DeviceEnded => Some("DeviceEnded"),
+                    _ => None,
+                }
+            }
+        }
+        impl ::core::fmt::Debug for ControlKind {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter) -> ::core::fmt::Result {
+                if let Some(name) = self.variant_name() {
+                    f.write_str(name)
+                } else {
+                    f.write_fmt(format_args!("<UNKNOWN {:?}>", self.0))
+                }
+            }
+        }
+        impl<'a> ::flatbuffers::Follow<'a> for ControlKind {
+            type Inner = Self;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                let b = unsafe { ::flatbuffers::read_scalar_at::<u8>(buf, loc) };
+                Self(b)
+            }
+        }
+
+        impl ::flatbuffers::Push for ControlKind {
+            type Output = ControlKind;
+            #[inline]
+            unsafe fn push(&self, dst: &mut [u8], _written_len: usize) {
+                unsafe { ::flatbuffers::emplace_scalar::<u8>(dst, self.0) };
+            }
+        }
+
+        impl ::flatbuffers::EndianScalar for ControlKind {
+            type Scalar = u8;
+            #[inline]
+            fn to_little_endian(self) -> u8 {
+                self.0.to_le()
+            }
+            #[inline]
+            #[allow(clippy::wrong_self_convention)]
+            fn from_little_endian(v: u8) -> Self {
+                let b = u8::from_le(v);
+                Self(b)
+            }
+        }
+
+        impl<'a> ::flatbuffers::Verifiable for ControlKind {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                u8::run_verifier(v, pos)
+            }
+        }
+
+        impl ::flatbuffers::SimpleToVerifyInSlice for ControlKind {}
+        #[deprecated(
+            since = "2.0.0",
+            note = "Use associated constants instead. This will no longer be generated in 2021."
+        )]
+        pub const ENUM_MIN_ACTION: u8 = 0;
+        #[deprecated(
+            since = "2.0.0",
+            note = "Use associated constants instead. This will no longer be generated in 2021."
+        )]
+        pub const ENUM_MAX_ACTION: u8 = 5;
+        #[deprecated(
+            since = "2.0.0",
+            note = "Use associated constants instead. This will no longer be generated in 2021."
+        )]
+        #[allow(non_camel_case_types)]
+        pub const ENUM_VALUES_ACTION: [Action; 6] = [
+            Action::NONE,
+            Action::MakeDirect,
+            Action::MakeGroup,
+            Action::AddMembers,
+            Action::RemoveMembers,
+            Action::UpdateGroup,
+        ];
+
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+        #[repr(transparent)]
+        pub struct Action(pub u8);
+        #[allow(non_upper_case_globals)]
+        impl Action {
+            pub const NONE: Self = Self(0);
+            pub const MakeDirect: Self = Self(1);
+            pub const MakeGroup: Self = Self(2);
+            pub const AddMembers: Self = Self(3);
+            pub const RemoveMembers: Self = Self(4);
+            pub const UpdateGroup: Self = Self(5);
+
+            pub const ENUM_MIN: u8 = 0;
+            pub const ENUM_MAX: u8 = 5;
+            pub const ENUM_VALUES: &'static [Self] = &[
+                Self::NONE,
+                Self::MakeDirect,
+                Self::MakeGroup,
+                Self::AddMembers,
+                Self::RemoveMembers,
+                Self::UpdateGroup,
+            ];
+            /// Returns the variant's name or "" if unknown.
+            pub fn variant_name(self) -> Option<&'static str> {
+                match self {
+                    Self::NONE => Some("NONE"),
+                    Self::MakeDirect => Some("MakeDirect"),
+                    Self::MakeGroup => Some("MakeGroup"),
+                    Self::AddMembers => Some("AddMembers"),
+                    Self::RemoveMembers => Some("RemoveMembers"),
+                    Self::UpdateGroup => Some("UpdateGroup"),
+                    _ => None,
+                }
+            }
+        }
+        impl ::core::fmt::Debug for Action {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter) -> ::core::fmt::Result {
+                if let Some(name) = self.variant_name() {
+                    f.write_str(name)
+                } else {
+                    f.write_fmt(format_args!("<UNKNOWN {:?}>", self.0))
+                }
+            }
+        }
+        impl<'a> ::flatbuffers::Follow<'a> for Action {
+            type Inner = Self;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                let b = unsafe { ::flatbuffers::read_scalar_at::<u8>(buf, loc) };
+                Self(b)
+            }
+        }
+
+        impl ::flatbuffers::Push for Action {
+            type Output = Action;
+            #[inline]
+            unsafe fn push(&self, dst: &mut [u8], _written_len: usize) {
+                unsafe { ::flatbuffers::emplace_scalar::<u8>(dst, self.0) };
+            }
+        }
+
+        impl ::flatbuffers::EndianScalar for Action {
+            type Scalar = u8;
+            #[inline]
+            fn to_little_endian(self) -> u8 {
+                self.0.to_le()
+            }
+            #[inline]
+            #[allow(clippy::wrong_self_convention)]
+            fn from_little_endian(v: u8) -> Self {
+                let b = u8::from_le(v);
+                Self(b)
+            }
+        }
+
+        impl<'a> ::flatbuffers::Verifiable for Action {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                u8::run_verifier(v, pos)
+            }
+        }
+
+        impl ::flatbuffers::SimpleToVerifyInSlice for Action {}
+        pub struct ActionUnionTableOffset {}
+
+        #[deprecated(
+            since = "2.0.0",
+            note = "Use associated constants instead. This will no longer be generated in 2021."
+        )]
+        pub const ENUM_MIN_MEMBER_ROLE: u8 = 0;
+        #[deprecated(
+            since = "2.0.0",
+            note = "Use associated constants instead. This will no longer be generated in 2021."
+        )]
+        pub const ENUM_MAX_MEMBER_ROLE: u8 = 1;
+        #[deprecated(
+            since = "2.0.0",
+            note = "Use associated constants instead. This will no longer be generated in 2021."
+        )]
+        #[allow(non_camel_case_types)]
+        pub const ENUM_VALUES_MEMBER_ROLE: [MemberRole; 2] = [MemberRole::Member, MemberRole::Admin];
+
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+        #[repr(transparent)]
+        pub struct MemberRole(pub u8);
+        #[allow(non_upper_case_globals)]
+        impl MemberRole {
+            pub const Member: Self = Self(0);
+            pub const Admin: Self = Self(1);
+
+            pub const ENUM_MIN: u8 = 0;
+            pub const ENUM_MAX: u8 = 1;
+            pub const ENUM_VALUES: &'static [Self] = &[Self::Member, Self::Admin];
+            /// Returns the variant's name or "" if unknown.
+            pub fn variant_name(self) -> Option<&'static str> {
+                match self {
+                    Self::Member => Some("Member"),
+                    Self::Admin => Some("Admin"),
+                    _ => None,
+                }
+            }
+        }
+        impl ::core::fmt::Debug for MemberRole {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter) -> ::core::fmt::Result {
+                if let Some(name) = self.variant_name() {
+                    f.write_str(name)
+                } else {
+                    f.write_fmt(format_args!("<UNKNOWN {:?}>", self.0))
+                }
+            }
+        }
+        impl<'a> ::flatbuffers::Follow<'a> for MemberRole {
+            type Inner = Self;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                let b = unsafe { ::flatbuffers::read_scalar_at::<u8>(buf, loc) };
+                Self(b)
+            }
+        }
+
+        impl ::flatbuffers::Push for MemberRole {
+            type Output = MemberRole;
+            #[inline]
+            unsafe fn push(&self, dst: &mut [u8], _written_len: usize) {
+                unsafe { ::flatbuffers::emplace_scalar::<u8>(dst, self.0) };
+            }
+        }
+
+        impl ::flatbuffers::EndianScalar for MemberRole {
+            type Scalar = u8;
+            #[inline]
+            fn to_little_endian(self) -> u8 {
+                self.0.to_le()
+            }
+            #[inline]
+            #[allow(clippy::wrong_self_convention)]
+            fn from_little_endian(v: u8) -> Self {
+                let b = u8::from_le(v);
+                Self(b)
+            }
+        }
+
+        impl<'a> ::flatbuffers::Verifiable for MemberRole {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                u8::run_verifier(v, pos)
+            }
+        }
+
+        impl ::flatbuffers::SimpleToVerifyInSlice for MemberRole {}
+        #[deprecated(
+            since = "2.0.0",
+            note = "Use associated constants instead. This will no longer be generated in 2021."
+        )]
+        pub const ENUM_MIN_INBOX_ITEM: u8 = 0;
+        #[deprecated(
+            since = "2.0.0",
+            note = "Use associated constants instead. This will no longer be generated in 2021."
+        )]
+        pub const ENUM_MAX_INBOX_ITEM: u8 = 1;
+        #[deprecated(
+            since = "2.0.0",
+            note = "Use associated constants instead. This will no longer be generated in 2021."
+        )]
+        #[allow(non_camel_case_types)]
+        pub const ENUM_VALUES_INBOX_ITEM: [InboxItem; 2] = [InboxItem::NONE, InboxItem::Welcome];
+
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+        #[repr(transparent)]
+        pub struct InboxItem(pub u8);
+        #[allow(non_upper_case_globals)]
+        impl InboxItem {
+            pub const NONE: Self = Self(0);
+            pub const Welcome: Self = Self(1);
+
+            pub const ENUM_MIN: u8 = 0;
+            pub const ENUM_MAX: u8 = 1;
+            pub const ENUM_VALUES: &'static [Self] = &[Self::NONE, Self::Welcome];
+            /// Returns the variant's name or "" if unknown.
+            pub fn variant_name(self) -> Option<&'static str> {
+                match self {
+                    Self::NONE => Some("NONE"),
+                    Self::Welcome => Some("Welcome"),
+                    _ => None,
+                }
+            }
+        }
+        impl ::core::fmt::Debug for InboxItem {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter) -> ::core::fmt::Result {
+                if let Some(name) = self.variant_name() {
+                    f.write_str(name)
+                } else {
+                    f.write_fmt(format_args!("<UNKNOWN {:?}>", self.0))
+                }
+            }
+        }
+        impl<'a> ::flatbuffers::Follow<'a> for InboxItem {
+            type Inner = Self;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                let b = unsafe { ::flatbuffers::read_scalar_at::<u8>(buf, loc) };
+                Self(b)
+            }
+        }
+
+        impl ::flatbuffers::Push for InboxItem {
+            type Output = InboxItem;
+            #[inline]
+            unsafe fn push(&self, dst: &mut [u8], _written_len: usize) {
+                unsafe { ::flatbuffers::emplace_scalar::<u8>(dst, self.0) };
+            }
+        }
+
+        impl ::flatbuffers::EndianScalar for InboxItem {
+            type Scalar = u8;
+            #[inline]
+            fn to_little_endian(self) -> u8 {
+                self.0.to_le()
+            }
+            #[inline]
+            #[allow(clippy::wrong_self_convention)]
+            fn from_little_endian(v: u8) -> Self {
+                let b = u8::from_le(v);
+                Self(b)
+            }
+        }
+
+        impl<'a> ::flatbuffers::Verifiable for InboxItem {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                u8::run_verifier(v, pos)
+            }
+        }
+
+        impl ::flatbuffers::SimpleToVerifyInSlice for InboxItem {}
+        pub struct InboxItemUnionTableOffset {}
+
+        #[deprecated(
+            since = "2.0.0",
+            note = "Use associated constants instead. This will no longer be generated in 2021."
+        )]
+        pub const ENUM_MIN_BODY: u8 = 0;
+        #[deprecated(
+            since = "2.0.0",
+            note = "Use associated constants instead. This will no longer be generated in 2021."
+        )]
+        pub const ENUM_MAX_BODY: u8 = 52;
+        #[deprecated(
+            since = "2.0.0",
+            note = "Use associated constants instead. This will no longer be generated in 2021."
+        )]
+        #[allow(non_camel_case_types)]
+        pub const ENUM_VALUES_BODY: [Body; 53] = [
             Body::NONE,
             Body::Hello,
             Body::Connected,
@@ -180,6 +652,21 @@ pub mod godwit {
             Body::Refused,
             Body::Typing,
             Body::TypingIndicator,
+            Body::EntryPart,
+            Body::CommitGroup,
+            Body::Part,
+            Body::Committed,
+            Body::LeaveGroup,
+            Body::GetGroup,
+            Body::Group,
+            Body::GetTree,
+            Body::PublishKeyPackages,
+            Body::KeyPackagesStored,
+            Body::ClaimKeyPackages,
+            Body::KeyPackages,
+            Body::InboxUp,
+            Body::InboxDown,
+            Body::InboxEntry,
         ];
 
         #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -225,9 +712,24 @@ pub mod godwit {
             pub const Refused: Self = Self(35);
             pub const Typing: Self = Self(36);
             pub const TypingIndicator: Self = Self(37);
+            pub const EntryPart: Self = Self(38);
+            pub const CommitGroup: Self = Self(39);
+            pub const Part: Self = Self(40);
+            pub const Committed: Self = Self(41);
+            pub const LeaveGroup: Self = Self(42);
+            pub const GetGroup: Self = Self(43);
+            pub const Group: Self = Self(44);
+            pub const GetTree: Self = Self(45);
+            pub const PublishKeyPackages: Self = Self(46);
+            pub const KeyPackagesStored: Self = Self(47);
+            pub const ClaimKeyPackages: Self = Self(48);
+            pub const KeyPackages: Self = Self(49);
+            pub const InboxUp: Self = Self(50);
+            pub const InboxDown: Self = Self(51);
+            pub const InboxEntry: Self = Self(52);
 
             pub const ENUM_MIN: u8 = 0;
-            pub const ENUM_MAX: u8 = 37;
+            pub const ENUM_MAX: u8 = 52;
             pub const ENUM_VALUES: &'static [Self] = &[
                 Self::NONE,
                 Self::Hello,
@@ -267,6 +769,21 @@ pub mod godwit {
                 Self::Refused,
                 Self::Typing,
                 Self::TypingIndicator,
+                Self::EntryPart,
+                Self::CommitGroup,
+                Self::Part,
+                Self::Committed,
+                Self::LeaveGroup,
+                Self::GetGroup,
+                Self::Group,
+                Self::GetTree,
+                Self::PublishKeyPackages,
+                Self::KeyPackagesStored,
+                Self::ClaimKeyPackages,
+                Self::KeyPackages,
+                Self::InboxUp,
+                Self::InboxDown,
+                Self::InboxEntry,
             ];
             /// Returns the variant's name or "" if unknown.
             pub fn variant_name(self) -> Option<&'static str> {
@@ -309,6 +826,21 @@ pub mod godwit {
                     Self::Refused => Some("Refused"),
                     Self::Typing => Some("Typing"),
                     Self::TypingIndicator => Some("TypingIndicator"),
+                    Self::EntryPart => Some("EntryPart"),
+                    Self::CommitGroup => Some("CommitGroup"),
+                    Self::Part => Some("Part"),
+                    Self::Committed => Some("Committed"),
+                    Self::LeaveGroup => Some("LeaveGroup"),
+                    Self::GetGroup => Some("GetGroup"),
+                    Self::Group => Some("Group"),
+                    Self::GetTree => Some("GetTree"),
+                    Self::PublishKeyPackages => Some("PublishKeyPackages"),
+                    Self::KeyPackagesStored => Some("KeyPackagesStored"),
+                    Self::ClaimKeyPackages => Some("ClaimKeyPackages"),
+                    Self::KeyPackages => Some("KeyPackages"),
+                    Self::InboxUp => Some("InboxUp"),
+                    Self::InboxDown => Some("InboxDown"),
+                    Self::InboxEntry => Some("InboxEntry"),
                     _ => None,
                 }
             }
@@ -571,6 +1103,310 @@ pub mod godwit {
                         &x_le as *const _ as *const u8,
                         self.0[8..].as_mut_ptr(),
                         ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
+                    );
+                }
+            }
+        }
+
+        // struct GroupMember, aligned to 8
+        #[repr(transparent)]
+        #[derive(Clone, Copy, PartialEq)]
+        pub struct GroupMember(pub [u8; 32]);
+        impl Default for GroupMember {
+            fn default() -> Self {
+                Self([0; 32])
+            }
+        }
+        impl ::core::fmt::Debug for GroupMember {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter) -> ::core::fmt::Result {
+                f.debug_struct("GroupMember")
+                    .field("account", &self.account())
+                    .field("joined", &self.joined())
+                    .field("role", &self.role())
+                    .finish()
+            }
+        }
+
+        impl ::flatbuffers::SimpleToVerifyInSlice for GroupMember {}
+        impl<'a> ::flatbuffers::Follow<'a> for GroupMember {
+            type Inner = &'a GroupMember;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                unsafe { <&'a GroupMember>::follow(buf, loc) }
+            }
+        }
+        impl<'a> ::flatbuffers::Follow<'a> for &'a GroupMember {
+            type Inner = &'a GroupMember;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                unsafe { ::flatbuffers::follow_cast_ref::<GroupMember>(buf, loc) }
+            }
+        }
+        impl<'b> ::flatbuffers::Push for GroupMember {
+            type Output = GroupMember;
+            #[inline]
+            unsafe fn push(&self, dst: &mut [u8], _written_len: usize) {
+                let src = unsafe {
+                    ::core::slice::from_raw_parts(
+                        self as *const GroupMember as *const u8,
+                        <Self as ::flatbuffers::Push>::size(),
+                    )
+                };
+                dst.copy_from_slice(src);
+            }
+            #[inline]
+            fn alignment() -> ::flatbuffers::PushAlignment {
+                ::flatbuffers::PushAlignment::new(8)
+            }
+        }
+
+        impl<'a> ::flatbuffers::Verifiable for GroupMember {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                v.in_buffer::<Self>(pos)
+            }
+        }
+
+        impl<'a> GroupMember {
+            #[allow(clippy::too_many_arguments)]
+            pub fn new(account: &Id, joined: u64, role: MemberRole) -> Self {
+                let mut s = Self([0; 32]);
+                s.set_account(account);
+                s.set_joined(joined);
+                s.set_role(role);
+                s
+            }
+
+            pub fn account(&self) -> &Id {
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid struct in this slot
+                unsafe { &*(self.0[0..].as_ptr() as *const Id) }
+            }
+
+            #[allow(clippy::identity_op)]
+            pub fn set_account(&mut self, x: &Id) {
+                self.0[0..0 + 16].copy_from_slice(&x.0)
+            }
+
+            pub fn joined(&self) -> u64 {
+                let mut mem =
+                    ::core::mem::MaybeUninit::<<u64 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid value in this slot
+                ::flatbuffers::EndianScalar::from_little_endian(unsafe {
+                    ::core::ptr::copy_nonoverlapping(
+                        self.0[16..].as_ptr(),
+                        mem.as_mut_ptr() as *mut u8,
+                        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
+                    );
+                    mem.assume_init()
+                })
+            }
+
+            pub fn set_joined(&mut self, x: u64) {
+                let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid value in this slot
+                unsafe {
+                    ::core::ptr::copy_nonoverlapping(
+                        &x_le as *const _ as *const u8,
+                        self.0[16..].as_mut_ptr(),
+                        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
+                    );
+                }
+            }
+
+            pub fn role(&self) -> MemberRole {
+                let mut mem =
+                    ::core::mem::MaybeUninit::<<MemberRole as ::flatbuffers::EndianScalar>::Scalar>::uninit();
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid value in this slot
+                ::flatbuffers::EndianScalar::from_little_endian(unsafe {
+                    ::core::ptr::copy_nonoverlapping(
+                        self.0[24..].as_ptr(),
+                        mem.as_mut_ptr() as *mut u8,
+                        ::core::mem::size_of::<<MemberRole as ::flatbuffers::EndianScalar>::Scalar>(),
+                    );
+                    mem.assume_init()
+                })
+            }
+
+            pub fn set_role(&mut self, x: MemberRole) {
+                let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid value in this slot
+                unsafe {
+                    ::core::ptr::copy_nonoverlapping(
+                        &x_le as *const _ as *const u8,
+                        self.0[24..].as_mut_ptr(),
+                        ::core::mem::size_of::<<MemberRole as ::flatbuffers::EndianScalar>::Scalar>(),
+                    );
+                }
+            }
+        }
+
+        // struct GroupLeaf, aligned to 4
+        #[repr(transparent)]
+        #[derive(Clone, Copy, PartialEq)]
+        pub struct GroupLeaf(pub [u8; 40]);
+        impl Default for GroupLeaf {
+            fn default() -> Self {
+                Self([0; 40])
+            }
+        }
+        impl ::core::fmt::Debug for GroupLeaf {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter) -> ::core::fmt::Result {
+                f.debug_struct("GroupLeaf")
+                    .field("account", &self.account())
+                    .field("device", &self.device())
+                    .field("leaf", &self.leaf())
+                    .field("pending", &self.pending())
+                    .finish()
+            }
+        }
+
+        impl ::flatbuffers::SimpleToVerifyInSlice for GroupLeaf {}
+        impl<'a> ::flatbuffers::Follow<'a> for GroupLeaf {
+            type Inner = &'a GroupLeaf;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                unsafe { <&'a GroupLeaf>::follow(buf, loc) }
+            }
+        }
+        impl<'a> ::flatbuffers::Follow<'a> for &'a GroupLeaf {
+            type Inner = &'a GroupLeaf;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                unsafe { ::flatbuffers::follow_cast_ref::<GroupLeaf>(buf, loc) }
+            }
+        }
+        impl<'b> ::flatbuffers::Push for GroupLeaf {
+            type Output = GroupLeaf;
+            #[inline]
+            unsafe fn push(&self, dst: &mut [u8], _written_len: usize) {
+                let src = unsafe {
+                    ::core::slice::from_raw_parts(
+                        self as *const GroupLeaf as *const u8,
+                        <Self as ::flatbuffers::Push>::size(),
+                    )
+                };
+                dst.copy_from_slice(src);
+            }
+            #[inline]
+            fn alignment() -> ::flatbuffers::PushAlignment {
+                ::flatbuffers::PushAlignment::new(4)
+            }
+        }
+
+        impl<'a> ::flatbuffers::Verifiable for GroupLeaf {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                v.in_buffer::<Self>(pos)
+            }
+        }
+
+        impl<'a> GroupLeaf {
+            #[allow(clippy::too_many_arguments)]
+            pub fn new(account: &Id, device: &Id, leaf: u32, pending: bool) -> Self {
+                let mut s = Self([0; 40]);
+                s.set_account(account);
+                s.set_device(device);
+                s.set_leaf(leaf);
+                s.set_pending(pending);
+                s
+            }
+
+            pub fn account(&self) -> &Id {
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid struct in this slot
+                unsafe { &*(self.0[0..].as_ptr() as *const Id) }
+            }
+
+            #[allow(clippy::identity_op)]
+            pub fn set_account(&mut self, x: &Id) {
+                self.0[0..0 + 16].copy_from_slice(&x.0)
+            }
+
+            pub fn device(&self) -> &Id {
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid struct in this slot
+                unsafe { &*(self.0[16..].as_ptr() as *const Id) }
+            }
+
+            #[allow(clippy::identity_op)]
+            pub fn set_device(&mut self, x: &Id) {
+                self.0[16..16 + 16].copy_from_slice(&x.0)
+            }
+
+            pub fn leaf(&self) -> u32 {
+                let mut mem =
+                    ::core::mem::MaybeUninit::<<u32 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid value in this slot
+                ::flatbuffers::EndianScalar::from_little_endian(unsafe {
+                    ::core::ptr::copy_nonoverlapping(
+                        self.0[32..].as_ptr(),
+                        mem.as_mut_ptr() as *mut u8,
+                        ::core::mem::size_of::<<u32 as ::flatbuffers::EndianScalar>::Scalar>(),
+                    );
+                    mem.assume_init()
+                })
+            }
+
+            pub fn set_leaf(&mut self, x: u32) {
+                let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid value in this slot
+                unsafe {
+                    ::core::ptr::copy_nonoverlapping(
+                        &x_le as *const _ as *const u8,
+                        self.0[32..].as_mut_ptr(),
+                        ::core::mem::size_of::<<u32 as ::flatbuffers::EndianScalar>::Scalar>(),
+                    );
+                }
+            }
+
+            pub fn pending(&self) -> bool {
+                let mut mem =
+                    ::core::mem::MaybeUninit::<<bool as ::flatbuffers::EndianScalar>::Scalar>::uninit();
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid value in this slot
+                ::flatbuffers::EndianScalar::from_little_endian(unsafe {
+                    ::core::ptr::copy_nonoverlapping(
+                        self.0[36..].as_ptr(),
+                        mem.as_mut_ptr() as *mut u8,
+                        ::core::mem::size_of::<<bool as ::flatbuffers::EndianScalar>::Scalar>(),
+                    );
+                    mem.assume_init()
+                })
+            }
+
+            pub fn set_pending(&mut self, x: bool) {
+                let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid value in this slot
+                unsafe {
+                    ::core::ptr::copy_nonoverlapping(
+                        &x_le as *const _ as *const u8,
+                        self.0[36..].as_mut_ptr(),
+                        ::core::mem::size_of::<<bool as ::flatbuffers::EndianScalar>::Scalar>(),
                     );
                 }
             }
@@ -1108,6 +1944,7 @@ pub mod godwit {
             pub const VT_TOKEN_EXPIRES: ::flatbuffers::VOffsetT = 12;
             pub const VT_CHATS: ::flatbuffers::VOffsetT = 14;
             pub const VT_REFRESH: ::flatbuffers::VOffsetT = 16;
+            pub const VT_KEY_PACKAGES: ::flatbuffers::VOffsetT = 18;
 
             #[inline]
             pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
@@ -1121,6 +1958,7 @@ pub mod godwit {
                 let mut builder = ConnectedBuilder::new(_fbb);
                 builder.add_token_expires(args.token_expires);
                 builder.add_server_time(args.server_time);
+                builder.add_key_packages(args.key_packages);
                 builder.add_chats(args.chats);
                 if let Some(x) = args.device {
                     builder.add_device(x);
@@ -1182,6 +2020,13 @@ pub mod godwit {
                 // which contains a valid value in this slot
                 unsafe { self._tab.get::<bool>(Connected::VT_REFRESH, Some(false)).unwrap() }
             }
+            #[inline]
+            pub fn key_packages(&self) -> u32 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u32>(Connected::VT_KEY_PACKAGES, Some(0)).unwrap() }
+            }
         }
 
         impl ::flatbuffers::Verifiable for Connected<'_> {
@@ -1198,6 +2043,7 @@ pub mod godwit {
                     .visit_field::<u64>("token_expires", Self::VT_TOKEN_EXPIRES, false)?
                     .visit_field::<u32>("chats", Self::VT_CHATS, false)?
                     .visit_field::<bool>("refresh", Self::VT_REFRESH, false)?
+                    .visit_field::<u32>("key_packages", Self::VT_KEY_PACKAGES, false)?
                     .finish();
                 Ok(())
             }
@@ -1210,6 +2056,7 @@ pub mod godwit {
             pub token_expires: u64,
             pub chats: u32,
             pub refresh: bool,
+            pub key_packages: u32,
         }
         impl<'a> Default for ConnectedArgs<'a> {
             #[inline]
@@ -1222,6 +2069,7 @@ pub mod godwit {
                     token_expires: 0,
                     chats: 0,
                     refresh: false,
+                    key_packages: 0,
                 }
             }
         }
@@ -1260,6 +2108,10 @@ pub mod godwit {
                 self.fbb_.push_slot::<bool>(Connected::VT_REFRESH, refresh, false);
             }
             #[inline]
+            pub fn add_key_packages(&mut self, key_packages: u32) {
+                self.fbb_.push_slot::<u32>(Connected::VT_KEY_PACKAGES, key_packages, 0);
+            }
+            #[inline]
             pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> ConnectedBuilder<'a, 'b, A> {
                 let start = _fbb.start_table();
                 ConnectedBuilder { fbb_: _fbb, start_: start }
@@ -1281,6 +2133,7 @@ pub mod godwit {
                 ds.field("token_expires", &self.token_expires());
                 ds.field("chats", &self.chats());
                 ds.field("refresh", &self.refresh());
+                ds.field("key_packages", &self.key_packages());
                 ds.finish()
             }
         }
@@ -1943,6 +2796,77 @@ pub mod godwit {
                 ds.finish()
             }
         }
+        pub enum InboxUpOffset {}
+        #[derive(Copy, Clone, PartialEq)]
+
+        pub struct InboxUp<'a> {
+            pub _tab: ::flatbuffers::Table<'a>,
+        }
+
+        impl<'a> ::flatbuffers::Follow<'a> for InboxUp<'a> {
+            type Inner = InboxUp<'a>;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+            }
+        }
+
+        impl<'a> InboxUp<'a> {
+            #[inline]
+            pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+                InboxUp { _tab: table }
+            }
+            #[allow(unused_mut)]
+            pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+                _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+                _args: &'args InboxUpArgs,
+            ) -> ::flatbuffers::WIPOffset<InboxUp<'bldr>> {
+                let mut builder = InboxUpBuilder::new(_fbb);
+                builder.finish()
+            }
+        }
+
+        impl ::flatbuffers::Verifiable for InboxUp<'_> {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                v.visit_table(pos)?.finish();
+                Ok(())
+            }
+        }
+        pub struct InboxUpArgs {}
+        impl<'a> Default for InboxUpArgs {
+            #[inline]
+            fn default() -> Self {
+                InboxUpArgs {}
+            }
+        }
+
+        pub struct InboxUpBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+            fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+        }
+        impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> InboxUpBuilder<'a, 'b, A> {
+            #[inline]
+            pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> InboxUpBuilder<'a, 'b, A> {
+                let start = _fbb.start_table();
+                InboxUpBuilder { fbb_: _fbb, start_: start }
+            }
+            #[inline]
+            pub fn finish(self) -> ::flatbuffers::WIPOffset<InboxUp<'a>> {
+                let o = self.fbb_.end_table(self.start_);
+                ::flatbuffers::WIPOffset::new(o.value())
+            }
+        }
+
+        impl ::core::fmt::Debug for InboxUp<'_> {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                let mut ds = f.debug_struct("InboxUp");
+                ds.finish()
+            }
+        }
         pub enum AppendOffset {}
         #[derive(Copy, Clone, PartialEq)]
 
@@ -1962,6 +2886,7 @@ pub mod godwit {
             pub const VT_CLIENT_MSG_ID: ::flatbuffers::VOffsetT = 4;
             pub const VT_CONTENT: ::flatbuffers::VOffsetT = 6;
             pub const VT_KIND: ::flatbuffers::VOffsetT = 8;
+            pub const VT_EPOCH: ::flatbuffers::VOffsetT = 10;
 
             #[inline]
             pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
@@ -1973,6 +2898,7 @@ pub mod godwit {
                 args: &'args AppendArgs<'args>,
             ) -> ::flatbuffers::WIPOffset<Append<'bldr>> {
                 let mut builder = AppendBuilder::new(_fbb);
+                builder.add_epoch(args.epoch);
                 if let Some(x) = args.content {
                     builder.add_content(x);
                 }
@@ -2011,6 +2937,13 @@ pub mod godwit {
                 // which contains a valid value in this slot
                 unsafe { self._tab.get::<Kind>(Append::VT_KIND, Some(Kind::Unsaid)).unwrap() }
             }
+            #[inline]
+            pub fn epoch(&self) -> u64 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u64>(Append::VT_EPOCH, Some(0)).unwrap() }
+            }
         }
 
         impl ::flatbuffers::Verifiable for Append<'_> {
@@ -2027,6 +2960,7 @@ pub mod godwit {
                         true,
                     )?
                     .visit_field::<Kind>("kind", Self::VT_KIND, false)?
+                    .visit_field::<u64>("epoch", Self::VT_EPOCH, false)?
                     .finish();
                 Ok(())
             }
@@ -2035,6 +2969,7 @@ pub mod godwit {
             pub client_msg_id: Option<&'a Id>,
             pub content: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u8>>>,
             pub kind: Kind,
+            pub epoch: u64,
         }
         impl<'a> Default for AppendArgs<'a> {
             #[inline]
@@ -2043,6 +2978,7 @@ pub mod godwit {
                     client_msg_id: None, // required field
                     content: None,       // required field
                     kind: Kind::Unsaid,
+                    epoch: 0,
                 }
             }
         }
@@ -2065,6 +3001,10 @@ pub mod godwit {
                 self.fbb_.push_slot::<Kind>(Append::VT_KIND, kind, Kind::Unsaid);
             }
             #[inline]
+            pub fn add_epoch(&mut self, epoch: u64) {
+                self.fbb_.push_slot::<u64>(Append::VT_EPOCH, epoch, 0);
+            }
+            #[inline]
             pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> AppendBuilder<'a, 'b, A> {
                 let start = _fbb.start_table();
                 AppendBuilder { fbb_: _fbb, start_: start }
@@ -2084,6 +3024,7 @@ pub mod godwit {
                 ds.field("client_msg_id", &self.client_msg_id());
                 ds.field("content", &self.content());
                 ds.field("kind", &self.kind());
+                ds.field("epoch", &self.epoch());
                 ds.finish()
             }
         }
@@ -2252,6 +3193,7 @@ pub mod godwit {
         impl<'a> AppendRefused<'a> {
             pub const VT_CLIENT_MSG_ID: ::flatbuffers::VOffsetT = 4;
             pub const VT_REFUSED: ::flatbuffers::VOffsetT = 6;
+            pub const VT_EPOCH: ::flatbuffers::VOffsetT = 8;
 
             #[inline]
             pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
@@ -2263,6 +3205,7 @@ pub mod godwit {
                 args: &'args AppendRefusedArgs<'args>,
             ) -> ::flatbuffers::WIPOffset<AppendRefused<'bldr>> {
                 let mut builder = AppendRefusedBuilder::new(_fbb);
+                builder.add_epoch(args.epoch);
                 if let Some(x) = args.refused {
                     builder.add_refused(x);
                 }
@@ -2290,6 +3233,13 @@ pub mod godwit {
                         .unwrap()
                 }
             }
+            #[inline]
+            pub fn epoch(&self) -> u64 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u64>(AppendRefused::VT_EPOCH, Some(0)).unwrap() }
+            }
         }
 
         impl ::flatbuffers::Verifiable for AppendRefused<'_> {
@@ -2305,6 +3255,7 @@ pub mod godwit {
                         Self::VT_REFUSED,
                         true,
                     )?
+                    .visit_field::<u64>("epoch", Self::VT_EPOCH, false)?
                     .finish();
                 Ok(())
             }
@@ -2312,6 +3263,7 @@ pub mod godwit {
         pub struct AppendRefusedArgs<'a> {
             pub client_msg_id: Option<&'a Id>,
             pub refused: Option<::flatbuffers::WIPOffset<Refused<'a>>>,
+            pub epoch: u64,
         }
         impl<'a> Default for AppendRefusedArgs<'a> {
             #[inline]
@@ -2319,6 +3271,7 @@ pub mod godwit {
                 AppendRefusedArgs {
                     client_msg_id: None, // required field
                     refused: None,       // required field
+                    epoch: 0,
                 }
             }
         }
@@ -2338,6 +3291,10 @@ pub mod godwit {
                     AppendRefused::VT_REFUSED,
                     refused,
                 );
+            }
+            #[inline]
+            pub fn add_epoch(&mut self, epoch: u64) {
+                self.fbb_.push_slot::<u64>(AppendRefused::VT_EPOCH, epoch, 0);
             }
             #[inline]
             pub fn new(
@@ -2360,6 +3317,7 @@ pub mod godwit {
                 let mut ds = f.debug_struct("AppendRefused");
                 ds.field("client_msg_id", &self.client_msg_id());
                 ds.field("refused", &self.refused());
+                ds.field("epoch", &self.epoch());
                 ds.finish()
             }
         }
@@ -2693,6 +3651,246 @@ pub mod godwit {
                 ds.finish()
             }
         }
+        pub enum InboxDownOffset {}
+        #[derive(Copy, Clone, PartialEq)]
+
+        pub struct InboxDown<'a> {
+            pub _tab: ::flatbuffers::Table<'a>,
+        }
+
+        impl<'a> ::flatbuffers::Follow<'a> for InboxDown<'a> {
+            type Inner = InboxDown<'a>;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+            }
+        }
+
+        impl<'a> InboxDown<'a> {
+            pub const VT_FROM_SEQ: ::flatbuffers::VOffsetT = 4;
+
+            #[inline]
+            pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+                InboxDown { _tab: table }
+            }
+            #[allow(unused_mut)]
+            pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+                _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+                args: &'args InboxDownArgs,
+            ) -> ::flatbuffers::WIPOffset<InboxDown<'bldr>> {
+                let mut builder = InboxDownBuilder::new(_fbb);
+                builder.add_from_seq(args.from_seq);
+                builder.finish()
+            }
+
+            #[inline]
+            pub fn from_seq(&self) -> u64 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u64>(InboxDown::VT_FROM_SEQ, Some(0)).unwrap() }
+            }
+        }
+
+        impl ::flatbuffers::Verifiable for InboxDown<'_> {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                v.visit_table(pos)?.visit_field::<u64>("from_seq", Self::VT_FROM_SEQ, false)?.finish();
+                Ok(())
+            }
+        }
+        pub struct InboxDownArgs {
+            pub from_seq: u64,
+        }
+        impl<'a> Default for InboxDownArgs {
+            #[inline]
+            fn default() -> Self {
+                InboxDownArgs { from_seq: 0 }
+            }
+        }
+
+        pub struct InboxDownBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+            fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+        }
+        impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> InboxDownBuilder<'a, 'b, A> {
+            #[inline]
+            pub fn add_from_seq(&mut self, from_seq: u64) {
+                self.fbb_.push_slot::<u64>(InboxDown::VT_FROM_SEQ, from_seq, 0);
+            }
+            #[inline]
+            pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> InboxDownBuilder<'a, 'b, A> {
+                let start = _fbb.start_table();
+                InboxDownBuilder { fbb_: _fbb, start_: start }
+            }
+            #[inline]
+            pub fn finish(self) -> ::flatbuffers::WIPOffset<InboxDown<'a>> {
+                let o = self.fbb_.end_table(self.start_);
+                ::flatbuffers::WIPOffset::new(o.value())
+            }
+        }
+
+        impl ::core::fmt::Debug for InboxDown<'_> {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                let mut ds = f.debug_struct("InboxDown");
+                ds.field("from_seq", &self.from_seq());
+                ds.finish()
+            }
+        }
+        pub enum ControlOffset {}
+        #[derive(Copy, Clone, PartialEq)]
+
+        pub struct Control<'a> {
+            pub _tab: ::flatbuffers::Table<'a>,
+        }
+
+        impl<'a> ::flatbuffers::Follow<'a> for Control<'a> {
+            type Inner = Control<'a>;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+            }
+        }
+
+        impl<'a> Control<'a> {
+            pub const VT_KIND: ::flatbuffers::VOffsetT = 4;
+            pub const VT_ACCOUNT: ::flatbuffers::VOffsetT = 6;
+            pub const VT_DEVICE: ::flatbuffers::VOffsetT = 8;
+            pub const VT_ADMIN: ::flatbuffers::VOffsetT = 10;
+
+            #[inline]
+            pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+                Control { _tab: table }
+            }
+            #[allow(unused_mut)]
+            pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+                _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+                args: &'args ControlArgs<'args>,
+            ) -> ::flatbuffers::WIPOffset<Control<'bldr>> {
+                let mut builder = ControlBuilder::new(_fbb);
+                if let Some(x) = args.admin {
+                    builder.add_admin(x);
+                }
+                if let Some(x) = args.device {
+                    builder.add_device(x);
+                }
+                if let Some(x) = args.account {
+                    builder.add_account(x);
+                }
+                builder.add_kind(args.kind);
+                builder.finish()
+            }
+
+            #[inline]
+            pub fn kind(&self) -> ControlKind {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<ControlKind>(Control::VT_KIND, Some(ControlKind::Unsaid)).unwrap() }
+            }
+            #[inline]
+            pub fn account(&self) -> &'a Id {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<Id>(Control::VT_ACCOUNT, None).unwrap() }
+            }
+            #[inline]
+            pub fn device(&self) -> Option<&'a Id> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<Id>(Control::VT_DEVICE, None) }
+            }
+            #[inline]
+            pub fn admin(&self) -> Option<&'a Id> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<Id>(Control::VT_ADMIN, None) }
+            }
+        }
+
+        impl ::flatbuffers::Verifiable for Control<'_> {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                v.visit_table(pos)?
+                    .visit_field::<ControlKind>("kind", Self::VT_KIND, false)?
+                    .visit_field::<Id>("account", Self::VT_ACCOUNT, true)?
+                    .visit_field::<Id>("device", Self::VT_DEVICE, false)?
+                    .visit_field::<Id>("admin", Self::VT_ADMIN, false)?
+                    .finish();
+                Ok(())
+            }
+        }
+        pub struct ControlArgs<'a> {
+            pub kind: ControlKind,
+            pub account: Option<&'a Id>,
+            pub device: Option<&'a Id>,
+            pub admin: Option<&'a Id>,
+        }
+        impl<'a> Default for ControlArgs<'a> {
+            #[inline]
+            fn default() -> Self {
+                ControlArgs {
+                    kind: ControlKind::Unsaid,
+                    account: None, // required field
+                    device: None,
+                    admin: None,
+                }
+            }
+        }
+
+        pub struct ControlBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+            fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+        }
+        impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> ControlBuilder<'a, 'b, A> {
+            #[inline]
+            pub fn add_kind(&mut self, kind: ControlKind) {
+                self.fbb_.push_slot::<ControlKind>(Control::VT_KIND, kind, ControlKind::Unsaid);
+            }
+            #[inline]
+            pub fn add_account(&mut self, account: &Id) {
+                self.fbb_.push_slot_always::<&Id>(Control::VT_ACCOUNT, account);
+            }
+            #[inline]
+            pub fn add_device(&mut self, device: &Id) {
+                self.fbb_.push_slot_always::<&Id>(Control::VT_DEVICE, device);
+            }
+            #[inline]
+            pub fn add_admin(&mut self, admin: &Id) {
+                self.fbb_.push_slot_always::<&Id>(Control::VT_ADMIN, admin);
+            }
+            #[inline]
+            pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> ControlBuilder<'a, 'b, A> {
+                let start = _fbb.start_table();
+                ControlBuilder { fbb_: _fbb, start_: start }
+            }
+            #[inline]
+            pub fn finish(self) -> ::flatbuffers::WIPOffset<Control<'a>> {
+                let o = self.fbb_.end_table(self.start_);
+                self.fbb_.required(o, Control::VT_ACCOUNT, "account");
+                ::flatbuffers::WIPOffset::new(o.value())
+            }
+        }
+
+        impl ::core::fmt::Debug for Control<'_> {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                let mut ds = f.debug_struct("Control");
+                ds.field("kind", &self.kind());
+                ds.field("account", &self.account());
+                ds.field("device", &self.device());
+                ds.field("admin", &self.admin());
+                ds.finish()
+            }
+        }
         pub enum EntryOffset {}
         #[derive(Copy, Clone, PartialEq)]
 
@@ -2716,6 +3914,10 @@ pub mod godwit {
             pub const VT_AT: ::flatbuffers::VOffsetT = 12;
             pub const VT_KIND: ::flatbuffers::VOffsetT = 14;
             pub const VT_CONTENT: ::flatbuffers::VOffsetT = 16;
+            pub const VT_WHAT: ::flatbuffers::VOffsetT = 18;
+            pub const VT_EPOCH: ::flatbuffers::VOffsetT = 20;
+            pub const VT_PARTS: ::flatbuffers::VOffsetT = 22;
+            pub const VT_CONTROL: ::flatbuffers::VOffsetT = 24;
 
             #[inline]
             pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
@@ -2727,8 +3929,12 @@ pub mod godwit {
                 args: &'args EntryArgs<'args>,
             ) -> ::flatbuffers::WIPOffset<Entry<'bldr>> {
                 let mut builder = EntryBuilder::new(_fbb);
+                builder.add_epoch(args.epoch);
                 builder.add_at(args.at);
                 builder.add_seq(args.seq);
+                if let Some(x) = args.control {
+                    builder.add_control(x);
+                }
                 if let Some(x) = args.content {
                     builder.add_content(x);
                 }
@@ -2741,6 +3947,8 @@ pub mod godwit {
                 if let Some(x) = args.sender {
                     builder.add_sender(x);
                 }
+                builder.add_parts(args.parts);
+                builder.add_what(args.what);
                 builder.add_kind(args.kind);
                 builder.finish()
             }
@@ -2799,6 +4007,34 @@ pub mod godwit {
                     )
                 }
             }
+            #[inline]
+            pub fn what(&self) -> EntryKind {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<EntryKind>(Entry::VT_WHAT, Some(EntryKind::Message)).unwrap() }
+            }
+            #[inline]
+            pub fn epoch(&self) -> u64 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u64>(Entry::VT_EPOCH, Some(0)).unwrap() }
+            }
+            #[inline]
+            pub fn parts(&self) -> u16 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u16>(Entry::VT_PARTS, Some(0)).unwrap() }
+            }
+            #[inline]
+            pub fn control(&self) -> Option<Control<'a>> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<Control>>(Entry::VT_CONTROL, None) }
+            }
         }
 
         impl ::flatbuffers::Verifiable for Entry<'_> {
@@ -2819,6 +4055,14 @@ pub mod godwit {
                         Self::VT_CONTENT,
                         false,
                     )?
+                    .visit_field::<EntryKind>("what", Self::VT_WHAT, false)?
+                    .visit_field::<u64>("epoch", Self::VT_EPOCH, false)?
+                    .visit_field::<u16>("parts", Self::VT_PARTS, false)?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<Control>>(
+                        "control",
+                        Self::VT_CONTROL,
+                        false,
+                    )?
                     .finish();
                 Ok(())
             }
@@ -2831,6 +4075,10 @@ pub mod godwit {
             pub at: u64,
             pub kind: Kind,
             pub content: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u8>>>,
+            pub what: EntryKind,
+            pub epoch: u64,
+            pub parts: u16,
+            pub control: Option<::flatbuffers::WIPOffset<Control<'a>>>,
         }
         impl<'a> Default for EntryArgs<'a> {
             #[inline]
@@ -2843,6 +4091,10 @@ pub mod godwit {
                     at: 0,
                     kind: Kind::Unsaid,
                     content: None,
+                    what: EntryKind::Message,
+                    epoch: 0,
+                    parts: 0,
+                    control: None,
                 }
             }
         }
@@ -2881,6 +4133,22 @@ pub mod godwit {
                 self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Entry::VT_CONTENT, content);
             }
             #[inline]
+            pub fn add_what(&mut self, what: EntryKind) {
+                self.fbb_.push_slot::<EntryKind>(Entry::VT_WHAT, what, EntryKind::Message);
+            }
+            #[inline]
+            pub fn add_epoch(&mut self, epoch: u64) {
+                self.fbb_.push_slot::<u64>(Entry::VT_EPOCH, epoch, 0);
+            }
+            #[inline]
+            pub fn add_parts(&mut self, parts: u16) {
+                self.fbb_.push_slot::<u16>(Entry::VT_PARTS, parts, 0);
+            }
+            #[inline]
+            pub fn add_control(&mut self, control: ::flatbuffers::WIPOffset<Control<'b>>) {
+                self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<Control>>(Entry::VT_CONTROL, control);
+            }
+            #[inline]
             pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> EntryBuilder<'a, 'b, A> {
                 let start = _fbb.start_table();
                 EntryBuilder { fbb_: _fbb, start_: start }
@@ -2905,6 +4173,151 @@ pub mod godwit {
                 ds.field("at", &self.at());
                 ds.field("kind", &self.kind());
                 ds.field("content", &self.content());
+                ds.field("what", &self.what());
+                ds.field("epoch", &self.epoch());
+                ds.field("parts", &self.parts());
+                ds.field("control", &self.control());
+                ds.finish()
+            }
+        }
+        pub enum EntryPartOffset {}
+        #[derive(Copy, Clone, PartialEq)]
+
+        pub struct EntryPart<'a> {
+            pub _tab: ::flatbuffers::Table<'a>,
+        }
+
+        impl<'a> ::flatbuffers::Follow<'a> for EntryPart<'a> {
+            type Inner = EntryPart<'a>;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+            }
+        }
+
+        impl<'a> EntryPart<'a> {
+            pub const VT_SEQ: ::flatbuffers::VOffsetT = 4;
+            pub const VT_PART: ::flatbuffers::VOffsetT = 6;
+            pub const VT_BYTES: ::flatbuffers::VOffsetT = 8;
+
+            #[inline]
+            pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+                EntryPart { _tab: table }
+            }
+            #[allow(unused_mut)]
+            pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+                _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+                args: &'args EntryPartArgs<'args>,
+            ) -> ::flatbuffers::WIPOffset<EntryPart<'bldr>> {
+                let mut builder = EntryPartBuilder::new(_fbb);
+                builder.add_seq(args.seq);
+                if let Some(x) = args.bytes {
+                    builder.add_bytes(x);
+                }
+                builder.add_part(args.part);
+                builder.finish()
+            }
+
+            #[inline]
+            pub fn seq(&self) -> u64 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u64>(EntryPart::VT_SEQ, Some(0)).unwrap() }
+            }
+            #[inline]
+            pub fn part(&self) -> u16 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u16>(EntryPart::VT_PART, Some(0)).unwrap() }
+            }
+            #[inline]
+            pub fn bytes(&self) -> ::flatbuffers::Vector<'a, u8> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, u8>>>(
+                            EntryPart::VT_BYTES,
+                            None,
+                        )
+                        .unwrap()
+                }
+            }
+        }
+
+        impl ::flatbuffers::Verifiable for EntryPart<'_> {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                v.visit_table(pos)?
+                    .visit_field::<u64>("seq", Self::VT_SEQ, false)?
+                    .visit_field::<u16>("part", Self::VT_PART, false)?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u8>>>(
+                        "bytes",
+                        Self::VT_BYTES,
+                        true,
+                    )?
+                    .finish();
+                Ok(())
+            }
+        }
+        pub struct EntryPartArgs<'a> {
+            pub seq: u64,
+            pub part: u16,
+            pub bytes: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u8>>>,
+        }
+        impl<'a> Default for EntryPartArgs<'a> {
+            #[inline]
+            fn default() -> Self {
+                EntryPartArgs {
+                    seq: 0,
+                    part: 0,
+                    bytes: None, // required field
+                }
+            }
+        }
+
+        pub struct EntryPartBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+            fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+        }
+        impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> EntryPartBuilder<'a, 'b, A> {
+            #[inline]
+            pub fn add_seq(&mut self, seq: u64) {
+                self.fbb_.push_slot::<u64>(EntryPart::VT_SEQ, seq, 0);
+            }
+            #[inline]
+            pub fn add_part(&mut self, part: u16) {
+                self.fbb_.push_slot::<u16>(EntryPart::VT_PART, part, 0);
+            }
+            #[inline]
+            pub fn add_bytes(&mut self, bytes: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b, u8>>) {
+                self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(EntryPart::VT_BYTES, bytes);
+            }
+            #[inline]
+            pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> EntryPartBuilder<'a, 'b, A> {
+                let start = _fbb.start_table();
+                EntryPartBuilder { fbb_: _fbb, start_: start }
+            }
+            #[inline]
+            pub fn finish(self) -> ::flatbuffers::WIPOffset<EntryPart<'a>> {
+                let o = self.fbb_.end_table(self.start_);
+                self.fbb_.required(o, EntryPart::VT_BYTES, "bytes");
+                ::flatbuffers::WIPOffset::new(o.value())
+            }
+        }
+
+        impl ::core::fmt::Debug for EntryPart<'_> {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                let mut ds = f.debug_struct("EntryPart");
+                ds.field("seq", &self.seq());
+                ds.field("part", &self.part());
+                ds.field("bytes", &self.bytes());
                 ds.finish()
             }
         }
@@ -5719,6 +7132,7 @@ pub mod godwit {
             pub const VT_HEAD: ::flatbuffers::VOffsetT = 10;
             pub const VT_READ: ::flatbuffers::VOffsetT = 12;
             pub const VT_LAST_AT: ::flatbuffers::VOffsetT = 14;
+            pub const VT_NAME: ::flatbuffers::VOffsetT = 16;
 
             #[inline]
             pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
@@ -5733,6 +7147,9 @@ pub mod godwit {
                 builder.add_last_at(args.last_at);
                 builder.add_read(args.read);
                 builder.add_head(args.head);
+                if let Some(x) = args.name {
+                    builder.add_name(x);
+                }
                 if let Some(x) = args.peer_name {
                     builder.add_peer_name(x);
                 }
@@ -5787,6 +7204,13 @@ pub mod godwit {
                 // which contains a valid value in this slot
                 unsafe { self._tab.get::<u64>(Chat::VT_LAST_AT, Some(0)).unwrap() }
             }
+            #[inline]
+            pub fn name(&self) -> Option<&'a str> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<&str>>(Chat::VT_NAME, None) }
+            }
         }
 
         impl ::flatbuffers::Verifiable for Chat<'_> {
@@ -5806,6 +7230,7 @@ pub mod godwit {
                     .visit_field::<u64>("head", Self::VT_HEAD, false)?
                     .visit_field::<u64>("read", Self::VT_READ, false)?
                     .visit_field::<u64>("last_at", Self::VT_LAST_AT, false)?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("name", Self::VT_NAME, false)?
                     .finish();
                 Ok(())
             }
@@ -5817,6 +7242,7 @@ pub mod godwit {
             pub head: u64,
             pub read: u64,
             pub last_at: u64,
+            pub name: Option<::flatbuffers::WIPOffset<&'a str>>,
         }
         impl<'a> Default for ChatArgs<'a> {
             #[inline]
@@ -5828,6 +7254,7 @@ pub mod godwit {
                     head: 0,
                     read: 0,
                     last_at: 0,
+                    name: None,
                 }
             }
         }
@@ -5862,6 +7289,10 @@ pub mod godwit {
                 self.fbb_.push_slot::<u64>(Chat::VT_LAST_AT, last_at, 0);
             }
             #[inline]
+            pub fn add_name(&mut self, name: ::flatbuffers::WIPOffset<&'b str>) {
+                self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Chat::VT_NAME, name);
+            }
+            #[inline]
             pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> ChatBuilder<'a, 'b, A> {
                 let start = _fbb.start_table();
                 ChatBuilder { fbb_: _fbb, start_: start }
@@ -5883,6 +7314,7 @@ pub mod godwit {
                 ds.field("head", &self.head());
                 ds.field("read", &self.read());
                 ds.field("last_at", &self.last_at());
+                ds.field("name", &self.name());
                 ds.finish()
             }
         }
@@ -6241,6 +7673,3138 @@ pub mod godwit {
                 ds.field("member", &self.member());
                 ds.field("delivered_at", &self.delivered_at());
                 ds.field("read_at", &self.read_at());
+                ds.finish()
+            }
+        }
+        pub enum MakeDirectOffset {}
+        #[derive(Copy, Clone, PartialEq)]
+
+        pub struct MakeDirect<'a> {
+            pub _tab: ::flatbuffers::Table<'a>,
+        }
+
+        impl<'a> ::flatbuffers::Follow<'a> for MakeDirect<'a> {
+            type Inner = MakeDirect<'a>;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+            }
+        }
+
+        impl<'a> MakeDirect<'a> {
+            pub const VT_PEER: ::flatbuffers::VOffsetT = 4;
+
+            #[inline]
+            pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+                MakeDirect { _tab: table }
+            }
+            #[allow(unused_mut)]
+            pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+                _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+                args: &'args MakeDirectArgs<'args>,
+            ) -> ::flatbuffers::WIPOffset<MakeDirect<'bldr>> {
+                let mut builder = MakeDirectBuilder::new(_fbb);
+                if let Some(x) = args.peer {
+                    builder.add_peer(x);
+                }
+                builder.finish()
+            }
+
+            #[inline]
+            pub fn peer(&self) -> &'a Id {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<Id>(MakeDirect::VT_PEER, None).unwrap() }
+            }
+        }
+
+        impl ::flatbuffers::Verifiable for MakeDirect<'_> {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                v.visit_table(pos)?.visit_field::<Id>("peer", Self::VT_PEER, true)?.finish();
+                Ok(())
+            }
+        }
+        pub struct MakeDirectArgs<'a> {
+            pub peer: Option<&'a Id>,
+        }
+        impl<'a> Default for MakeDirectArgs<'a> {
+            #[inline]
+            fn default() -> Self {
+                MakeDirectArgs {
+      peer: None, // required field
+    }
+            }
+        }
+
+        pub struct MakeDirectBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+            fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+        }
+        impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> MakeDirectBuilder<'a, 'b, A> {
+            #[inline]
+            pub fn add_peer(&mut self, peer: &Id) {
+                self.fbb_.push_slot_always::<&Id>(MakeDirect::VT_PEER, peer);
+            }
+            #[inline]
+            pub fn new(
+                _fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            ) -> MakeDirectBuilder<'a, 'b, A> {
+                let start = _fbb.start_table();
+                MakeDirectBuilder { fbb_: _fbb, start_: start }
+            }
+            #[inline]
+            pub fn finish(self) -> ::flatbuffers::WIPOffset<MakeDirect<'a>> {
+                let o = self.fbb_.end_table(self.start_);
+                self.fbb_.required(o, MakeDirect::VT_PEER, "peer");
+                ::flatbuffers::WIPOffset::new(o.value())
+            }
+        }
+
+        impl ::core::fmt::Debug for MakeDirect<'_> {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                let mut ds = f.debug_struct("MakeDirect");
+                ds.field("peer", &self.peer());
+                ds.finish()
+            }
+        }
+        pub enum MakeGroupOffset {}
+        #[derive(Copy, Clone, PartialEq)]
+
+        pub struct MakeGroup<'a> {
+            pub _tab: ::flatbuffers::Table<'a>,
+        }
+
+        impl<'a> ::flatbuffers::Follow<'a> for MakeGroup<'a> {
+            type Inner = MakeGroup<'a>;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+            }
+        }
+
+        impl<'a> MakeGroup<'a> {
+            pub const VT_NAME: ::flatbuffers::VOffsetT = 4;
+            pub const VT_DESCRIPTION: ::flatbuffers::VOffsetT = 6;
+            pub const VT_MEMBERS: ::flatbuffers::VOffsetT = 8;
+
+            #[inline]
+            pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+                MakeGroup { _tab: table }
+            }
+            #[allow(unused_mut)]
+            pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+                _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+                args: &'args MakeGroupArgs<'args>,
+            ) -> ::flatbuffers::WIPOffset<MakeGroup<'bldr>> {
+                let mut builder = MakeGroupBuilder::new(_fbb);
+                if let Some(x) = args.members {
+                    builder.add_members(x);
+                }
+                if let Some(x) = args.description {
+                    builder.add_description(x);
+                }
+                if let Some(x) = args.name {
+                    builder.add_name(x);
+                }
+                builder.finish()
+            }
+
+            #[inline]
+            pub fn name(&self) -> &'a str {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab.get::<::flatbuffers::ForwardsUOffset<&str>>(MakeGroup::VT_NAME, None).unwrap()
+                }
+            }
+            #[inline]
+            pub fn description(&self) -> Option<&'a str> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab.get::<::flatbuffers::ForwardsUOffset<&str>>(MakeGroup::VT_DESCRIPTION, None)
+                }
+            }
+            #[inline]
+            pub fn members(&self) -> ::flatbuffers::Vector<'a, Id> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, Id>>>(
+                            MakeGroup::VT_MEMBERS,
+                            None,
+                        )
+                        .unwrap()
+                }
+            }
+        }
+
+        impl ::flatbuffers::Verifiable for MakeGroup<'_> {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                v.visit_table(pos)?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("name", Self::VT_NAME, true)?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<&str>>(
+                        "description",
+                        Self::VT_DESCRIPTION,
+                        false,
+                    )?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, Id>>>(
+                        "members",
+                        Self::VT_MEMBERS,
+                        true,
+                    )?
+                    .finish();
+                Ok(())
+            }
+        }
+        pub struct MakeGroupArgs<'a> {
+            pub name: Option<::flatbuffers::WIPOffset<&'a str>>,
+            pub description: Option<::flatbuffers::WIPOffset<&'a str>>,
+            pub members: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, Id>>>,
+        }
+        impl<'a> Default for MakeGroupArgs<'a> {
+            #[inline]
+            fn default() -> Self {
+                MakeGroupArgs {
+                    name: None, // required field
+                    description: None,
+                    members: None, // required field
+                }
+            }
+        }
+
+        pub struct MakeGroupBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+            fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+        }
+        impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> MakeGroupBuilder<'a, 'b, A> {
+            #[inline]
+            pub fn add_name(&mut self, name: ::flatbuffers::WIPOffset<&'b str>) {
+                self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(MakeGroup::VT_NAME, name);
+            }
+            #[inline]
+            pub fn add_description(&mut self, description: ::flatbuffers::WIPOffset<&'b str>) {
+                self.fbb_
+                    .push_slot_always::<::flatbuffers::WIPOffset<_>>(MakeGroup::VT_DESCRIPTION, description);
+            }
+            #[inline]
+            pub fn add_members(&mut self, members: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b, Id>>) {
+                self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(MakeGroup::VT_MEMBERS, members);
+            }
+            #[inline]
+            pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> MakeGroupBuilder<'a, 'b, A> {
+                let start = _fbb.start_table();
+                MakeGroupBuilder { fbb_: _fbb, start_: start }
+            }
+            #[inline]
+            pub fn finish(self) -> ::flatbuffers::WIPOffset<MakeGroup<'a>> {
+                let o = self.fbb_.end_table(self.start_);
+                self.fbb_.required(o, MakeGroup::VT_NAME, "name");
+                self.fbb_.required(o, MakeGroup::VT_MEMBERS, "members");
+                ::flatbuffers::WIPOffset::new(o.value())
+            }
+        }
+
+        impl ::core::fmt::Debug for MakeGroup<'_> {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                let mut ds = f.debug_struct("MakeGroup");
+                ds.field("name", &self.name());
+                ds.field("description", &self.description());
+                ds.field("members", &self.members());
+                ds.finish()
+            }
+        }
+        pub enum AddMembersOffset {}
+        #[derive(Copy, Clone, PartialEq)]
+
+        pub struct AddMembers<'a> {
+            pub _tab: ::flatbuffers::Table<'a>,
+        }
+
+        impl<'a> ::flatbuffers::Follow<'a> for AddMembers<'a> {
+            type Inner = AddMembers<'a>;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+            }
+        }
+
+        impl<'a> AddMembers<'a> {
+            pub const VT_ACCOUNTS: ::flatbuffers::VOffsetT = 4;
+
+            #[inline]
+            pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+                AddMembers { _tab: table }
+            }
+            #[allow(unused_mut)]
+            pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+                _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+                args: &'args AddMembersArgs<'args>,
+            ) -> ::flatbuffers::WIPOffset<AddMembers<'bldr>> {
+                let mut builder = AddMembersBuilder::new(_fbb);
+                if let Some(x) = args.accounts {
+                    builder.add_accounts(x);
+                }
+                builder.finish()
+            }
+
+            #[inline]
+            pub fn accounts(&self) -> ::flatbuffers::Vector<'a, Id> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, Id>>>(
+                            AddMembers::VT_ACCOUNTS,
+                            None,
+                        )
+                        .unwrap()
+                }
+            }
+        }
+
+        impl ::flatbuffers::Verifiable for AddMembers<'_> {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                v.visit_table(pos)?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, Id>>>(
+                        "accounts",
+                        Self::VT_ACCOUNTS,
+                        true,
+                    )?
+                    .finish();
+                Ok(())
+            }
+        }
+        pub struct AddMembersArgs<'a> {
+            pub accounts: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, Id>>>,
+        }
+        impl<'a> Default for AddMembersArgs<'a> {
+            #[inline]
+            fn default() -> Self {
+                AddMembersArgs {
+      accounts: None, // required field
+    }
+            }
+        }
+
+        pub struct AddMembersBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+            fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+        }
+        impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> AddMembersBuilder<'a, 'b, A> {
+            #[inline]
+            pub fn add_accounts(
+                &mut self,
+                accounts: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b, Id>>,
+            ) {
+                self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(AddMembers::VT_ACCOUNTS, accounts);
+            }
+            #[inline]
+            pub fn new(
+                _fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            ) -> AddMembersBuilder<'a, 'b, A> {
+                let start = _fbb.start_table();
+                AddMembersBuilder { fbb_: _fbb, start_: start }
+            }
+            #[inline]
+            pub fn finish(self) -> ::flatbuffers::WIPOffset<AddMembers<'a>> {
+                let o = self.fbb_.end_table(self.start_);
+                self.fbb_.required(o, AddMembers::VT_ACCOUNTS, "accounts");
+                ::flatbuffers::WIPOffset::new(o.value())
+            }
+        }
+
+        impl ::core::fmt::Debug for AddMembers<'_> {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                let mut ds = f.debug_struct("AddMembers");
+                ds.field("accounts", &self.accounts());
+                ds.finish()
+            }
+        }
+        pub enum RemoveMembersOffset {}
+        #[derive(Copy, Clone, PartialEq)]
+
+        pub struct RemoveMembers<'a> {
+            pub _tab: ::flatbuffers::Table<'a>,
+        }
+
+        impl<'a> ::flatbuffers::Follow<'a> for RemoveMembers<'a> {
+            type Inner = RemoveMembers<'a>;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+            }
+        }
+
+        impl<'a> RemoveMembers<'a> {
+            pub const VT_ACCOUNTS: ::flatbuffers::VOffsetT = 4;
+
+            #[inline]
+            pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+                RemoveMembers { _tab: table }
+            }
+            #[allow(unused_mut)]
+            pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+                _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+                args: &'args RemoveMembersArgs<'args>,
+            ) -> ::flatbuffers::WIPOffset<RemoveMembers<'bldr>> {
+                let mut builder = RemoveMembersBuilder::new(_fbb);
+                if let Some(x) = args.accounts {
+                    builder.add_accounts(x);
+                }
+                builder.finish()
+            }
+
+            #[inline]
+            pub fn accounts(&self) -> ::flatbuffers::Vector<'a, Id> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, Id>>>(
+                            RemoveMembers::VT_ACCOUNTS,
+                            None,
+                        )
+                        .unwrap()
+                }
+            }
+        }
+
+        impl ::flatbuffers::Verifiable for RemoveMembers<'_> {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                v.visit_table(pos)?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, Id>>>(
+                        "accounts",
+                        Self::VT_ACCOUNTS,
+                        true,
+                    )?
+                    .finish();
+                Ok(())
+            }
+        }
+        pub struct RemoveMembersArgs<'a> {
+            pub accounts: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, Id>>>,
+        }
+        impl<'a> Default for RemoveMembersArgs<'a> {
+            #[inline]
+            fn default() -> Self {
+                RemoveMembersArgs {
+      accounts: None, // required field
+    }
+            }
+        }
+
+        pub struct RemoveMembersBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+            fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+        }
+        impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> RemoveMembersBuilder<'a, 'b, A> {
+            #[inline]
+            pub fn add_accounts(
+                &mut self,
+                accounts: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b, Id>>,
+            ) {
+                self.fbb_
+                    .push_slot_always::<::flatbuffers::WIPOffset<_>>(RemoveMembers::VT_ACCOUNTS, accounts);
+            }
+            #[inline]
+            pub fn new(
+                _fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            ) -> RemoveMembersBuilder<'a, 'b, A> {
+                let start = _fbb.start_table();
+                RemoveMembersBuilder { fbb_: _fbb, start_: start }
+            }
+            #[inline]
+            pub fn finish(self) -> ::flatbuffers::WIPOffset<RemoveMembers<'a>> {
+                let o = self.fbb_.end_table(self.start_);
+                self.fbb_.required(o, RemoveMembers::VT_ACCOUNTS, "accounts");
+                ::flatbuffers::WIPOffset::new(o.value())
+            }
+        }
+
+        impl ::core::fmt::Debug for RemoveMembers<'_> {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                let mut ds = f.debug_struct("RemoveMembers");
+                ds.field("accounts", &self.accounts());
+                ds.finish()
+            }
+        }
+        pub enum UpdateGroupOffset {}
+        #[derive(Copy, Clone, PartialEq)]
+
+        pub struct UpdateGroup<'a> {
+            pub _tab: ::flatbuffers::Table<'a>,
+        }
+
+        impl<'a> ::flatbuffers::Follow<'a> for UpdateGroup<'a> {
+            type Inner = UpdateGroup<'a>;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+            }
+        }
+
+        impl<'a> UpdateGroup<'a> {
+            #[inline]
+            pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+                UpdateGroup { _tab: table }
+            }
+            #[allow(unused_mut)]
+            pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+                _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+                _args: &'args UpdateGroupArgs,
+            ) -> ::flatbuffers::WIPOffset<UpdateGroup<'bldr>> {
+                let mut builder = UpdateGroupBuilder::new(_fbb);
+                builder.finish()
+            }
+        }
+
+        impl ::flatbuffers::Verifiable for UpdateGroup<'_> {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                v.visit_table(pos)?.finish();
+                Ok(())
+            }
+        }
+        pub struct UpdateGroupArgs {}
+        impl<'a> Default for UpdateGroupArgs {
+            #[inline]
+            fn default() -> Self {
+                UpdateGroupArgs {}
+            }
+        }
+
+        pub struct UpdateGroupBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+            fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+        }
+        impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> UpdateGroupBuilder<'a, 'b, A> {
+            #[inline]
+            pub fn new(
+                _fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            ) -> UpdateGroupBuilder<'a, 'b, A> {
+                let start = _fbb.start_table();
+                UpdateGroupBuilder { fbb_: _fbb, start_: start }
+            }
+            #[inline]
+            pub fn finish(self) -> ::flatbuffers::WIPOffset<UpdateGroup<'a>> {
+                let o = self.fbb_.end_table(self.start_);
+                ::flatbuffers::WIPOffset::new(o.value())
+            }
+        }
+
+        impl ::core::fmt::Debug for UpdateGroup<'_> {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                let mut ds = f.debug_struct("UpdateGroup");
+                ds.finish()
+            }
+        }
+        pub enum CommitGroupOffset {}
+        #[derive(Copy, Clone, PartialEq)]
+
+        pub struct CommitGroup<'a> {
+            pub _tab: ::flatbuffers::Table<'a>,
+        }
+
+        impl<'a> ::flatbuffers::Follow<'a> for CommitGroup<'a> {
+            type Inner = CommitGroup<'a>;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+            }
+        }
+
+        impl<'a> CommitGroup<'a> {
+            pub const VT_CHAT: ::flatbuffers::VOffsetT = 4;
+            pub const VT_CLIENT_MSG_ID: ::flatbuffers::VOffsetT = 6;
+            pub const VT_EPOCH: ::flatbuffers::VOffsetT = 8;
+            pub const VT_ACTION_TYPE: ::flatbuffers::VOffsetT = 10;
+            pub const VT_ACTION: ::flatbuffers::VOffsetT = 12;
+            pub const VT_ADDS: ::flatbuffers::VOffsetT = 14;
+            pub const VT_COMMIT_BYTES: ::flatbuffers::VOffsetT = 16;
+            pub const VT_TREE_BYTES: ::flatbuffers::VOffsetT = 18;
+
+            #[inline]
+            pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+                CommitGroup { _tab: table }
+            }
+            #[allow(unused_mut)]
+            pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+                _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+                args: &'args CommitGroupArgs<'args>,
+            ) -> ::flatbuffers::WIPOffset<CommitGroup<'bldr>> {
+                let mut builder = CommitGroupBuilder::new(_fbb);
+                builder.add_epoch(args.epoch);
+                builder.add_tree_bytes(args.tree_bytes);
+                builder.add_commit_bytes(args.commit_bytes);
+                if let Some(x) = args.adds {
+                    builder.add_adds(x);
+                }
+                if let Some(x) = args.action {
+                    builder.add_action(x);
+                }
+                if let Some(x) = args.client_msg_id {
+                    builder.add_client_msg_id(x);
+                }
+                if let Some(x) = args.chat {
+                    builder.add_chat(x);
+                }
+                builder.add_action_type(args.action_type);
+                builder.finish()
+            }
+
+            #[inline]
+            pub fn chat(&self) -> &'a Id {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<Id>(CommitGroup::VT_CHAT, None).unwrap() }
+            }
+            #[inline]
+            pub fn client_msg_id(&self) -> &'a Id {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<Id>(CommitGroup::VT_CLIENT_MSG_ID, None).unwrap() }
+            }
+            #[inline]
+            pub fn epoch(&self) -> u64 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u64>(CommitGroup::VT_EPOCH, Some(0)).unwrap() }
+            }
+            #[inline]
+            pub fn action_type(&self) -> Action {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<Action>(CommitGroup::VT_ACTION_TYPE, Some(Action::NONE)).unwrap() }
+            }
+            #[inline]
+            pub fn action(&self) -> ::flatbuffers::Table<'a> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Table<'a>>>(
+                            CommitGroup::VT_ACTION,
+                            None,
+                        )
+                        .unwrap()
+                }
+            }
+            #[inline]
+            pub fn adds(
+                &self,
+            ) -> Option<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<NewDevice<'a>>>>
+            {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab.get::<::flatbuffers::ForwardsUOffset<
+                        ::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<NewDevice>>,
+                    >>(CommitGroup::VT_ADDS, None)
+                }
+            }
+            #[inline]
+            pub fn commit_bytes(&self) -> u32 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u32>(CommitGroup::VT_COMMIT_BYTES, Some(0)).unwrap() }
+            }
+            #[inline]
+            pub fn tree_bytes(&self) -> u32 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u32>(CommitGroup::VT_TREE_BYTES, Some(0)).unwrap() }
+            }
+            #[inline]
+            #[allow(non_snake_case)]
+            pub fn action_as_make_direct(&self) -> Option<MakeDirect<'a>> {
+                if self.action_type() == Action::MakeDirect {
+                    let u = self.action();
+                    // Safety:
+                    // Created from a valid Table for this object
+                    // Which contains a valid union in this slot
+                    Some(unsafe { MakeDirect::init_from_table(u) })
+                } else {
+                    None
+                }
+            }
+
+            #[inline]
+            #[allow(non_snake_case)]
+            pub fn action_as_make_group(&self) -> Option<MakeGroup<'a>> {
+                if self.action_type() == Action::MakeGroup {
+                    let u = self.action();
+                    // Safety:
+                    // Created from a valid Table for this object
+                    // Which contains a valid union in this slot
+                    Some(unsafe { MakeGroup::init_from_table(u) })
+                } else {
+                    None
+                }
+            }
+
+            #[inline]
+            #[allow(non_snake_case)]
+            pub fn action_as_add_members(&self) -> Option<AddMembers<'a>> {
+                if self.action_type() == Action::AddMembers {
+                    let u = self.action();
+                    // Safety:
+                    // Created from a valid Table for this object
+                    // Which contains a valid union in this slot
+                    Some(unsafe { AddMembers::init_from_table(u) })
+                } else {
+                    None
+                }
+            }
+
+            #[inline]
+            #[allow(non_snake_case)]
+            pub fn action_as_remove_members(&self) -> Option<RemoveMembers<'a>> {
+                if self.action_type() == Action::RemoveMembers {
+                    let u = self.action();
+                    // Safety:
+                    // Created from a valid Table for this object
+                    // Which contains a valid union in this slot
+                    Some(unsafe { RemoveMembers::init_from_table(u) })
+                } else {
+                    None
+                }
+            }
+
+            #[inline]
+            #[allow(non_snake_case)]
+            pub fn action_as_update_group(&self) -> Option<UpdateGroup<'a>> {
+                if self.action_type() == Action::UpdateGroup {
+                    let u = self.action();
+                    // Safety:
+                    // Created from a valid Table for this object
+                    // Which contains a valid union in this slot
+                    Some(unsafe { UpdateGroup::init_from_table(u) })
+                } else {
+                    None
+                }
+            }
+        }
+
+        impl ::flatbuffers::Verifiable for CommitGroup<'_> {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                v.visit_table(pos)?
+                    .visit_field::<Id>("chat", Self::VT_CHAT, true)?
+                    .visit_field::<Id>("client_msg_id", Self::VT_CLIENT_MSG_ID, true)?
+                    .visit_field::<u64>("epoch", Self::VT_EPOCH, false)?
+                    .visit_union::<Action, _>(
+                        "action_type",
+                        Self::VT_ACTION_TYPE,
+                        "action",
+                        Self::VT_ACTION,
+                        true,
+                        |key, v, pos| match key {
+                            Action::MakeDirect => v
+                                .verify_union_variant::<::flatbuffers::ForwardsUOffset<MakeDirect>>(
+                                    "Action::MakeDirect",
+                                    pos,
+                                ),
+                            Action::MakeGroup => v
+                                .verify_union_variant::<::flatbuffers::ForwardsUOffset<MakeGroup>>(
+                                    "Action::MakeGroup",
+                                    pos,
+                                ),
+                            Action::AddMembers => v
+                                .verify_union_variant::<::flatbuffers::ForwardsUOffset<AddMembers>>(
+                                    "Action::AddMembers",
+                                    pos,
+                                ),
+                            Action::RemoveMembers => v
+                                .verify_union_variant::<::flatbuffers::ForwardsUOffset<RemoveMembers>>(
+                                    "Action::RemoveMembers",
+                                    pos,
+                                ),
+                            Action::UpdateGroup => v
+                                .verify_union_variant::<::flatbuffers::ForwardsUOffset<UpdateGroup>>(
+                                    "Action::UpdateGroup",
+                                    pos,
+                                ),
+                            _ => Ok(()),
+                        },
+                    )?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<
+                        ::flatbuffers::Vector<'_, ::flatbuffers::ForwardsUOffset<NewDevice>>,
+                    >>("adds", Self::VT_ADDS, false)?
+                    .visit_field::<u32>("commit_bytes", Self::VT_COMMIT_BYTES, false)?
+                    .visit_field::<u32>("tree_bytes", Self::VT_TREE_BYTES, false)?
+                    .finish();
+                Ok(())
+            }
+        }
+        pub struct CommitGroupArgs<'a> {
+            pub chat: Option<&'a Id>,
+            pub client_msg_id: Option<&'a Id>,
+            pub epoch: u64,
+            pub action_type: Action,
+            pub action: Option<::flatbuffers::WIPOffset<::flatbuffers::UnionWIPOffset>>,
+            pub adds: Option<
+                ::flatbuffers::WIPOffset<
+                    ::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<NewDevice<'a>>>,
+                >,
+            >,
+            pub commit_bytes: u32,
+            pub tree_bytes: u32,
+        }
+        impl<'a> Default for CommitGroupArgs<'a> {
+            #[inline]
+            fn default() -> Self {
+                CommitGroupArgs {
+                    chat: None,          // required field
+                    client_msg_id: None, // required field
+                    epoch: 0,
+                    action_type: Action::NONE,
+                    action: None, // required field
+                    adds: None,
+                    commit_bytes: 0,
+                    tree_bytes: 0,
+                }
+            }
+        }
+
+        pub struct CommitGroupBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+            fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+        }
+        impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> CommitGroupBuilder<'a, 'b, A> {
+            #[inline]
+            pub fn add_chat(&mut self, chat: &Id) {
+                self.fbb_.push_slot_always::<&Id>(CommitGroup::VT_CHAT, chat);
+            }
+            #[inline]
+            pub fn add_client_msg_id(&mut self, client_msg_id: &Id) {
+                self.fbb_.push_slot_always::<&Id>(CommitGroup::VT_CLIENT_MSG_ID, client_msg_id);
+            }
+            #[inline]
+            pub fn add_epoch(&mut self, epoch: u64) {
+                self.fbb_.push_slot::<u64>(CommitGroup::VT_EPOCH, epoch, 0);
+            }
+            #[inline]
+            pub fn add_action_type(&mut self, action_type: Action) {
+                self.fbb_.push_slot::<Action>(CommitGroup::VT_ACTION_TYPE, action_type, Action::NONE);
+            }
+            #[inline]
+            pub fn add_action(&mut self, action: ::flatbuffers::WIPOffset<::flatbuffers::UnionWIPOffset>) {
+                self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(CommitGroup::VT_ACTION, action);
+            }
+            #[inline]
+            pub fn add_adds(
+                &mut self,
+                adds: ::flatbuffers::WIPOffset<
+                    ::flatbuffers::Vector<'b, ::flatbuffers::ForwardsUOffset<NewDevice<'b>>>,
+                >,
+            ) {
+                self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(CommitGroup::VT_ADDS, adds);
+            }
+            #[inline]
+            pub fn add_commit_bytes(&mut self, commit_bytes: u32) {
+                self.fbb_.push_slot::<u32>(CommitGroup::VT_COMMIT_BYTES, commit_bytes, 0);
+            }
+            #[inline]
+            pub fn add_tree_bytes(&mut self, tree_bytes: u32) {
+                self.fbb_.push_slot::<u32>(CommitGroup::VT_TREE_BYTES, tree_bytes, 0);
+            }
+            #[inline]
+            pub fn new(
+                _fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            ) -> CommitGroupBuilder<'a, 'b, A> {
+                let start = _fbb.start_table();
+                CommitGroupBuilder { fbb_: _fbb, start_: start }
+            }
+            #[inline]
+            pub fn finish(self) -> ::flatbuffers::WIPOffset<CommitGroup<'a>> {
+                let o = self.fbb_.end_table(self.start_);
+                self.fbb_.required(o, CommitGroup::VT_CHAT, "chat");
+                self.fbb_.required(o, CommitGroup::VT_CLIENT_MSG_ID, "client_msg_id");
+                self.fbb_.required(o, CommitGroup::VT_ACTION, "action");
+                ::flatbuffers::WIPOffset::new(o.value())
+            }
+        }
+
+        impl ::core::fmt::Debug for CommitGroup<'_> {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                let mut ds = f.debug_struct("CommitGroup");
+                ds.field("chat", &self.chat());
+                ds.field("client_msg_id", &self.client_msg_id());
+                ds.field("epoch", &self.epoch());
+                ds.field("action_type", &self.action_type());
+                match self.action_type() {
+                    Action::MakeDirect => {
+                        if let Some(x) = self.action_as_make_direct() {
+                            ds.field("action", &x)
+                        } else {
+                            ds.field("action", &"InvalidFlatbuffer: Union discriminant does not match value.")
+                        }
+                    }
+                    Action::MakeGroup => {
+                        if let Some(x) = self.action_as_make_group() {
+                            ds.field("action", &x)
+                        } else {
+                            ds.field("action", &"InvalidFlatbuffer: Union discriminant does not match value.")
+                        }
+                    }
+                    Action::AddMembers => {
+                        if let Some(x) = self.action_as_add_members() {
+                            ds.field("action", &x)
+                        } else {
+                            ds.field("action", &"InvalidFlatbuffer: Union discriminant does not match value.")
+                        }
+                    }
+                    Action::RemoveMembers => {
+                        if let Some(x) = self.action_as_remove_members() {
+                            ds.field("action", &x)
+                        } else {
+                            ds.field("action", &"InvalidFlatbuffer: Union discriminant does not match value.")
+                        }
+                    }
+                    Action::UpdateGroup => {
+                        if let Some(x) = self.action_as_update_group() {
+                            ds.field("action", &x)
+                        } else {
+                            ds.field("action", &"InvalidFlatbuffer: Union discriminant does not match value.")
+                        }
+                    }
+                    _ => {
+                        let x: Option<()> = None;
+                        ds.field("action", &x)
+                    }
+                };
+                ds.field("adds", &self.adds());
+                ds.field("commit_bytes", &self.commit_bytes());
+                ds.field("tree_bytes", &self.tree_bytes());
+                ds.finish()
+            }
+        }
+        pub enum NewDeviceOffset {}
+        #[derive(Copy, Clone, PartialEq)]
+
+        pub struct NewDevice<'a> {
+            pub _tab: ::flatbuffers::Table<'a>,
+        }
+
+        impl<'a> ::flatbuffers::Follow<'a> for NewDevice<'a> {
+            type Inner = NewDevice<'a>;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+            }
+        }
+
+        impl<'a> NewDevice<'a> {
+            pub const VT_ACCOUNT: ::flatbuffers::VOffsetT = 4;
+            pub const VT_DEVICE: ::flatbuffers::VOffsetT = 6;
+            pub const VT_WELCOME_BYTES: ::flatbuffers::VOffsetT = 8;
+
+            #[inline]
+            pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+                NewDevice { _tab: table }
+            }
+            #[allow(unused_mut)]
+            pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+                _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+                args: &'args NewDeviceArgs<'args>,
+            ) -> ::flatbuffers::WIPOffset<NewDevice<'bldr>> {
+                let mut builder = NewDeviceBuilder::new(_fbb);
+                builder.add_welcome_bytes(args.welcome_bytes);
+                if let Some(x) = args.device {
+                    builder.add_device(x);
+                }
+                if let Some(x) = args.account {
+                    builder.add_account(x);
+                }
+                builder.finish()
+            }
+
+            #[inline]
+            pub fn account(&self) -> &'a Id {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<Id>(NewDevice::VT_ACCOUNT, None).unwrap() }
+            }
+            #[inline]
+            pub fn device(&self) -> &'a Id {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<Id>(NewDevice::VT_DEVICE, None).unwrap() }
+            }
+            #[inline]
+            pub fn welcome_bytes(&self) -> u32 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u32>(NewDevice::VT_WELCOME_BYTES, Some(0)).unwrap() }
+            }
+        }
+
+        impl ::flatbuffers::Verifiable for NewDevice<'_> {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                v.visit_table(pos)?
+                    .visit_field::<Id>("account", Self::VT_ACCOUNT, true)?
+                    .visit_field::<Id>("device", Self::VT_DEVICE, true)?
+                    .visit_field::<u32>("welcome_bytes", Self::VT_WELCOME_BYTES, false)?
+                    .finish();
+                Ok(())
+            }
+        }
+        pub struct NewDeviceArgs<'a> {
+            pub account: Option<&'a Id>,
+            pub device: Option<&'a Id>,
+            pub welcome_bytes: u32,
+        }
+        impl<'a> Default for NewDeviceArgs<'a> {
+            #[inline]
+            fn default() -> Self {
+                NewDeviceArgs {
+                    account: None, // required field
+                    device: None,  // required field
+                    welcome_bytes: 0,
+                }
+            }
+        }
+
+        pub struct NewDeviceBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+            fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+        }
+        impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> NewDeviceBuilder<'a, 'b, A> {
+            #[inline]
+            pub fn add_account(&mut self, account: &Id) {
+                self.fbb_.push_slot_always::<&Id>(NewDevice::VT_ACCOUNT, account);
+            }
+            #[inline]
+            pub fn add_device(&mut self, device: &Id) {
+                self.fbb_.push_slot_always::<&Id>(NewDevice::VT_DEVICE, device);
+            }
+            #[inline]
+            pub fn add_welcome_bytes(&mut self, welcome_bytes: u32) {
+                self.fbb_.push_slot::<u32>(NewDevice::VT_WELCOME_BYTES, welcome_bytes, 0);
+            }
+            #[inline]
+            pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> NewDeviceBuilder<'a, 'b, A> {
+                let start = _fbb.start_table();
+                NewDeviceBuilder { fbb_: _fbb, start_: start }
+            }
+            #[inline]
+            pub fn finish(self) -> ::flatbuffers::WIPOffset<NewDevice<'a>> {
+                let o = self.fbb_.end_table(self.start_);
+                self.fbb_.required(o, NewDevice::VT_ACCOUNT, "account");
+                self.fbb_.required(o, NewDevice::VT_DEVICE, "device");
+                ::flatbuffers::WIPOffset::new(o.value())
+            }
+        }
+
+        impl ::core::fmt::Debug for NewDevice<'_> {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                let mut ds = f.debug_struct("NewDevice");
+                ds.field("account", &self.account());
+                ds.field("device", &self.device());
+                ds.field("welcome_bytes", &self.welcome_bytes());
+                ds.finish()
+            }
+        }
+        pub enum PartOffset {}
+        #[derive(Copy, Clone, PartialEq)]
+
+        pub struct Part<'a> {
+            pub _tab: ::flatbuffers::Table<'a>,
+        }
+
+        impl<'a> ::flatbuffers::Follow<'a> for Part<'a> {
+            type Inner = Part<'a>;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+            }
+        }
+
+        impl<'a> Part<'a> {
+            pub const VT_BYTES: ::flatbuffers::VOffsetT = 4;
+            pub const VT_LEFT: ::flatbuffers::VOffsetT = 6;
+
+            #[inline]
+            pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+                Part { _tab: table }
+            }
+            #[allow(unused_mut)]
+            pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+                _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+                args: &'args PartArgs<'args>,
+            ) -> ::flatbuffers::WIPOffset<Part<'bldr>> {
+                let mut builder = PartBuilder::new(_fbb);
+                builder.add_left(args.left);
+                if let Some(x) = args.bytes {
+                    builder.add_bytes(x);
+                }
+                builder.finish()
+            }
+
+            #[inline]
+            pub fn bytes(&self) -> ::flatbuffers::Vector<'a, u8> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, u8>>>(
+                            Part::VT_BYTES,
+                            None,
+                        )
+                        .unwrap()
+                }
+            }
+            #[inline]
+            pub fn left(&self) -> u32 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u32>(Part::VT_LEFT, Some(0)).unwrap() }
+            }
+        }
+
+        impl ::flatbuffers::Verifiable for Part<'_> {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                v.visit_table(pos)?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u8>>>(
+                        "bytes",
+                        Self::VT_BYTES,
+                        true,
+                    )?
+                    .visit_field::<u32>("left", Self::VT_LEFT, false)?
+                    .finish();
+                Ok(())
+            }
+        }
+        pub struct PartArgs<'a> {
+            pub bytes: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u8>>>,
+            pub left: u32,
+        }
+        impl<'a> Default for PartArgs<'a> {
+            #[inline]
+            fn default() -> Self {
+                PartArgs {
+                    bytes: None, // required field
+                    left: 0,
+                }
+            }
+        }
+
+        pub struct PartBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+            fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+        }
+        impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> PartBuilder<'a, 'b, A> {
+            #[inline]
+            pub fn add_bytes(&mut self, bytes: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b, u8>>) {
+                self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Part::VT_BYTES, bytes);
+            }
+            #[inline]
+            pub fn add_left(&mut self, left: u32) {
+                self.fbb_.push_slot::<u32>(Part::VT_LEFT, left, 0);
+            }
+            #[inline]
+            pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> PartBuilder<'a, 'b, A> {
+                let start = _fbb.start_table();
+                PartBuilder { fbb_: _fbb, start_: start }
+            }
+            #[inline]
+            pub fn finish(self) -> ::flatbuffers::WIPOffset<Part<'a>> {
+                let o = self.fbb_.end_table(self.start_);
+                self.fbb_.required(o, Part::VT_BYTES, "bytes");
+                ::flatbuffers::WIPOffset::new(o.value())
+            }
+        }
+
+        impl ::core::fmt::Debug for Part<'_> {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                let mut ds = f.debug_struct("Part");
+                ds.field("bytes", &self.bytes());
+                ds.field("left", &self.left());
+                ds.finish()
+            }
+        }
+        pub enum CommittedOffset {}
+        #[derive(Copy, Clone, PartialEq)]
+
+        pub struct Committed<'a> {
+            pub _tab: ::flatbuffers::Table<'a>,
+        }
+
+        impl<'a> ::flatbuffers::Follow<'a> for Committed<'a> {
+            type Inner = Committed<'a>;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+            }
+        }
+
+        impl<'a> Committed<'a> {
+            pub const VT_SEQ: ::flatbuffers::VOffsetT = 4;
+            pub const VT_AT: ::flatbuffers::VOffsetT = 6;
+            pub const VT_EPOCH: ::flatbuffers::VOffsetT = 8;
+
+            #[inline]
+            pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+                Committed { _tab: table }
+            }
+            #[allow(unused_mut)]
+            pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+                _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+                args: &'args CommittedArgs,
+            ) -> ::flatbuffers::WIPOffset<Committed<'bldr>> {
+                let mut builder = CommittedBuilder::new(_fbb);
+                builder.add_epoch(args.epoch);
+                builder.add_at(args.at);
+                builder.add_seq(args.seq);
+                builder.finish()
+            }
+
+            #[inline]
+            pub fn seq(&self) -> u64 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u64>(Committed::VT_SEQ, Some(0)).unwrap() }
+            }
+            #[inline]
+            pub fn at(&self) -> u64 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u64>(Committed::VT_AT, Some(0)).unwrap() }
+            }
+            #[inline]
+            pub fn epoch(&self) -> u64 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u64>(Committed::VT_EPOCH, Some(0)).unwrap() }
+            }
+        }
+
+        impl ::flatbuffers::Verifiable for Committed<'_> {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                v.visit_table(pos)?
+                    .visit_field::<u64>("seq", Self::VT_SEQ, false)?
+                    .visit_field::<u64>("at", Self::VT_AT, false)?
+                    .visit_field::<u64>("epoch", Self::VT_EPOCH, false)?
+                    .finish();
+                Ok(())
+            }
+        }
+        pub struct CommittedArgs {
+            pub seq: u64,
+            pub at: u64,
+            pub epoch: u64,
+        }
+        impl<'a> Default for CommittedArgs {
+            #[inline]
+            fn default() -> Self {
+                CommittedArgs { seq: 0, at: 0, epoch: 0 }
+            }
+        }
+
+        pub struct CommittedBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+            fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+        }
+        impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> CommittedBuilder<'a, 'b, A> {
+            #[inline]
+            pub fn add_seq(&mut self, seq: u64) {
+                self.fbb_.push_slot::<u64>(Committed::VT_SEQ, seq, 0);
+            }
+            #[inline]
+            pub fn add_at(&mut self, at: u64) {
+                self.fbb_.push_slot::<u64>(Committed::VT_AT, at, 0);
+            }
+            #[inline]
+            pub fn add_epoch(&mut self, epoch: u64) {
+                self.fbb_.push_slot::<u64>(Committed::VT_EPOCH, epoch, 0);
+            }
+            #[inline]
+            pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> CommittedBuilder<'a, 'b, A> {
+                let start = _fbb.start_table();
+                CommittedBuilder { fbb_: _fbb, start_: start }
+            }
+            #[inline]
+            pub fn finish(self) -> ::flatbuffers::WIPOffset<Committed<'a>> {
+                let o = self.fbb_.end_table(self.start_);
+                ::flatbuffers::WIPOffset::new(o.value())
+            }
+        }
+
+        impl ::core::fmt::Debug for Committed<'_> {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                let mut ds = f.debug_struct("Committed");
+                ds.field("seq", &self.seq());
+                ds.field("at", &self.at());
+                ds.field("epoch", &self.epoch());
+                ds.finish()
+            }
+        }
+        pub enum LeaveGroupOffset {}
+        #[derive(Copy, Clone, PartialEq)]
+
+        pub struct LeaveGroup<'a> {
+            pub _tab: ::flatbuffers::Table<'a>,
+        }
+
+        impl<'a> ::flatbuffers::Follow<'a> for LeaveGroup<'a> {
+            type Inner = LeaveGroup<'a>;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+            }
+        }
+
+        impl<'a> LeaveGroup<'a> {
+            pub const VT_CHAT: ::flatbuffers::VOffsetT = 4;
+            pub const VT_CLIENT_MSG_ID: ::flatbuffers::VOffsetT = 6;
+
+            #[inline]
+            pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+                LeaveGroup { _tab: table }
+            }
+            #[allow(unused_mut)]
+            pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+                _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+                args: &'args LeaveGroupArgs<'args>,
+            ) -> ::flatbuffers::WIPOffset<LeaveGroup<'bldr>> {
+                let mut builder = LeaveGroupBuilder::new(_fbb);
+                if let Some(x) = args.client_msg_id {
+                    builder.add_client_msg_id(x);
+                }
+                if let Some(x) = args.chat {
+                    builder.add_chat(x);
+                }
+                builder.finish()
+            }
+
+            #[inline]
+            pub fn chat(&self) -> &'a Id {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<Id>(LeaveGroup::VT_CHAT, None).unwrap() }
+            }
+            #[inline]
+            pub fn client_msg_id(&self) -> &'a Id {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<Id>(LeaveGroup::VT_CLIENT_MSG_ID, None).unwrap() }
+            }
+        }
+
+        impl ::flatbuffers::Verifiable for LeaveGroup<'_> {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                v.visit_table(pos)?
+                    .visit_field::<Id>("chat", Self::VT_CHAT, true)?
+                    .visit_field::<Id>("client_msg_id", Self::VT_CLIENT_MSG_ID, true)?
+                    .finish();
+                Ok(())
+            }
+        }
+        pub struct LeaveGroupArgs<'a> {
+            pub chat: Option<&'a Id>,
+            pub client_msg_id: Option<&'a Id>,
+        }
+        impl<'a> Default for LeaveGroupArgs<'a> {
+            #[inline]
+            fn default() -> Self {
+                LeaveGroupArgs {
+                    chat: None,          // required field
+                    client_msg_id: None, // required field
+                }
+            }
+        }
+
+        pub struct LeaveGroupBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+            fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+        }
+        impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> LeaveGroupBuilder<'a, 'b, A> {
+            #[inline]
+            pub fn add_chat(&mut self, chat: &Id) {
+                self.fbb_.push_slot_always::<&Id>(LeaveGroup::VT_CHAT, chat);
+            }
+            #[inline]
+            pub fn add_client_msg_id(&mut self, client_msg_id: &Id) {
+                self.fbb_.push_slot_always::<&Id>(LeaveGroup::VT_CLIENT_MSG_ID, client_msg_id);
+            }
+            #[inline]
+            pub fn new(
+                _fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            ) -> LeaveGroupBuilder<'a, 'b, A> {
+                let start = _fbb.start_table();
+                LeaveGroupBuilder { fbb_: _fbb, start_: start }
+            }
+            #[inline]
+            pub fn finish(self) -> ::flatbuffers::WIPOffset<LeaveGroup<'a>> {
+                let o = self.fbb_.end_table(self.start_);
+                self.fbb_.required(o, LeaveGroup::VT_CHAT, "chat");
+                self.fbb_.required(o, LeaveGroup::VT_CLIENT_MSG_ID, "client_msg_id");
+                ::flatbuffers::WIPOffset::new(o.value())
+            }
+        }
+
+        impl ::core::fmt::Debug for LeaveGroup<'_> {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                let mut ds = f.debug_struct("LeaveGroup");
+                ds.field("chat", &self.chat());
+                ds.field("client_msg_id", &self.client_msg_id());
+                ds.finish()
+            }
+        }
+        pub enum GetGroupOffset {}
+        #[derive(Copy, Clone, PartialEq)]
+
+        pub struct GetGroup<'a> {
+            pub _tab: ::flatbuffers::Table<'a>,
+        }
+
+        impl<'a> ::flatbuffers::Follow<'a> for GetGroup<'a> {
+            type Inner = GetGroup<'a>;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+            }
+        }
+
+        impl<'a> GetGroup<'a> {
+            pub const VT_CHAT: ::flatbuffers::VOffsetT = 4;
+
+            #[inline]
+            pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+                GetGroup { _tab: table }
+            }
+            #[allow(unused_mut)]
+            pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+                _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+                args: &'args GetGroupArgs<'args>,
+            ) -> ::flatbuffers::WIPOffset<GetGroup<'bldr>> {
+                let mut builder = GetGroupBuilder::new(_fbb);
+                if let Some(x) = args.chat {
+                    builder.add_chat(x);
+                }
+                builder.finish()
+            }
+
+            #[inline]
+            pub fn chat(&self) -> &'a Id {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<Id>(GetGroup::VT_CHAT, None).unwrap() }
+            }
+        }
+
+        impl ::flatbuffers::Verifiable for GetGroup<'_> {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                v.visit_table(pos)?.visit_field::<Id>("chat", Self::VT_CHAT, true)?.finish();
+                Ok(())
+            }
+        }
+        pub struct GetGroupArgs<'a> {
+            pub chat: Option<&'a Id>,
+        }
+        impl<'a> Default for GetGroupArgs<'a> {
+            #[inline]
+            fn default() -> Self {
+                GetGroupArgs {
+      chat: None, // required field
+    }
+            }
+        }
+
+        pub struct GetGroupBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+            fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+        }
+        impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> GetGroupBuilder<'a, 'b, A> {
+            #[inline]
+            pub fn add_chat(&mut self, chat: &Id) {
+                self.fbb_.push_slot_always::<&Id>(GetGroup::VT_CHAT, chat);
+            }
+            #[inline]
+            pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> GetGroupBuilder<'a, 'b, A> {
+                let start = _fbb.start_table();
+                GetGroupBuilder { fbb_: _fbb, start_: start }
+            }
+            #[inline]
+            pub fn finish(self) -> ::flatbuffers::WIPOffset<GetGroup<'a>> {
+                let o = self.fbb_.end_table(self.start_);
+                self.fbb_.required(o, GetGroup::VT_CHAT, "chat");
+                ::flatbuffers::WIPOffset::new(o.value())
+            }
+        }
+
+        impl ::core::fmt::Debug for GetGroup<'_> {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                let mut ds = f.debug_struct("GetGroup");
+                ds.field("chat", &self.chat());
+                ds.finish()
+            }
+        }
+        pub enum GroupOffset {}
+        #[derive(Copy, Clone, PartialEq)]
+
+        pub struct Group<'a> {
+            pub _tab: ::flatbuffers::Table<'a>,
+        }
+
+        impl<'a> ::flatbuffers::Follow<'a> for Group<'a> {
+            type Inner = Group<'a>;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+            }
+        }
+
+        impl<'a> Group<'a> {
+            pub const VT_CHAT: ::flatbuffers::VOffsetT = 4;
+            pub const VT_EPOCH: ::flatbuffers::VOffsetT = 6;
+            pub const VT_COMMIT_FIRST: ::flatbuffers::VOffsetT = 8;
+            pub const VT_NAME: ::flatbuffers::VOffsetT = 10;
+            pub const VT_DESCRIPTION: ::flatbuffers::VOffsetT = 12;
+            pub const VT_CREATED_BY: ::flatbuffers::VOffsetT = 14;
+            pub const VT_CREATED_AT: ::flatbuffers::VOffsetT = 16;
+            pub const VT_MEMBERS: ::flatbuffers::VOffsetT = 18;
+            pub const VT_LEAVES: ::flatbuffers::VOffsetT = 20;
+
+            #[inline]
+            pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+                Group { _tab: table }
+            }
+            #[allow(unused_mut)]
+            pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+                _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+                args: &'args GroupArgs<'args>,
+            ) -> ::flatbuffers::WIPOffset<Group<'bldr>> {
+                let mut builder = GroupBuilder::new(_fbb);
+                builder.add_created_at(args.created_at);
+                builder.add_epoch(args.epoch);
+                if let Some(x) = args.leaves {
+                    builder.add_leaves(x);
+                }
+                if let Some(x) = args.members {
+                    builder.add_members(x);
+                }
+                if let Some(x) = args.created_by {
+                    builder.add_created_by(x);
+                }
+                if let Some(x) = args.description {
+                    builder.add_description(x);
+                }
+                if let Some(x) = args.name {
+                    builder.add_name(x);
+                }
+                if let Some(x) = args.chat {
+                    builder.add_chat(x);
+                }
+                builder.add_commit_first(args.commit_first);
+                builder.finish()
+            }
+
+            #[inline]
+            pub fn chat(&self) -> &'a Id {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<Id>(Group::VT_CHAT, None).unwrap() }
+            }
+            #[inline]
+            pub fn epoch(&self) -> u64 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u64>(Group::VT_EPOCH, Some(0)).unwrap() }
+            }
+            #[inline]
+            pub fn commit_first(&self) -> bool {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<bool>(Group::VT_COMMIT_FIRST, Some(false)).unwrap() }
+            }
+            #[inline]
+            pub fn name(&self) -> Option<&'a str> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<&str>>(Group::VT_NAME, None) }
+            }
+            #[inline]
+            pub fn description(&self) -> Option<&'a str> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<&str>>(Group::VT_DESCRIPTION, None) }
+            }
+            #[inline]
+            pub fn created_by(&self) -> Option<&'a Id> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<Id>(Group::VT_CREATED_BY, None) }
+            }
+            #[inline]
+            pub fn created_at(&self) -> u64 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u64>(Group::VT_CREATED_AT, Some(0)).unwrap() }
+            }
+            #[inline]
+            pub fn members(&self) -> ::flatbuffers::Vector<'a, GroupMember> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, GroupMember>>>(
+                            Group::VT_MEMBERS,
+                            None,
+                        )
+                        .unwrap()
+                }
+            }
+            #[inline]
+            pub fn leaves(&self) -> ::flatbuffers::Vector<'a, GroupLeaf> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, GroupLeaf>>>(
+                            Group::VT_LEAVES,
+                            None,
+                        )
+                        .unwrap()
+                }
+            }
+        }
+
+        impl ::flatbuffers::Verifiable for Group<'_> {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                v.visit_table(pos)?
+                    .visit_field::<Id>("chat", Self::VT_CHAT, true)?
+                    .visit_field::<u64>("epoch", Self::VT_EPOCH, false)?
+                    .visit_field::<bool>("commit_first", Self::VT_COMMIT_FIRST, false)?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("name", Self::VT_NAME, false)?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<&str>>(
+                        "description",
+                        Self::VT_DESCRIPTION,
+                        false,
+                    )?
+                    .visit_field::<Id>("created_by", Self::VT_CREATED_BY, false)?
+                    .visit_field::<u64>("created_at", Self::VT_CREATED_AT, false)?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, GroupMember>>>(
+                        "members",
+                        Self::VT_MEMBERS,
+                        true,
+                    )?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, GroupLeaf>>>(
+                        "leaves",
+                        Self::VT_LEAVES,
+                        true,
+                    )?
+                    .finish();
+                Ok(())
+            }
+        }
+        pub struct GroupArgs<'a> {
+            pub chat: Option<&'a Id>,
+            pub epoch: u64,
+            pub commit_first: bool,
+            pub name: Option<::flatbuffers::WIPOffset<&'a str>>,
+            pub description: Option<::flatbuffers::WIPOffset<&'a str>>,
+            pub created_by: Option<&'a Id>,
+            pub created_at: u64,
+            pub members: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, GroupMember>>>,
+            pub leaves: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, GroupLeaf>>>,
+        }
+        impl<'a> Default for GroupArgs<'a> {
+            #[inline]
+            fn default() -> Self {
+                GroupArgs {
+                    chat: None, // required field
+                    epoch: 0,
+                    commit_first: false,
+                    name: None,
+                    description: None,
+                    created_by: None,
+                    created_at: 0,
+                    members: None, // required field
+                    leaves: None,  // required field
+                }
+            }
+        }
+
+        pub struct GroupBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+            fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+        }
+        impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> GroupBuilder<'a, 'b, A> {
+            #[inline]
+            pub fn add_chat(&mut self, chat: &Id) {
+                self.fbb_.push_slot_always::<&Id>(Group::VT_CHAT, chat);
+            }
+            #[inline]
+            pub fn add_epoch(&mut self, epoch: u64) {
+                self.fbb_.push_slot::<u64>(Group::VT_EPOCH, epoch, 0);
+            }
+            #[inline]
+            pub fn add_commit_first(&mut self, commit_first: bool) {
+                self.fbb_.push_slot::<bool>(Group::VT_COMMIT_FIRST, commit_first, false);
+            }
+            #[inline]
+            pub fn add_name(&mut self, name: ::flatbuffers::WIPOffset<&'b str>) {
+                self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Group::VT_NAME, name);
+            }
+            #[inline]
+            pub fn add_description(&mut self, description: ::flatbuffers::WIPOffset<&'b str>) {
+                self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Group::VT_DESCRIPTION, description);
+            }
+            #[inline]
+            pub fn add_created_by(&mut self, created_by: &Id) {
+                self.fbb_.push_slot_always::<&Id>(Group::VT_CREATED_BY, created_by);
+            }
+            #[inline]
+            pub fn add_created_at(&mut self, created_at: u64) {
+                self.fbb_.push_slot::<u64>(Group::VT_CREATED_AT, created_at, 0);
+            }
+            #[inline]
+            pub fn add_members(
+                &mut self,
+                members: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b, GroupMember>>,
+            ) {
+                self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Group::VT_MEMBERS, members);
+            }
+            #[inline]
+            pub fn add_leaves(
+                &mut self,
+                leaves: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b, GroupLeaf>>,
+            ) {
+                self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Group::VT_LEAVES, leaves);
+            }
+            #[inline]
+            pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> GroupBuilder<'a, 'b, A> {
+                let start = _fbb.start_table();
+                GroupBuilder { fbb_: _fbb, start_: start }
+            }
+            #[inline]
+            pub fn finish(self) -> ::flatbuffers::WIPOffset<Group<'a>> {
+                let o = self.fbb_.end_table(self.start_);
+                self.fbb_.required(o, Group::VT_CHAT, "chat");
+                self.fbb_.required(o, Group::VT_MEMBERS, "members");
+                self.fbb_.required(o, Group::VT_LEAVES, "leaves");
+                ::flatbuffers::WIPOffset::new(o.value())
+            }
+        }
+
+        impl ::core::fmt::Debug for Group<'_> {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                let mut ds = f.debug_struct("Group");
+                ds.field("chat", &self.chat());
+                ds.field("epoch", &self.epoch());
+                ds.field("commit_first", &self.commit_first());
+                ds.field("name", &self.name());
+                ds.field("description", &self.description());
+                ds.field("created_by", &self.created_by());
+                ds.field("created_at", &self.created_at());
+                ds.field("members", &self.members());
+                ds.field("leaves", &self.leaves());
+                ds.finish()
+            }
+        }
+        pub enum GetTreeOffset {}
+        #[derive(Copy, Clone, PartialEq)]
+
+        pub struct GetTree<'a> {
+            pub _tab: ::flatbuffers::Table<'a>,
+        }
+
+        impl<'a> ::flatbuffers::Follow<'a> for GetTree<'a> {
+            type Inner = GetTree<'a>;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+            }
+        }
+
+        impl<'a> GetTree<'a> {
+            pub const VT_CHAT: ::flatbuffers::VOffsetT = 4;
+            pub const VT_EPOCH: ::flatbuffers::VOffsetT = 6;
+
+            #[inline]
+            pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+                GetTree { _tab: table }
+            }
+            #[allow(unused_mut)]
+            pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+                _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+                args: &'args GetTreeArgs<'args>,
+            ) -> ::flatbuffers::WIPOffset<GetTree<'bldr>> {
+                let mut builder = GetTreeBuilder::new(_fbb);
+                builder.add_epoch(args.epoch);
+                if let Some(x) = args.chat {
+                    builder.add_chat(x);
+                }
+                builder.finish()
+            }
+
+            #[inline]
+            pub fn chat(&self) -> &'a Id {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<Id>(GetTree::VT_CHAT, None).unwrap() }
+            }
+            #[inline]
+            pub fn epoch(&self) -> u64 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u64>(GetTree::VT_EPOCH, Some(0)).unwrap() }
+            }
+        }
+
+        impl ::flatbuffers::Verifiable for GetTree<'_> {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                v.visit_table(pos)?
+                    .visit_field::<Id>("chat", Self::VT_CHAT, true)?
+                    .visit_field::<u64>("epoch", Self::VT_EPOCH, false)?
+                    .finish();
+                Ok(())
+            }
+        }
+        pub struct GetTreeArgs<'a> {
+            pub chat: Option<&'a Id>,
+            pub epoch: u64,
+        }
+        impl<'a> Default for GetTreeArgs<'a> {
+            #[inline]
+            fn default() -> Self {
+                GetTreeArgs {
+                    chat: None, // required field
+                    epoch: 0,
+                }
+            }
+        }
+
+        pub struct GetTreeBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+            fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+        }
+        impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> GetTreeBuilder<'a, 'b, A> {
+            #[inline]
+            pub fn add_chat(&mut self, chat: &Id) {
+                self.fbb_.push_slot_always::<&Id>(GetTree::VT_CHAT, chat);
+            }
+            #[inline]
+            pub fn add_epoch(&mut self, epoch: u64) {
+                self.fbb_.push_slot::<u64>(GetTree::VT_EPOCH, epoch, 0);
+            }
+            #[inline]
+            pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> GetTreeBuilder<'a, 'b, A> {
+                let start = _fbb.start_table();
+                GetTreeBuilder { fbb_: _fbb, start_: start }
+            }
+            #[inline]
+            pub fn finish(self) -> ::flatbuffers::WIPOffset<GetTree<'a>> {
+                let o = self.fbb_.end_table(self.start_);
+                self.fbb_.required(o, GetTree::VT_CHAT, "chat");
+                ::flatbuffers::WIPOffset::new(o.value())
+            }
+        }
+
+        impl ::core::fmt::Debug for GetTree<'_> {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                let mut ds = f.debug_struct("GetTree");
+                ds.field("chat", &self.chat());
+                ds.field("epoch", &self.epoch());
+                ds.finish()
+            }
+        }
+        pub enum PublishKeyPackagesOffset {}
+        #[derive(Copy, Clone, PartialEq)]
+
+        pub struct PublishKeyPackages<'a> {
+            pub _tab: ::flatbuffers::Table<'a>,
+        }
+
+        impl<'a> ::flatbuffers::Follow<'a> for PublishKeyPackages<'a> {
+            type Inner = PublishKeyPackages<'a>;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+            }
+        }
+
+        impl<'a> PublishKeyPackages<'a> {
+            pub const VT_REQUEST: ::flatbuffers::VOffsetT = 4;
+            pub const VT_PACKAGES: ::flatbuffers::VOffsetT = 6;
+            pub const VT_LAST_RESORT: ::flatbuffers::VOffsetT = 8;
+
+            #[inline]
+            pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+                PublishKeyPackages { _tab: table }
+            }
+            #[allow(unused_mut)]
+            pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+                _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+                args: &'args PublishKeyPackagesArgs<'args>,
+            ) -> ::flatbuffers::WIPOffset<PublishKeyPackages<'bldr>> {
+                let mut builder = PublishKeyPackagesBuilder::new(_fbb);
+                if let Some(x) = args.last_resort {
+                    builder.add_last_resort(x);
+                }
+                if let Some(x) = args.packages {
+                    builder.add_packages(x);
+                }
+                if let Some(x) = args.request {
+                    builder.add_request(x);
+                }
+                builder.finish()
+            }
+
+            #[inline]
+            pub fn request(&self) -> &'a Id {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<Id>(PublishKeyPackages::VT_REQUEST, None).unwrap() }
+            }
+            #[inline]
+            pub fn packages(
+                &self,
+            ) -> Option<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<KeyPackageBytes<'a>>>>
+            {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab.get::<::flatbuffers::ForwardsUOffset<
+                        ::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<KeyPackageBytes>>,
+                    >>(PublishKeyPackages::VT_PACKAGES, None)
+                }
+            }
+            #[inline]
+            pub fn last_resort(&self) -> Option<::flatbuffers::Vector<'a, u8>> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, u8>>>(
+                        PublishKeyPackages::VT_LAST_RESORT,
+                        None,
+                    )
+                }
+            }
+        }
+
+        impl ::flatbuffers::Verifiable for PublishKeyPackages<'_> {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                v.visit_table(pos)?
+                    .visit_field::<Id>("request", Self::VT_REQUEST, true)?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<
+                        ::flatbuffers::Vector<'_, ::flatbuffers::ForwardsUOffset<KeyPackageBytes>>,
+                    >>("packages", Self::VT_PACKAGES, false)?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u8>>>(
+                        "last_resort",
+                        Self::VT_LAST_RESORT,
+                        false,
+                    )?
+                    .finish();
+                Ok(())
+            }
+        }
+        pub struct PublishKeyPackagesArgs<'a> {
+            pub request: Option<&'a Id>,
+            pub packages: Option<
+                ::flatbuffers::WIPOffset<
+                    ::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<KeyPackageBytes<'a>>>,
+                >,
+            >,
+            pub last_resort: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u8>>>,
+        }
+        impl<'a> Default for PublishKeyPackagesArgs<'a> {
+            #[inline]
+            fn default() -> Self {
+                PublishKeyPackagesArgs {
+                    request: None, // required field
+                    packages: None,
+                    last_resort: None,
+                }
+            }
+        }
+
+        pub struct PublishKeyPackagesBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+            fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+        }
+        impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> PublishKeyPackagesBuilder<'a, 'b, A> {
+            #[inline]
+            pub fn add_request(&mut self, request: &Id) {
+                self.fbb_.push_slot_always::<&Id>(PublishKeyPackages::VT_REQUEST, request);
+            }
+            #[inline]
+            pub fn add_packages(
+                &mut self,
+                packages: ::flatbuffers::WIPOffset<
+                    ::flatbuffers::Vector<'b, ::flatbuffers::ForwardsUOffset<KeyPackageBytes<'b>>>,
+                >,
+            ) {
+                self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(
+                    PublishKeyPackages::VT_PACKAGES,
+                    packages,
+                );
+            }
+            #[inline]
+            pub fn add_last_resort(
+                &mut self,
+                last_resort: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b, u8>>,
+            ) {
+                self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(
+                    PublishKeyPackages::VT_LAST_RESORT,
+                    last_resort,
+                );
+            }
+            #[inline]
+            pub fn new(
+                _fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            ) -> PublishKeyPackagesBuilder<'a, 'b, A> {
+                let start = _fbb.start_table();
+                PublishKeyPackagesBuilder { fbb_: _fbb, start_: start }
+            }
+            #[inline]
+            pub fn finish(self) -> ::flatbuffers::WIPOffset<PublishKeyPackages<'a>> {
+                let o = self.fbb_.end_table(self.start_);
+                self.fbb_.required(o, PublishKeyPackages::VT_REQUEST, "request");
+                ::flatbuffers::WIPOffset::new(o.value())
+            }
+        }
+
+        impl ::core::fmt::Debug for PublishKeyPackages<'_> {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                let mut ds = f.debug_struct("PublishKeyPackages");
+                ds.field("request", &self.request());
+                ds.field("packages", &self.packages());
+                ds.field("last_resort", &self.last_resort());
+                ds.finish()
+            }
+        }
+        pub enum KeyPackageBytesOffset {}
+        #[derive(Copy, Clone, PartialEq)]
+
+        pub struct KeyPackageBytes<'a> {
+            pub _tab: ::flatbuffers::Table<'a>,
+        }
+
+        impl<'a> ::flatbuffers::Follow<'a> for KeyPackageBytes<'a> {
+            type Inner = KeyPackageBytes<'a>;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+            }
+        }
+
+        impl<'a> KeyPackageBytes<'a> {
+            pub const VT_BYTES: ::flatbuffers::VOffsetT = 4;
+
+            #[inline]
+            pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+                KeyPackageBytes { _tab: table }
+            }
+            #[allow(unused_mut)]
+            pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+                _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+                args: &'args KeyPackageBytesArgs<'args>,
+            ) -> ::flatbuffers::WIPOffset<KeyPackageBytes<'bldr>> {
+                let mut builder = KeyPackageBytesBuilder::new(_fbb);
+                if let Some(x) = args.bytes {
+                    builder.add_bytes(x);
+                }
+                builder.finish()
+            }
+
+            #[inline]
+            pub fn bytes(&self) -> ::flatbuffers::Vector<'a, u8> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, u8>>>(
+                            KeyPackageBytes::VT_BYTES,
+                            None,
+                        )
+                        .unwrap()
+                }
+            }
+        }
+
+        impl ::flatbuffers::Verifiable for KeyPackageBytes<'_> {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                v.visit_table(pos)?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u8>>>(
+                        "bytes",
+                        Self::VT_BYTES,
+                        true,
+                    )?
+                    .finish();
+                Ok(())
+            }
+        }
+        pub struct KeyPackageBytesArgs<'a> {
+            pub bytes: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u8>>>,
+        }
+        impl<'a> Default for KeyPackageBytesArgs<'a> {
+            #[inline]
+            fn default() -> Self {
+                KeyPackageBytesArgs {
+      bytes: None, // required field
+    }
+            }
+        }
+
+        pub struct KeyPackageBytesBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+            fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+        }
+        impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> KeyPackageBytesBuilder<'a, 'b, A> {
+            #[inline]
+            pub fn add_bytes(&mut self, bytes: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b, u8>>) {
+                self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(KeyPackageBytes::VT_BYTES, bytes);
+            }
+            #[inline]
+            pub fn new(
+                _fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            ) -> KeyPackageBytesBuilder<'a, 'b, A> {
+                let start = _fbb.start_table();
+                KeyPackageBytesBuilder { fbb_: _fbb, start_: start }
+            }
+            #[inline]
+            pub fn finish(self) -> ::flatbuffers::WIPOffset<KeyPackageBytes<'a>> {
+                let o = self.fbb_.end_table(self.start_);
+                self.fbb_.required(o, KeyPackageBytes::VT_BYTES, "bytes");
+                ::flatbuffers::WIPOffset::new(o.value())
+            }
+        }
+
+        impl ::core::fmt::Debug for KeyPackageBytes<'_> {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                let mut ds = f.debug_struct("KeyPackageBytes");
+                ds.field("bytes", &self.bytes());
+                ds.finish()
+            }
+        }
+        pub enum KeyPackagesStoredOffset {}
+        #[derive(Copy, Clone, PartialEq)]
+
+        pub struct KeyPackagesStored<'a> {
+            pub _tab: ::flatbuffers::Table<'a>,
+        }
+
+        impl<'a> ::flatbuffers::Follow<'a> for KeyPackagesStored<'a> {
+            type Inner = KeyPackagesStored<'a>;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+            }
+        }
+
+        impl<'a> KeyPackagesStored<'a> {
+            pub const VT_COUNT: ::flatbuffers::VOffsetT = 4;
+
+            #[inline]
+            pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+                KeyPackagesStored { _tab: table }
+            }
+            #[allow(unused_mut)]
+            pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+                _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+                args: &'args KeyPackagesStoredArgs,
+            ) -> ::flatbuffers::WIPOffset<KeyPackagesStored<'bldr>> {
+                let mut builder = KeyPackagesStoredBuilder::new(_fbb);
+                builder.add_count(args.count);
+                builder.finish()
+            }
+
+            #[inline]
+            pub fn count(&self) -> u32 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u32>(KeyPackagesStored::VT_COUNT, Some(0)).unwrap() }
+            }
+        }
+
+        impl ::flatbuffers::Verifiable for KeyPackagesStored<'_> {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                v.visit_table(pos)?.visit_field::<u32>("count", Self::VT_COUNT, false)?.finish();
+                Ok(())
+            }
+        }
+        pub struct KeyPackagesStoredArgs {
+            pub count: u32,
+        }
+        impl<'a> Default for KeyPackagesStoredArgs {
+            #[inline]
+            fn default() -> Self {
+                KeyPackagesStoredArgs { count: 0 }
+            }
+        }
+
+        pub struct KeyPackagesStoredBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+            fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+        }
+        impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> KeyPackagesStoredBuilder<'a, 'b, A> {
+            #[inline]
+            pub fn add_count(&mut self, count: u32) {
+                self.fbb_.push_slot::<u32>(KeyPackagesStored::VT_COUNT, count, 0);
+            }
+            #[inline]
+            pub fn new(
+                _fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            ) -> KeyPackagesStoredBuilder<'a, 'b, A> {
+                let start = _fbb.start_table();
+                KeyPackagesStoredBuilder { fbb_: _fbb, start_: start }
+            }
+            #[inline]
+            pub fn finish(self) -> ::flatbuffers::WIPOffset<KeyPackagesStored<'a>> {
+                let o = self.fbb_.end_table(self.start_);
+                ::flatbuffers::WIPOffset::new(o.value())
+            }
+        }
+
+        impl ::core::fmt::Debug for KeyPackagesStored<'_> {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                let mut ds = f.debug_struct("KeyPackagesStored");
+                ds.field("count", &self.count());
+                ds.finish()
+            }
+        }
+        pub enum ClaimKeyPackagesOffset {}
+        #[derive(Copy, Clone, PartialEq)]
+
+        pub struct ClaimKeyPackages<'a> {
+            pub _tab: ::flatbuffers::Table<'a>,
+        }
+
+        impl<'a> ::flatbuffers::Follow<'a> for ClaimKeyPackages<'a> {
+            type Inner = ClaimKeyPackages<'a>;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+            }
+        }
+
+        impl<'a> ClaimKeyPackages<'a> {
+            pub const VT_ACCOUNTS: ::flatbuffers::VOffsetT = 4;
+            pub const VT_AFTER_ACCOUNT: ::flatbuffers::VOffsetT = 6;
+            pub const VT_AFTER_DEVICE: ::flatbuffers::VOffsetT = 8;
+
+            #[inline]
+            pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+                ClaimKeyPackages { _tab: table }
+            }
+            #[allow(unused_mut)]
+            pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+                _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+                args: &'args ClaimKeyPackagesArgs<'args>,
+            ) -> ::flatbuffers::WIPOffset<ClaimKeyPackages<'bldr>> {
+                let mut builder = ClaimKeyPackagesBuilder::new(_fbb);
+                if let Some(x) = args.after_device {
+                    builder.add_after_device(x);
+                }
+                if let Some(x) = args.after_account {
+                    builder.add_after_account(x);
+                }
+                if let Some(x) = args.accounts {
+                    builder.add_accounts(x);
+                }
+                builder.finish()
+            }
+
+            #[inline]
+            pub fn accounts(&self) -> ::flatbuffers::Vector<'a, Id> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, Id>>>(
+                            ClaimKeyPackages::VT_ACCOUNTS,
+                            None,
+                        )
+                        .unwrap()
+                }
+            }
+            #[inline]
+            pub fn after_account(&self) -> Option<&'a Id> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<Id>(ClaimKeyPackages::VT_AFTER_ACCOUNT, None) }
+            }
+            #[inline]
+            pub fn after_device(&self) -> Option<&'a Id> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<Id>(ClaimKeyPackages::VT_AFTER_DEVICE, None) }
+            }
+        }
+
+        impl ::flatbuffers::Verifiable for ClaimKeyPackages<'_> {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                v.visit_table(pos)?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, Id>>>(
+                        "accounts",
+                        Self::VT_ACCOUNTS,
+                        true,
+                    )?
+                    .visit_field::<Id>("after_account", Self::VT_AFTER_ACCOUNT, false)?
+                    .visit_field::<Id>("after_device", Self::VT_AFTER_DEVICE, false)?
+                    .finish();
+                Ok(())
+            }
+        }
+        pub struct ClaimKeyPackagesArgs<'a> {
+            pub accounts: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, Id>>>,
+            pub after_account: Option<&'a Id>,
+            pub after_device: Option<&'a Id>,
+        }
+        impl<'a> Default for ClaimKeyPackagesArgs<'a> {
+            #[inline]
+            fn default() -> Self {
+                ClaimKeyPackagesArgs {
+                    accounts: None, // required field
+                    after_account: None,
+                    after_device: None,
+                }
+            }
+        }
+
+        pub struct ClaimKeyPackagesBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+            fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+        }
+        impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> ClaimKeyPackagesBuilder<'a, 'b, A> {
+            #[inline]
+            pub fn add_accounts(
+                &mut self,
+                accounts: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b, Id>>,
+            ) {
+                self.fbb_
+                    .push_slot_always::<::flatbuffers::WIPOffset<_>>(ClaimKeyPackages::VT_ACCOUNTS, accounts);
+            }
+            #[inline]
+            pub fn add_after_account(&mut self, after_account: &Id) {
+                self.fbb_.push_slot_always::<&Id>(ClaimKeyPackages::VT_AFTER_ACCOUNT, after_account);
+            }
+            #[inline]
+            pub fn add_after_device(&mut self, after_device: &Id) {
+                self.fbb_.push_slot_always::<&Id>(ClaimKeyPackages::VT_AFTER_DEVICE, after_device);
+            }
+            #[inline]
+            pub fn new(
+                _fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            ) -> ClaimKeyPackagesBuilder<'a, 'b, A> {
+                let start = _fbb.start_table();
+                ClaimKeyPackagesBuilder { fbb_: _fbb, start_: start }
+            }
+            #[inline]
+            pub fn finish(self) -> ::flatbuffers::WIPOffset<ClaimKeyPackages<'a>> {
+                let o = self.fbb_.end_table(self.start_);
+                self.fbb_.required(o, ClaimKeyPackages::VT_ACCOUNTS, "accounts");
+                ::flatbuffers::WIPOffset::new(o.value())
+            }
+        }
+
+        impl ::core::fmt::Debug for ClaimKeyPackages<'_> {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                let mut ds = f.debug_struct("ClaimKeyPackages");
+                ds.field("accounts", &self.accounts());
+                ds.field("after_account", &self.after_account());
+                ds.field("after_device", &self.after_device());
+                ds.finish()
+            }
+        }
+        pub enum KeyPackagesOffset {}
+        #[derive(Copy, Clone, PartialEq)]
+
+        pub struct KeyPackages<'a> {
+            pub _tab: ::flatbuffers::Table<'a>,
+        }
+
+        impl<'a> ::flatbuffers::Follow<'a> for KeyPackages<'a> {
+            type Inner = KeyPackages<'a>;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+            }
+        }
+
+        impl<'a> KeyPackages<'a> {
+            pub const VT_PACKAGES: ::flatbuffers::VOffsetT = 4;
+            pub const VT_HAS_MORE: ::flatbuffers::VOffsetT = 6;
+
+            #[inline]
+            pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+                KeyPackages { _tab: table }
+            }
+            #[allow(unused_mut)]
+            pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+                _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+                args: &'args KeyPackagesArgs<'args>,
+            ) -> ::flatbuffers::WIPOffset<KeyPackages<'bldr>> {
+                let mut builder = KeyPackagesBuilder::new(_fbb);
+                if let Some(x) = args.packages {
+                    builder.add_packages(x);
+                }
+                builder.add_has_more(args.has_more);
+                builder.finish()
+            }
+
+            #[inline]
+            pub fn packages(
+                &self,
+            ) -> ::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<KeyPackage<'a>>> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<::flatbuffers::ForwardsUOffset<
+                            ::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<KeyPackage>>,
+                        >>(KeyPackages::VT_PACKAGES, None)
+                        .unwrap()
+                }
+            }
+            #[inline]
+            pub fn has_more(&self) -> bool {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<bool>(KeyPackages::VT_HAS_MORE, Some(false)).unwrap() }
+            }
+        }
+
+        impl ::flatbuffers::Verifiable for KeyPackages<'_> {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                v.visit_table(pos)?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<
+                        ::flatbuffers::Vector<'_, ::flatbuffers::ForwardsUOffset<KeyPackage>>,
+                    >>("packages", Self::VT_PACKAGES, true)?
+                    .visit_field::<bool>("has_more", Self::VT_HAS_MORE, false)?
+                    .finish();
+                Ok(())
+            }
+        }
+        pub struct KeyPackagesArgs<'a> {
+            pub packages: Option<
+                ::flatbuffers::WIPOffset<
+                    ::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<KeyPackage<'a>>>,
+                >,
+            >,
+            pub has_more: bool,
+        }
+        impl<'a> Default for KeyPackagesArgs<'a> {
+            #[inline]
+            fn default() -> Self {
+                KeyPackagesArgs {
+                    packages: None, // required field
+                    has_more: false,
+                }
+            }
+        }
+
+        pub struct KeyPackagesBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+            fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+        }
+        impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> KeyPackagesBuilder<'a, 'b, A> {
+            #[inline]
+            pub fn add_packages(
+                &mut self,
+                packages: ::flatbuffers::WIPOffset<
+                    ::flatbuffers::Vector<'b, ::flatbuffers::ForwardsUOffset<KeyPackage<'b>>>,
+                >,
+            ) {
+                self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(KeyPackages::VT_PACKAGES, packages);
+            }
+            #[inline]
+            pub fn add_has_more(&mut self, has_more: bool) {
+                self.fbb_.push_slot::<bool>(KeyPackages::VT_HAS_MORE, has_more, false);
+            }
+            #[inline]
+            pub fn new(
+                _fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            ) -> KeyPackagesBuilder<'a, 'b, A> {
+                let start = _fbb.start_table();
+                KeyPackagesBuilder { fbb_: _fbb, start_: start }
+            }
+            #[inline]
+            pub fn finish(self) -> ::flatbuffers::WIPOffset<KeyPackages<'a>> {
+                let o = self.fbb_.end_table(self.start_);
+                self.fbb_.required(o, KeyPackages::VT_PACKAGES, "packages");
+                ::flatbuffers::WIPOffset::new(o.value())
+            }
+        }
+
+        impl ::core::fmt::Debug for KeyPackages<'_> {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                let mut ds = f.debug_struct("KeyPackages");
+                ds.field("packages", &self.packages());
+                ds.field("has_more", &self.has_more());
+                ds.finish()
+            }
+        }
+        pub enum KeyPackageOffset {}
+        #[derive(Copy, Clone, PartialEq)]
+
+        pub struct KeyPackage<'a> {
+            pub _tab: ::flatbuffers::Table<'a>,
+        }
+
+        impl<'a> ::flatbuffers::Follow<'a> for KeyPackage<'a> {
+            type Inner = KeyPackage<'a>;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+            }
+        }
+
+        impl<'a> KeyPackage<'a> {
+            pub const VT_ACCOUNT: ::flatbuffers::VOffsetT = 4;
+            pub const VT_DEVICE: ::flatbuffers::VOffsetT = 6;
+            pub const VT_BYTES: ::flatbuffers::VOffsetT = 8;
+            pub const VT_LAST_RESORT: ::flatbuffers::VOffsetT = 10;
+
+            #[inline]
+            pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+                KeyPackage { _tab: table }
+            }
+            #[allow(unused_mut)]
+            pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+                _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+                args: &'args KeyPackageArgs<'args>,
+            ) -> ::flatbuffers::WIPOffset<KeyPackage<'bldr>> {
+                let mut builder = KeyPackageBuilder::new(_fbb);
+                if let Some(x) = args.bytes {
+                    builder.add_bytes(x);
+                }
+                if let Some(x) = args.device {
+                    builder.add_device(x);
+                }
+                if let Some(x) = args.account {
+                    builder.add_account(x);
+                }
+                builder.add_last_resort(args.last_resort);
+                builder.finish()
+            }
+
+            #[inline]
+            pub fn account(&self) -> &'a Id {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<Id>(KeyPackage::VT_ACCOUNT, None).unwrap() }
+            }
+            #[inline]
+            pub fn device(&self) -> &'a Id {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<Id>(KeyPackage::VT_DEVICE, None).unwrap() }
+            }
+            #[inline]
+            pub fn bytes(&self) -> Option<::flatbuffers::Vector<'a, u8>> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, u8>>>(
+                        KeyPackage::VT_BYTES,
+                        None,
+                    )
+                }
+            }
+            #[inline]
+            pub fn last_resort(&self) -> bool {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<bool>(KeyPackage::VT_LAST_RESORT, Some(false)).unwrap() }
+            }
+        }
+
+        impl ::flatbuffers::Verifiable for KeyPackage<'_> {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                v.visit_table(pos)?
+                    .visit_field::<Id>("account", Self::VT_ACCOUNT, true)?
+                    .visit_field::<Id>("device", Self::VT_DEVICE, true)?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u8>>>(
+                        "bytes",
+                        Self::VT_BYTES,
+                        false,
+                    )?
+                    .visit_field::<bool>("last_resort", Self::VT_LAST_RESORT, false)?
+                    .finish();
+                Ok(())
+            }
+        }
+        pub struct KeyPackageArgs<'a> {
+            pub account: Option<&'a Id>,
+            pub device: Option<&'a Id>,
+            pub bytes: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u8>>>,
+            pub last_resort: bool,
+        }
+        impl<'a> Default for KeyPackageArgs<'a> {
+            #[inline]
+            fn default() -> Self {
+                KeyPackageArgs {
+                    account: None, // required field
+                    device: None,  // required field
+                    bytes: None,
+                    last_resort: false,
+                }
+            }
+        }
+
+        pub struct KeyPackageBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+            fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+        }
+        impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> KeyPackageBuilder<'a, 'b, A> {
+            #[inline]
+            pub fn add_account(&mut self, account: &Id) {
+                self.fbb_.push_slot_always::<&Id>(KeyPackage::VT_ACCOUNT, account);
+            }
+            #[inline]
+            pub fn add_device(&mut self, device: &Id) {
+                self.fbb_.push_slot_always::<&Id>(KeyPackage::VT_DEVICE, device);
+            }
+            #[inline]
+            pub fn add_bytes(&mut self, bytes: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b, u8>>) {
+                self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(KeyPackage::VT_BYTES, bytes);
+            }
+            #[inline]
+            pub fn add_last_resort(&mut self, last_resort: bool) {
+                self.fbb_.push_slot::<bool>(KeyPackage::VT_LAST_RESORT, last_resort, false);
+            }
+            #[inline]
+            pub fn new(
+                _fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            ) -> KeyPackageBuilder<'a, 'b, A> {
+                let start = _fbb.start_table();
+                KeyPackageBuilder { fbb_: _fbb, start_: start }
+            }
+            #[inline]
+            pub fn finish(self) -> ::flatbuffers::WIPOffset<KeyPackage<'a>> {
+                let o = self.fbb_.end_table(self.start_);
+                self.fbb_.required(o, KeyPackage::VT_ACCOUNT, "account");
+                self.fbb_.required(o, KeyPackage::VT_DEVICE, "device");
+                ::flatbuffers::WIPOffset::new(o.value())
+            }
+        }
+
+        impl ::core::fmt::Debug for KeyPackage<'_> {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                let mut ds = f.debug_struct("KeyPackage");
+                ds.field("account", &self.account());
+                ds.field("device", &self.device());
+                ds.field("bytes", &self.bytes());
+                ds.field("last_resort", &self.last_resort());
+                ds.finish()
+            }
+        }
+        pub enum WelcomeOffset {}
+        #[derive(Copy, Clone, PartialEq)]
+
+        pub struct Welcome<'a> {
+            pub _tab: ::flatbuffers::Table<'a>,
+        }
+
+        impl<'a> ::flatbuffers::Follow<'a> for Welcome<'a> {
+            type Inner = Welcome<'a>;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+            }
+        }
+
+        impl<'a> Welcome<'a> {
+            pub const VT_CHAT: ::flatbuffers::VOffsetT = 4;
+            pub const VT_EPOCH: ::flatbuffers::VOffsetT = 6;
+            pub const VT_SEQ: ::flatbuffers::VOffsetT = 8;
+            pub const VT_ACCOUNT: ::flatbuffers::VOffsetT = 10;
+            pub const VT_DEVICE: ::flatbuffers::VOffsetT = 12;
+            pub const VT_BYTES: ::flatbuffers::VOffsetT = 14;
+
+            #[inline]
+            pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+                Welcome { _tab: table }
+            }
+            #[allow(unused_mut)]
+            pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+                _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+                args: &'args WelcomeArgs<'args>,
+            ) -> ::flatbuffers::WIPOffset<Welcome<'bldr>> {
+                let mut builder = WelcomeBuilder::new(_fbb);
+                builder.add_seq(args.seq);
+                builder.add_epoch(args.epoch);
+                if let Some(x) = args.bytes {
+                    builder.add_bytes(x);
+                }
+                if let Some(x) = args.device {
+                    builder.add_device(x);
+                }
+                if let Some(x) = args.account {
+                    builder.add_account(x);
+                }
+                if let Some(x) = args.chat {
+                    builder.add_chat(x);
+                }
+                builder.finish()
+            }
+
+            #[inline]
+            pub fn chat(&self) -> &'a Id {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<Id>(Welcome::VT_CHAT, None).unwrap() }
+            }
+            #[inline]
+            pub fn epoch(&self) -> u64 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u64>(Welcome::VT_EPOCH, Some(0)).unwrap() }
+            }
+            #[inline]
+            pub fn seq(&self) -> u64 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u64>(Welcome::VT_SEQ, Some(0)).unwrap() }
+            }
+            #[inline]
+            pub fn account(&self) -> &'a Id {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<Id>(Welcome::VT_ACCOUNT, None).unwrap() }
+            }
+            #[inline]
+            pub fn device(&self) -> &'a Id {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<Id>(Welcome::VT_DEVICE, None).unwrap() }
+            }
+            #[inline]
+            pub fn bytes(&self) -> ::flatbuffers::Vector<'a, u8> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, u8>>>(
+                            Welcome::VT_BYTES,
+                            None,
+                        )
+                        .unwrap()
+                }
+            }
+        }
+
+        impl ::flatbuffers::Verifiable for Welcome<'_> {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                v.visit_table(pos)?
+                    .visit_field::<Id>("chat", Self::VT_CHAT, true)?
+                    .visit_field::<u64>("epoch", Self::VT_EPOCH, false)?
+                    .visit_field::<u64>("seq", Self::VT_SEQ, false)?
+                    .visit_field::<Id>("account", Self::VT_ACCOUNT, true)?
+                    .visit_field::<Id>("device", Self::VT_DEVICE, true)?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u8>>>(
+                        "bytes",
+                        Self::VT_BYTES,
+                        true,
+                    )?
+                    .finish();
+                Ok(())
+            }
+        }
+        pub struct WelcomeArgs<'a> {
+            pub chat: Option<&'a Id>,
+            pub epoch: u64,
+            pub seq: u64,
+            pub account: Option<&'a Id>,
+            pub device: Option<&'a Id>,
+            pub bytes: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u8>>>,
+        }
+        impl<'a> Default for WelcomeArgs<'a> {
+            #[inline]
+            fn default() -> Self {
+                WelcomeArgs {
+                    chat: None, // required field
+                    epoch: 0,
+                    seq: 0,
+                    account: None, // required field
+                    device: None,  // required field
+                    bytes: None,   // required field
+                }
+            }
+        }
+
+        pub struct WelcomeBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+            fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+        }
+        impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> WelcomeBuilder<'a, 'b, A> {
+            #[inline]
+            pub fn add_chat(&mut self, chat: &Id) {
+                self.fbb_.push_slot_always::<&Id>(Welcome::VT_CHAT, chat);
+            }
+            #[inline]
+            pub fn add_epoch(&mut self, epoch: u64) {
+                self.fbb_.push_slot::<u64>(Welcome::VT_EPOCH, epoch, 0);
+            }
+            #[inline]
+            pub fn add_seq(&mut self, seq: u64) {
+                self.fbb_.push_slot::<u64>(Welcome::VT_SEQ, seq, 0);
+            }
+            #[inline]
+            pub fn add_account(&mut self, account: &Id) {
+                self.fbb_.push_slot_always::<&Id>(Welcome::VT_ACCOUNT, account);
+            }
+            #[inline]
+            pub fn add_device(&mut self, device: &Id) {
+                self.fbb_.push_slot_always::<&Id>(Welcome::VT_DEVICE, device);
+            }
+            #[inline]
+            pub fn add_bytes(&mut self, bytes: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b, u8>>) {
+                self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Welcome::VT_BYTES, bytes);
+            }
+            #[inline]
+            pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> WelcomeBuilder<'a, 'b, A> {
+                let start = _fbb.start_table();
+                WelcomeBuilder { fbb_: _fbb, start_: start }
+            }
+            #[inline]
+            pub fn finish(self) -> ::flatbuffers::WIPOffset<Welcome<'a>> {
+                let o = self.fbb_.end_table(self.start_);
+                self.fbb_.required(o, Welcome::VT_CHAT, "chat");
+                self.fbb_.required(o, Welcome::VT_ACCOUNT, "account");
+                self.fbb_.required(o, Welcome::VT_DEVICE, "device");
+                self.fbb_.required(o, Welcome::VT_BYTES, "bytes");
+                ::flatbuffers::WIPOffset::new(o.value())
+            }
+        }
+
+        impl ::core::fmt::Debug for Welcome<'_> {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                let mut ds = f.debug_struct("Welcome");
+                ds.field("chat", &self.chat());
+                ds.field("epoch", &self.epoch());
+                ds.field("seq", &self.seq());
+                ds.field("account", &self.account());
+                ds.field("device", &self.device());
+                ds.field("bytes", &self.bytes());
+                ds.finish()
+            }
+        }
+        pub enum InboxEntryOffset {}
+        #[derive(Copy, Clone, PartialEq)]
+
+        pub struct InboxEntry<'a> {
+            pub _tab: ::flatbuffers::Table<'a>,
+        }
+
+        impl<'a> ::flatbuffers::Follow<'a> for InboxEntry<'a> {
+            type Inner = InboxEntry<'a>;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+            }
+        }
+
+        impl<'a> InboxEntry<'a> {
+            pub const VT_SEQ: ::flatbuffers::VOffsetT = 4;
+            pub const VT_AT: ::flatbuffers::VOffsetT = 6;
+            pub const VT_WHAT_TYPE: ::flatbuffers::VOffsetT = 8;
+            pub const VT_WHAT: ::flatbuffers::VOffsetT = 10;
+
+            #[inline]
+            pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+                InboxEntry { _tab: table }
+            }
+            #[allow(unused_mut)]
+            pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+                _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+                args: &'args InboxEntryArgs,
+            ) -> ::flatbuffers::WIPOffset<InboxEntry<'bldr>> {
+                let mut builder = InboxEntryBuilder::new(_fbb);
+                builder.add_at(args.at);
+                builder.add_seq(args.seq);
+                if let Some(x) = args.what {
+                    builder.add_what(x);
+                }
+                builder.add_what_type(args.what_type);
+                builder.finish()
+            }
+
+            #[inline]
+            pub fn seq(&self) -> u64 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u64>(InboxEntry::VT_SEQ, Some(0)).unwrap() }
+            }
+            #[inline]
+            pub fn at(&self) -> u64 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u64>(InboxEntry::VT_AT, Some(0)).unwrap() }
+            }
+            #[inline]
+            pub fn what_type(&self) -> InboxItem {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab.get::<InboxItem>(InboxEntry::VT_WHAT_TYPE, Some(InboxItem::NONE)).unwrap()
+                }
+            }
+            #[inline]
+            pub fn what(&self) -> Option<::flatbuffers::Table<'a>> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Table<'a>>>(
+                        InboxEntry::VT_WHAT,
+                        None,
+                    )
+                }
+            }
+            #[inline]
+            #[allow(non_snake_case)]
+            pub fn what_as_welcome(&self) -> Option<Welcome<'a>> {
+                if self.what_type() == InboxItem::Welcome {
+                    self.what().map(|t| {
+                        // Safety:
+                        // Created from a valid Table for this object
+                        // Which contains a valid union in this slot
+                        unsafe { Welcome::init_from_table(t) }
+                    })
+                } else {
+                    None
+                }
+            }
+        }
+
+        impl ::flatbuffers::Verifiable for InboxEntry<'_> {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                v.visit_table(pos)?
+                    .visit_field::<u64>("seq", Self::VT_SEQ, false)?
+                    .visit_field::<u64>("at", Self::VT_AT, false)?
+                    .visit_union::<InboxItem, _>(
+                        "what_type",
+                        Self::VT_WHAT_TYPE,
+                        "what",
+                        Self::VT_WHAT,
+                        false,
+                        |key, v, pos| match key {
+                            InboxItem::Welcome => v
+                                .verify_union_variant::<::flatbuffers::ForwardsUOffset<Welcome>>(
+                                    "InboxItem::Welcome",
+                                    pos,
+                                ),
+                            _ => Ok(()),
+                        },
+                    )?
+                    .finish();
+                Ok(())
+            }
+        }
+        pub struct InboxEntryArgs {
+            pub seq: u64,
+            pub at: u64,
+            pub what_type: InboxItem,
+            pub what: Option<::flatbuffers::WIPOffset<::flatbuffers::UnionWIPOffset>>,
+        }
+        impl<'a> Default for InboxEntryArgs {
+            #[inline]
+            fn default() -> Self {
+                InboxEntryArgs { seq: 0, at: 0, what_type: InboxItem::NONE, what: None }
+            }
+        }
+
+        pub struct InboxEntryBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+            fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+        }
+        impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> InboxEntryBuilder<'a, 'b, A> {
+            #[inline]
+            pub fn add_seq(&mut self, seq: u64) {
+                self.fbb_.push_slot::<u64>(InboxEntry::VT_SEQ, seq, 0);
+            }
+            #[inline]
+            pub fn add_at(&mut self, at: u64) {
+                self.fbb_.push_slot::<u64>(InboxEntry::VT_AT, at, 0);
+            }
+            #[inline]
+            pub fn add_what_type(&mut self, what_type: InboxItem) {
+                self.fbb_.push_slot::<InboxItem>(InboxEntry::VT_WHAT_TYPE, what_type, InboxItem::NONE);
+            }
+            #[inline]
+            pub fn add_what(&mut self, what: ::flatbuffers::WIPOffset<::flatbuffers::UnionWIPOffset>) {
+                self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(InboxEntry::VT_WHAT, what);
+            }
+            #[inline]
+            pub fn new(
+                _fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            ) -> InboxEntryBuilder<'a, 'b, A> {
+                let start = _fbb.start_table();
+                InboxEntryBuilder { fbb_: _fbb, start_: start }
+            }
+            #[inline]
+            pub fn finish(self) -> ::flatbuffers::WIPOffset<InboxEntry<'a>> {
+                let o = self.fbb_.end_table(self.start_);
+                ::flatbuffers::WIPOffset::new(o.value())
+            }
+        }
+
+        impl ::core::fmt::Debug for InboxEntry<'_> {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                let mut ds = f.debug_struct("InboxEntry");
+                ds.field("seq", &self.seq());
+                ds.field("at", &self.at());
+                ds.field("what_type", &self.what_type());
+                match self.what_type() {
+                    InboxItem::Welcome => {
+                        if let Some(x) = self.what_as_welcome() {
+                            ds.field("what", &x)
+                        } else {
+                            ds.field("what", &"InvalidFlatbuffer: Union discriminant does not match value.")
+                        }
+                    }
+                    _ => {
+                        let x: Option<()> = None;
+                        ds.field("what", &x)
+                    }
+                };
                 ds.finish()
             }
         }
@@ -6851,6 +11415,231 @@ pub mod godwit {
                     None
                 }
             }
+
+            #[inline]
+            #[allow(non_snake_case)]
+            pub fn body_as_entry_part(&self) -> Option<EntryPart<'a>> {
+                if self.body_type() == Body::EntryPart {
+                    self.body().map(|t| {
+                        // Safety:
+                        // Created from a valid Table for this object
+                        // Which contains a valid union in this slot
+                        unsafe { EntryPart::init_from_table(t) }
+                    })
+                } else {
+                    None
+                }
+            }
+
+            #[inline]
+            #[allow(non_snake_case)]
+            pub fn body_as_commit_group(&self) -> Option<CommitGroup<'a>> {
+                if self.body_type() == Body::CommitGroup {
+                    self.body().map(|t| {
+                        // Safety:
+                        // Created from a valid Table for this object
+                        // Which contains a valid union in this slot
+                        unsafe { CommitGroup::init_from_table(t) }
+                    })
+                } else {
+                    None
+                }
+            }
+
+            #[inline]
+            #[allow(non_snake_case)]
+            pub fn body_as_part(&self) -> Option<Part<'a>> {
+                if self.body_type() == Body::Part {
+                    self.body().map(|t| {
+                        // Safety:
+                        // Created from a valid Table for this object
+                        // Which contains a valid union in this slot
+                        unsafe { Part::init_from_table(t) }
+                    })
+                } else {
+                    None
+                }
+            }
+
+            #[inline]
+            #[allow(non_snake_case)]
+            pub fn body_as_committed(&self) -> Option<Committed<'a>> {
+                if self.body_type() == Body::Committed {
+                    self.body().map(|t| {
+                        // Safety:
+                        // Created from a valid Table for this object
+                        // Which contains a valid union in this slot
+                        unsafe { Committed::init_from_table(t) }
+                    })
+                } else {
+                    None
+                }
+            }
+
+            #[inline]
+            #[allow(non_snake_case)]
+            pub fn body_as_leave_group(&self) -> Option<LeaveGroup<'a>> {
+                if self.body_type() == Body::LeaveGroup {
+                    self.body().map(|t| {
+                        // Safety:
+                        // Created from a valid Table for this object
+                        // Which contains a valid union in this slot
+                        unsafe { LeaveGroup::init_from_table(t) }
+                    })
+                } else {
+                    None
+                }
+            }
+
+            #[inline]
+            #[allow(non_snake_case)]
+            pub fn body_as_get_group(&self) -> Option<GetGroup<'a>> {
+                if self.body_type() == Body::GetGroup {
+                    self.body().map(|t| {
+                        // Safety:
+                        // Created from a valid Table for this object
+                        // Which contains a valid union in this slot
+                        unsafe { GetGroup::init_from_table(t) }
+                    })
+                } else {
+                    None
+                }
+            }
+
+            #[inline]
+            #[allow(non_snake_case)]
+            pub fn body_as_group(&self) -> Option<Group<'a>> {
+                if self.body_type() == Body::Group {
+                    self.body().map(|t| {
+                        // Safety:
+                        // Created from a valid Table for this object
+                        // Which contains a valid union in this slot
+                        unsafe { Group::init_from_table(t) }
+                    })
+                } else {
+                    None
+                }
+            }
+
+            #[inline]
+            #[allow(non_snake_case)]
+            pub fn body_as_get_tree(&self) -> Option<GetTree<'a>> {
+                if self.body_type() == Body::GetTree {
+                    self.body().map(|t| {
+                        // Safety:
+                        // Created from a valid Table for this object
+                        // Which contains a valid union in this slot
+                        unsafe { GetTree::init_from_table(t) }
+                    })
+                } else {
+                    None
+                }
+            }
+
+            #[inline]
+            #[allow(non_snake_case)]
+            pub fn body_as_publish_key_packages(&self) -> Option<PublishKeyPackages<'a>> {
+                if self.body_type() == Body::PublishKeyPackages {
+                    self.body().map(|t| {
+                        // Safety:
+                        // Created from a valid Table for this object
+                        // Which contains a valid union in this slot
+                        unsafe { PublishKeyPackages::init_from_table(t) }
+                    })
+                } else {
+                    None
+                }
+            }
+
+            #[inline]
+            #[allow(non_snake_case)]
+            pub fn body_as_key_packages_stored(&self) -> Option<KeyPackagesStored<'a>> {
+                if self.body_type() == Body::KeyPackagesStored {
+                    self.body().map(|t| {
+                        // Safety:
+                        // Created from a valid Table for this object
+                        // Which contains a valid union in this slot
+                        unsafe { KeyPackagesStored::init_from_table(t) }
+                    })
+                } else {
+                    None
+                }
+            }
+
+            #[inline]
+            #[allow(non_snake_case)]
+            pub fn body_as_claim_key_packages(&self) -> Option<ClaimKeyPackages<'a>> {
+                if self.body_type() == Body::ClaimKeyPackages {
+                    self.body().map(|t| {
+                        // Safety:
+                        // Created from a valid Table for this object
+                        // Which contains a valid union in this slot
+                        unsafe { ClaimKeyPackages::init_from_table(t) }
+                    })
+                } else {
+                    None
+                }
+            }
+
+            #[inline]
+            #[allow(non_snake_case)]
+            pub fn body_as_key_packages(&self) -> Option<KeyPackages<'a>> {
+                if self.body_type() == Body::KeyPackages {
+                    self.body().map(|t| {
+                        // Safety:
+                        // Created from a valid Table for this object
+                        // Which contains a valid union in this slot
+                        unsafe { KeyPackages::init_from_table(t) }
+                    })
+                } else {
+                    None
+                }
+            }
+
+            #[inline]
+            #[allow(non_snake_case)]
+            pub fn body_as_inbox_up(&self) -> Option<InboxUp<'a>> {
+                if self.body_type() == Body::InboxUp {
+                    self.body().map(|t| {
+                        // Safety:
+                        // Created from a valid Table for this object
+                        // Which contains a valid union in this slot
+                        unsafe { InboxUp::init_from_table(t) }
+                    })
+                } else {
+                    None
+                }
+            }
+
+            #[inline]
+            #[allow(non_snake_case)]
+            pub fn body_as_inbox_down(&self) -> Option<InboxDown<'a>> {
+                if self.body_type() == Body::InboxDown {
+                    self.body().map(|t| {
+                        // Safety:
+                        // Created from a valid Table for this object
+                        // Which contains a valid union in this slot
+                        unsafe { InboxDown::init_from_table(t) }
+                    })
+                } else {
+                    None
+                }
+            }
+
+            #[inline]
+            #[allow(non_snake_case)]
+            pub fn body_as_inbox_entry(&self) -> Option<InboxEntry<'a>> {
+                if self.body_type() == Body::InboxEntry {
+                    self.body().map(|t| {
+                        // Safety:
+                        // Created from a valid Table for this object
+                        // Which contains a valid union in this slot
+                        unsafe { InboxEntry::init_from_table(t) }
+                    })
+                } else {
+                    None
+                }
+            }
         }
 
         impl ::flatbuffers::Verifiable for Frame<'_> {
@@ -7036,6 +11825,79 @@ pub mod godwit {
                             Body::TypingIndicator => v
                                 .verify_union_variant::<::flatbuffers::ForwardsUOffset<TypingIndicator>>(
                                     "Body::TypingIndicator",
+                                    pos,
+                                ),
+                            Body::EntryPart => v
+                                .verify_union_variant::<::flatbuffers::ForwardsUOffset<EntryPart>>(
+                                    "Body::EntryPart",
+                                    pos,
+                                ),
+                            Body::CommitGroup => v
+                                .verify_union_variant::<::flatbuffers::ForwardsUOffset<CommitGroup>>(
+                                    "Body::CommitGroup",
+                                    pos,
+                                ),
+                            Body::Part => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<Part>>(
+                                "Body::Part",
+                                pos,
+                            ),
+                            Body::Committed => v
+                                .verify_union_variant::<::flatbuffers::ForwardsUOffset<Committed>>(
+                                    "Body::Committed",
+                                    pos,
+                                ),
+                            Body::LeaveGroup => v
+                                .verify_union_variant::<::flatbuffers::ForwardsUOffset<LeaveGroup>>(
+                                    "Body::LeaveGroup",
+                                    pos,
+                                ),
+                            Body::GetGroup => v
+                                .verify_union_variant::<::flatbuffers::ForwardsUOffset<GetGroup>>(
+                                    "Body::GetGroup",
+                                    pos,
+                                ),
+                            Body::Group => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<Group>>(
+                                "Body::Group",
+                                pos,
+                            ),
+                            Body::GetTree => v
+                                .verify_union_variant::<::flatbuffers::ForwardsUOffset<GetTree>>(
+                                    "Body::GetTree",
+                                    pos,
+                                ),
+                            Body::PublishKeyPackages => v
+                                .verify_union_variant::<::flatbuffers::ForwardsUOffset<PublishKeyPackages>>(
+                                    "Body::PublishKeyPackages",
+                                    pos,
+                                ),
+                            Body::KeyPackagesStored => v
+                                .verify_union_variant::<::flatbuffers::ForwardsUOffset<KeyPackagesStored>>(
+                                    "Body::KeyPackagesStored",
+                                    pos,
+                                ),
+                            Body::ClaimKeyPackages => v
+                                .verify_union_variant::<::flatbuffers::ForwardsUOffset<ClaimKeyPackages>>(
+                                    "Body::ClaimKeyPackages",
+                                    pos,
+                                ),
+                            Body::KeyPackages => v
+                                .verify_union_variant::<::flatbuffers::ForwardsUOffset<KeyPackages>>(
+                                    "Body::KeyPackages",
+                                    pos,
+                                ),
+                            Body::InboxUp => v
+                                .verify_union_variant::<::flatbuffers::ForwardsUOffset<InboxUp>>(
+                                    "Body::InboxUp",
+                                    pos,
+                                ),
+                            Body::InboxDown => v
+                                .verify_union_variant::<::flatbuffers::ForwardsUOffset<InboxDown>>(
+                                    "Body::InboxDown",
+                                    pos,
+                                ),
+                            Body::InboxEntry => v
+                                .verify_union_variant::<::flatbuffers::ForwardsUOffset<InboxEntry>>(
+                                    "Body::InboxEntry",
                                     pos,
                                 ),
                             _ => Ok(()),
@@ -7340,6 +12202,111 @@ pub mod godwit {
                     }
                     Body::TypingIndicator => {
                         if let Some(x) = self.body_as_typing_indicator() {
+                            ds.field("body", &x)
+                        } else {
+                            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
+                        }
+                    }
+                    Body::EntryPart => {
+                        if let Some(x) = self.body_as_entry_part() {
+                            ds.field("body", &x)
+                        } else {
+                            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
+                        }
+                    }
+                    Body::CommitGroup => {
+                        if let Some(x) = self.body_as_commit_group() {
+                            ds.field("body", &x)
+                        } else {
+                            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
+                        }
+                    }
+                    Body::Part => {
+                        if let Some(x) = self.body_as_part() {
+                            ds.field("body", &x)
+                        } else {
+                            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
+                        }
+                    }
+                    Body::Committed => {
+                        if let Some(x) = self.body_as_committed() {
+                            ds.field("body", &x)
+                        } else {
+                            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
+                        }
+                    }
+                    Body::LeaveGroup => {
+                        if let Some(x) = self.body_as_leave_group() {
+                            ds.field("body", &x)
+                        } else {
+                            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
+                        }
+                    }
+                    Body::GetGroup => {
+                        if let Some(x) = self.body_as_get_group() {
+                            ds.field("body", &x)
+                        } else {
+                            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
+                        }
+                    }
+                    Body::Group => {
+                        if let Some(x) = self.body_as_group() {
+                            ds.field("body", &x)
+                        } else {
+                            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
+                        }
+                    }
+                    Body::GetTree => {
+                        if let Some(x) = self.body_as_get_tree() {
+                            ds.field("body", &x)
+                        } else {
+                            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
+                        }
+                    }
+                    Body::PublishKeyPackages => {
+                        if let Some(x) = self.body_as_publish_key_packages() {
+                            ds.field("body", &x)
+                        } else {
+                            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
+                        }
+                    }
+                    Body::KeyPackagesStored => {
+                        if let Some(x) = self.body_as_key_packages_stored() {
+                            ds.field("body", &x)
+                        } else {
+                            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
+                        }
+                    }
+                    Body::ClaimKeyPackages => {
+                        if let Some(x) = self.body_as_claim_key_packages() {
+                            ds.field("body", &x)
+                        } else {
+                            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
+                        }
+                    }
+                    Body::KeyPackages => {
+                        if let Some(x) = self.body_as_key_packages() {
+                            ds.field("body", &x)
+                        } else {
+                            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
+                        }
+                    }
+                    Body::InboxUp => {
+                        if let Some(x) = self.body_as_inbox_up() {
+                            ds.field("body", &x)
+                        } else {
+                            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
+                        }
+                    }
+                    Body::InboxDown => {
+                        if let Some(x) = self.body_as_inbox_down() {
+                            ds.field("body", &x)
+                        } else {
+                            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
+                        }
+                    }
+                    Body::InboxEntry => {
+                        if let Some(x) = self.body_as_inbox_entry() {
                             ds.field("body", &x)
                         } else {
                             ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use mutation::Mutation;
 use wire::event::{Cursor, Event, Kind};
 use wire::request::{self, Request};
-use wire::{AccountId, ChatId, ClientMsgId, ErrorCode, Refusal, Retry, Role, Seq, limits};
+use wire::{AccountId, ChatId, ClientMsgId, Epoch, ErrorCode, Refusal, Retry, Role, Seq, limits};
 
 use super::entries::Ack;
 use super::{Client, Phase, Stream};
@@ -93,7 +93,7 @@ impl Client {
             Event::AppendAck { client_msg_id, seq, at, delivered } => {
                 self.on_ack(chat, &Ack { client_msg_id, seq, at, delivered }, now);
             }
-            Event::AppendRefused { client_msg_id, refusal } => {
+            Event::AppendRefused { client_msg_id, refusal, .. } => {
                 self.on_append_refused(chat, stream, client_msg_id, refusal, now);
             }
             Event::Refused(refusal) => self.on_chat_refused(chat, stream, refusal, now),
@@ -173,7 +173,7 @@ impl Client {
             if mutation::on(Mutation::OutboxForgetsOnSend) {
                 self.persist(Write::Cancelled { client_msg_id });
             }
-            let append = request::Append { client_msg_id, content, kind: Kind::Unsaid };
+            let append = request::Append { client_msg_id, content, kind: Kind::Unsaid, epoch: Epoch::ZERO };
             self.say(stream, &Request::Append(append));
             self.expect_answer(now);
         }

@@ -8,9 +8,9 @@ use bytes::Bytes;
 use client_core::{
     ChatRow, Client, ClientEvent, Config, Input, Login, Now, Output, Snapshot, StreamTag, Write,
 };
-use wire::event::{Connected, Entry, Event, Kind};
+use wire::event::{Connected, Entry, EntryKind, Event, Kind};
 use wire::request::Request;
-use wire::{AccountId, ChatId, ClientMsgId, DeviceId, RequestId, Role, Secret, Seq, WallTime};
+use wire::{AccountId, ChatId, ClientMsgId, DeviceId, Epoch, RequestId, Role, Secret, Seq, WallTime};
 
 pub const ME: AccountId = AccountId::new([1; 16]);
 pub const PEER: AccountId = AccountId::new([2; 16]);
@@ -161,8 +161,15 @@ impl World {
         let hello = self.greet();
         let identity = identified.then_some((ME, DeviceId::new([9; 16])));
         let (server_time, token_expires) = (self.now.wall, self.now.wall + Duration::from_secs(3600));
-        let connected =
-            Connected { version: 1, identity, server_time, token_expires, chats: 1, refresh: false };
+        let connected = Connected {
+            version: 1,
+            identity,
+            server_time,
+            token_expires,
+            chats: 1,
+            refresh: false,
+            key_packages: 0,
+        };
         self.event(self.stream(Role::Session), &Event::Connected(connected));
         hello
     }
@@ -171,7 +178,15 @@ impl World {
     pub fn connected(&mut self, refresh: bool) {
         let identity = Some((ME, DeviceId::new([9; 16])));
         let (server_time, token_expires) = (self.now.wall, self.now.wall + Duration::from_secs(3600));
-        let connected = Connected { version: 1, identity, server_time, token_expires, chats: 1, refresh };
+        let connected = Connected {
+            version: 1,
+            identity,
+            server_time,
+            token_expires,
+            chats: 1,
+            refresh,
+            key_packages: 0,
+        };
         self.event(self.stream(Role::Session), &Event::Connected(connected));
     }
 
@@ -207,10 +222,9 @@ impl World {
     pub fn entry(&mut self, down: StreamTag, seq: u64, sender: AccountId, id: ClientMsgId) {
         let (device, at, kind) = (DeviceId::new([8; 16]), WALL, Kind::Text);
         let content = Bytes::from_static(b"sealed");
-        self.event(
-            down,
-            &Event::Entry(Entry { seq: Seq(seq), sender, device, client_msg_id: id, at, kind, content }),
-        );
+        let (seq, what, epoch) = (Seq(seq), EntryKind::Message, Epoch::ZERO);
+        let entry = Entry { seq, sender, device, client_msg_id: id, at, kind, content, what, epoch };
+        self.event(down, &Event::Entry(entry));
     }
 
     pub fn arrived(&self) -> Vec<u64> {

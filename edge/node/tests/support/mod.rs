@@ -17,7 +17,7 @@ use wire::event::{Event, Kind, Verified};
 use wire::proof::{self, Exporter, Purpose};
 use wire::request::{self, Request};
 use wire::{
-    AccountId, ChatId, ClientMsgId, InstallId, RegistrationId, RequestId, Role, Secret, Seq, WallTime,
+    AccountId, ChatId, ClientMsgId, Epoch, InstallId, RegistrationId, RequestId, Role, Secret, Seq, WallTime,
 };
 use wire_link::tls::{SessionStore, Trust};
 use wire_link::{ClientConfig, Config as LinkConfig, Endpoint, LinkId, Secrets, StreamId};
@@ -378,7 +378,8 @@ impl Raw {
         let client_msg_id = ClientMsgId::new(id);
         hygiene::secrets().text(text);
         let content = Bytes::copy_from_slice(text.as_bytes());
-        self.say(stream, &Request::Append(request::Append { client_msg_id, content, kind: Kind::Text }));
+        let (kind, epoch) = (Kind::Text, Epoch::ZERO);
+        self.say(stream, &Request::Append(request::Append { client_msg_id, content, kind, epoch }));
         client_msg_id
     }
 

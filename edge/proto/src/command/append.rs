@@ -11,7 +11,9 @@ use std::time::{Duration, Instant};
 use store::ephemeral::{Bucket, EphemeralOp, Take};
 use store::keys::direct_chat_id;
 use store::op::{self, AppendError, Appended, CursorError, CursorMoved, Message, MoveCursor, NotMember, Op};
-use wire::{AccountId, ChatId, CloseCode, ErrorCode, Event, LogId, Refusal, Seq, WallTime, limits, request};
+use wire::{
+    AccountId, ChatId, CloseCode, Epoch, ErrorCode, Event, LogId, Refusal, Seq, WallTime, limits, request,
+};
 
 use super::Identity;
 use super::typing::{Place, Typing};
@@ -76,10 +78,12 @@ impl ChatUp {
         let client_msg_id = append.client_msg_id;
         if let Some(code) = content_error(append.content.len()) {
             cx.counters.refused.add(code);
-            return cx.send(link, stream, &Event::AppendRefused { client_msg_id, refusal: code.refuse() });
+            let (refusal, epoch) = (code.refuse(), Epoch::ZERO);
+            return cx.send(link, stream, &Event::AppendRefused { client_msg_id, refusal, epoch });
         }
         self.arrived.push_back(cx.now.instant);
-        self.queue.push_back(Message { client_msg_id, kind: append.kind, content: append.content });
+        let request::Append { kind, content, epoch, .. } = append;
+        self.queue.push_back(Message { client_msg_id, kind, content, epoch });
         if !self.paused && self.queue.len() + self.in_work >= limits::APPENDS_IN_FLIGHT_MAX {
             self.paused = true;
             cx.output(Output::Pause { link, stream });
@@ -268,7 +272,8 @@ impl ChatUp {
         self.arrived.clear();
         cx.counters.refused.add(refusal.code);
         self.ended = true;
-        cx.send(link, stream, &Event::AppendRefused { client_msg_id: message.client_msg_id, refusal });
+        let (client_msg_id, epoch) = (message.client_msg_id, Epoch::ZERO);
+        cx.send(link, stream, &Event::AppendRefused { client_msg_id, refusal, epoch });
         cx.output(Output::Finish { link, stream });
         cx.output(Output::Stop { link, stream, code: CloseCode::Cancelled });
     }
@@ -290,7 +295,13 @@ fn append_answer(message: &Message, result: &Result<Appended, AppendError>) -> E
     let client_msg_id = message.client_msg_id;
     match *result {
         Ok(Appended { seq, at, delivered, .. }) => Event::AppendAck { client_msg_id, seq, at, delivered },
-        Err(error) => Event::AppendRefused { client_msg_id, refusal: append_code(error).refuse() },
+        Err(error) => {
+            let epoch = match error {
+                AppendError::StaleEpoch { current } => current,
+                _ => Epoch::ZERO,
+            };
+            Event::AppendRefused { client_msg_id, refusal: append_code(error).refuse(), epoch }
+        }
     }
 }
 
@@ -298,6 +309,8 @@ fn append_code(error: AppendError) -> ErrorCode {
     match error {
         AppendError::NotMember => ErrorCode::NotMember,
         AppendError::RecipientUnknown => ErrorCode::RecipientUnknown,
+        AppendError::CommitFirst => ErrorCode::CommitFirst,
+        AppendError::StaleEpoch { .. } => ErrorCode::StaleEpoch,
     }
 }
 

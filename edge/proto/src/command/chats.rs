@@ -34,5 +34,6 @@ fn chat(info: ListedChat) -> Chat {
         head: info.head,
         read: info.read,
         last_at: info.last_at,
+        name: info.name,
     }
 }

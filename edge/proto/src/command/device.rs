@@ -42,7 +42,7 @@ impl DeviceCall {
             }
             (DeviceCall::Revoke { who, device }, EffectOutput::Store(OpOutput::RevokeDevice(result))) => {
                 match result {
-                    Ok(()) => {
+                    Ok(_) => {
                         cx.publish(Hint::DeviceEnded { account: who.account, device });
                         Step::answer(&Event::Done)
                     }

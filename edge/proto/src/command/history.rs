@@ -1,7 +1,9 @@
 //! Reading the log: pages of history (R47) and the receipts of one message (C15), for members only.
 
 use bytes::Bytes;
-use store::op::{History, HistoryPage, MemberCursor, NotMember, Op, OpOutput, Page, Receipts, ReceiptsError};
+use store::op::{
+    History, HistoryPage, MemberCursor, NotMember, Op, OpOutput, Page, Receipts, ReceiptsError, StoredEntry,
+};
 use wire::event::{Cursor, Receipt};
 use wire::{ChatId, ErrorCode, Event, LogId, Seq, limits, request};
 
@@ -73,7 +75,7 @@ fn page_frames(page: Page, found: HistoryPage) -> Vec<Bytes> {
         next_cursor: next,
         members: found.members.into_iter().map(cursor).collect(),
     });
-    found.entries.into_iter().map(|entry| entry.frame).chain([end.encode()]).collect()
+    found.entries.into_iter().flat_map(StoredEntry::into_frames).chain([end.encode()]).collect()
 }
 
 fn receipt(r: store::op::Receipt) -> Receipt {

@@ -108,6 +108,15 @@ fn rate(rates: &Rates, caller: &Caller, request: &Request) -> Result<Take, Error
             let bucket = Bucket::Requests(who?.account);
             Ok(Take { bucket, rate: Rates::per_minute(rates.requests_per_minute) })
         }
+        // What is known of groups, and not done yet.
+        Request::CommitGroup(_)
+        | Request::Part { .. }
+        | Request::LeaveGroup { .. }
+        | Request::GetGroup { .. }
+        | Request::GetTree { .. }
+        | Request::PublishKeyPackages(_)
+        | Request::ClaimKeyPackages(_)
+        | Request::InboxUp => who.and(Err(ErrorCode::Unsupported)),
         Request::Hello(_)
         | Request::Ping { .. }
         | Request::ChatUp { .. }
@@ -170,6 +179,15 @@ fn start(cx: &mut Cx, caller: &Caller, request: Request) -> Result<Step, ErrorCo
         Request::GetMessages(request) => history::HistoryCall::messages(who?, &request),
         Request::GetReceipts { chat, seq } => history::HistoryCall::receipts(who?, chat, seq),
         Request::GetChats { after } => chats::ChatsCall::begin(who?, after),
+        // What is known of groups, and not done yet.
+        Request::CommitGroup(_)
+        | Request::Part { .. }
+        | Request::LeaveGroup { .. }
+        | Request::GetGroup { .. }
+        | Request::GetTree { .. }
+        | Request::PublishKeyPackages(_)
+        | Request::ClaimKeyPackages(_)
+        | Request::InboxUp => return Err(ErrorCode::Unsupported),
         Request::Hello(_)
         | Request::Ping { .. }
         | Request::ChatUp { .. }

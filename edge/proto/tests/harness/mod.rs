@@ -20,8 +20,8 @@ use wire::event::{Event, Kind, Tokens, Verified};
 use wire::proof::{self, Purpose};
 use wire::request::{self, Request};
 use wire::{
-    AccountId, ChatId, ClientMsgId, CloseCode, ErrorCode, InstallId, LogId, Refusal, RequestId, Secret, Seq,
-    WallTime,
+    AccountId, ChatId, ClientMsgId, CloseCode, Epoch, ErrorCode, InstallId, LogId, Refusal, RequestId,
+    Secret, Seq, WallTime,
 };
 
 use self::backend::TestStore;
@@ -511,6 +511,7 @@ pub fn append(n: u8, text: &'static str) -> Request {
         client_msg_id: ClientMsgId::new([n; 16]),
         content: Bytes::from_static(text.as_bytes()),
         kind: Kind::Text,
+        epoch: Epoch::ZERO,
     })
 }
 

@@ -316,6 +316,10 @@ fn writes(op: &Op) -> bool {
             | Op::Refresh(_)
             | Op::RevokeDevice(_)
             | Op::ClearOutbox(_)
+            | Op::Commit(_)
+            | Op::Leave(_)
+            | Op::PublishKeyPackages(_)
+            | Op::ClaimKeyPackages(_)
     )
 }
 

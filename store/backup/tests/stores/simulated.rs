@@ -15,19 +15,19 @@ use store_backup::{BackupConfig, Key, Place, backup, copy, restore};
 
 use crate::support::{Dump, Log, check, open, person, serves, silent, talk};
 
-type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
+pub(crate) type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-fn faults() -> Faults {
+pub(crate) fn faults() -> Faults {
     Faults { delay_max: Duration::from_millis(3), ..Faults::HOSTILE }
 }
 
-fn sim(seed: u64, clock: &VirtualClock) -> Sim<VirtualClock> {
+pub(crate) fn sim(seed: u64, clock: &VirtualClock) -> Sim<VirtualClock> {
     Sim::new(seed, clock.clone())
 }
 
 /// A store far away from whoever makes backups, so that much is said between any two of its transactions.
 #[derive(Clone)]
-struct Far(Sim<VirtualClock>, VirtualClock);
+pub(crate) struct Far(pub(crate) Sim<VirtualClock>, pub(crate) VirtualClock);
 
 impl Backend for Far {
     type Tx = <Sim<VirtualClock> as Backend>::Tx;

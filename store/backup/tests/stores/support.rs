@@ -10,14 +10,16 @@ use rand_chacha::ChaCha8Rng;
 use store::op::*;
 use store::parsed::{Key, LogKey};
 use store::record::{
-    Account, AccountChat, Cursors, Device, DeviceCursor, Head, Idempotency, Member, Owner, Reached, Record,
+    Account, AccountChat, Cursors, Device, DeviceCursor, Former, Head, Idempotency, Leaf, Member, Owner,
+    Reached, Record, TreeNeeds, decode_entry,
 };
 use store::run::{Attempt, Body, Budget, OpError};
 use store::tx::{Backend, Range, Tx};
 use store::{Clock, Store, StoreConfig, StoreError, keys};
-use wire::event::{Event, Kind};
+use wire::event::{EntryKind, Event, Kind};
 use wire::{
-    AccountId, ClientMsgId, DeviceId, LogId, PersonName, Phone, RequestId, Secret, Seq, WallTime, frame,
+    AccountId, ClientMsgId, DeviceId, Epoch, LogId, PersonName, Phone, RequestId, Secret, Seq, WallTime,
+    frame,
 };
 
 /// What must be in no sealed object.
@@ -129,7 +131,8 @@ pub(crate) fn content(id: u64, bytes: usize) -> Bytes {
 fn message(id: u64, bytes: usize) -> Message {
     let mut key = [0; 16];
     key[8..].copy_from_slice(&id.to_be_bytes());
-    Message { client_msg_id: ClientMsgId::new(key), kind: Kind::Text, content: content(id, bytes) }
+    let (client_msg_id, content) = (ClientMsgId::new(key), content(id, bytes));
+    Message { client_msg_id, kind: Kind::Text, content, epoch: Epoch::ZERO }
 }
 
 /// The op that says it.
@@ -237,6 +240,20 @@ pub(crate) struct Seen {
     pub(crate) cursors: u64,
     pub(crate) outbox: u64,
     pub(crate) devices: u64,
+    pub(crate) parts: u64,
+    pub(crate) leaves: u64,
+    pub(crate) formers: u64,
+    pub(crate) trees: u64,
+    pub(crate) key_packages: u64,
+}
+
+/// Whether an entry is a commit, which then has all of its parts.
+fn is_commit(all: &BTreeMap<&[u8], &Bytes>, log: LogId, seq: Seq, value: &Bytes) -> bool {
+    let (frame, _) = decode_entry(value).unwrap();
+    let Ok(Event::Entry(entry)) = Event::decode(&frame::body_of(&frame)) else { return false };
+    let EntryKind::Commit { parts } = entry.what else { return false };
+    assert!((1..=parts).all(|part| all.contains_key(&keys::entry_part(log, seq, part)[..])));
+    true
 }
 
 /// Holds every key of a store against the others: dense seqs, cursors within heads, each record's companions.
@@ -244,7 +261,7 @@ pub(crate) fn check(pairs: &[(Bytes, Bytes)]) -> Seen {
     let all: BTreeMap<&[u8], &Bytes> = pairs.iter().map(|(key, value)| (&key[..], value)).collect();
     let has = |key: Bytes| all.contains_key(&key[..]);
     let head = |log| all.get(&keys::head(log)[..]).map(|value| Head::decode(value).unwrap().seq);
-    let mut entries = BTreeMap::<LogId, Seq>::new();
+    let (mut entries, mut commits) = (BTreeMap::<LogId, Seq>::new(), BTreeMap::<LogId, u64>::new());
     let mut seen = Seen::default();
     for (key, value) in pairs {
         match Key::parse(key).unwrap_or_else(|| panic!("an unknown key {key:?}")) {
@@ -265,8 +282,12 @@ pub(crate) fn check(pairs: &[(Bytes, Bytes)]) -> Seen {
             }
             Key::AccountChat(_, chat) => {
                 assert!(head(LogId::Chat(chat)).is_some());
-                let peer = AccountChat::decode(value).unwrap().peer.unwrap();
-                assert!(has(keys::account(peer)));
+                let peer = AccountChat::decode(value).unwrap().peer;
+                assert!(peer.is_none_or(|peer| has(keys::account(peer))));
+            }
+            Key::KeyPackageStock(device) | Key::KeyPackage(device) | Key::LastResort(device) => {
+                seen.key_packages += 1;
+                assert!(has(keys::device_owner(device)));
             }
             Key::Outbox(log, seq) => {
                 seen.outbox += 1;
@@ -279,7 +300,30 @@ pub(crate) fn check(pairs: &[(Bytes, Bytes)]) -> Seen {
                         let last = entries.entry(log).or_default();
                         assert_eq!(seq, last.next(), "I2: dense");
                         *last = seq;
-                        seen.entries += 1;
+                        seen.entries += u64::from(!matches!(log, LogId::Device(_)));
+                        *commits.entry(log).or_default() += u64::from(is_commit(&all, log, seq, value));
+                    }
+                    LogKey::EntryPart(seq) => {
+                        seen.parts += 1;
+                        assert!(has(keys::entry(log, seq)), "a part of no entry");
+                    }
+                    LogKey::Group => {}
+                    LogKey::Leaf => {
+                        seen.leaves += 1;
+                        let leaf = Leaf::decode(value).unwrap();
+                        assert!(has(keys::member(log, leaf.account)), "whoever goes is gone with the commit");
+                    }
+                    LogKey::Former => {
+                        seen.formers += 1;
+                        assert!(Former::decode(value).unwrap().left <= head);
+                    }
+                    LogKey::TreeNeeds(epoch) => {
+                        assert!(TreeNeeds::decode(value).unwrap().seq <= head);
+                        assert!(has(keys::tree_part(log, epoch, 0)), "a need of no tree");
+                    }
+                    LogKey::Tree(epoch) => {
+                        seen.trees += 1;
+                        assert!(has(keys::tree_needs(log, epoch)), "a tree that nobody needs");
                     }
                     LogKey::Head | LogKey::CursorsMoved => {}
                     LogKey::Idempotency => {
@@ -306,6 +350,10 @@ pub(crate) fn check(pairs: &[(Bytes, Bytes)]) -> Seen {
     for (log, last) in entries {
         assert_eq!(head(log), Some(last), "I2: up to the head");
     }
+    for (log, commits) in commits {
+        let epoch = Head::decode(all[&keys::head(log)[..]]).unwrap().epoch;
+        assert_eq!(epoch, Epoch(commits), "I6: the head has the epoch that its last commit began");
+    }
     seen
 }
 
@@ -318,7 +366,7 @@ pub(crate) async fn serves<B: Backend, C: Clock>(store: &Store<B, C>, said: &[Sa
     }
     let mut read = 0;
     for (log, said) in &of_log {
-        let entries = entries(store, *log).await;
+        let entries = entries(store, said[0].from.account, *log).await;
         for one in said {
             assert_eq!(entries[&one.seq], (one.id, content(one.id, one.bytes)), "I1");
         }
@@ -350,13 +398,18 @@ pub(crate) async fn serves<B: Backend, C: Clock>(store: &Store<B, C>, said: &[Sa
     }
     let (log, last) =
         of_log.iter().next().map(|(log, said)| (*log, (*said.last().unwrap()).clone())).unwrap();
-    let head = *entries(store, log).await.last_key_value().unwrap().0;
+    let head = *entries(store, last.from.account, log).await.last_key_value().unwrap().0;
     let next = Said { id: u64::MAX, seq: Seq::ZERO, ..last };
     assert_eq!(say(store, &next).await, (head.next(), false));
 }
 
-async fn entries<B: Backend, C: Clock>(store: &Store<B, C>, log: LogId) -> BTreeMap<Seq, (u64, Bytes)> {
-    let op = Tail { log, after: Seq::ZERO, entries_max: usize::MAX, bytes_max: usize::MAX };
+async fn entries<B: Backend, C: Clock>(
+    store: &Store<B, C>,
+    account: AccountId,
+    log: LogId,
+) -> BTreeMap<Seq, (u64, Bytes)> {
+    let after = Seq::ZERO;
+    let op = Tail { log, account, member: None, after, entries_max: usize::MAX, bytes_max: usize::MAX };
     let OpOutput::Tail(tailed) = execute(store, Op::Tail(op)).await else { panic!("tail") };
     let entries = tailed.entries.iter().map(|stored| match Event::decode(&frame::body_of(&stored.frame)) {
         Ok(Event::Entry(entry)) => {

@@ -12,16 +12,18 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures_util::future::{try_join, try_join_all, try_join3};
+use futures_util::future::{try_join_all, try_join3};
 use mutation::Mutation;
 use wire::{AccountId, ClientMsgId, DeviceId, LogId, Seq, WallTime};
 
-use super::LogOp;
+use super::{GroupTables, LogOp};
 use crate::keys;
 use crate::op::append::Append;
-use crate::op::read;
+use crate::op::commit::Action;
+use crate::op::standing::Standing;
 use crate::op::table::Table;
-use crate::record::{self, Account, Cursors, DeviceCursor, Head, Idempotency, Member};
+use crate::op::{read, tail};
+use crate::record::{self, Account, Cursors, DeviceCursor, Head, Idempotency, Member, Owner};
 use crate::run::{Attempt, OpError};
 use crate::tx::{Range, Tx};
 
@@ -29,18 +31,20 @@ use crate::tx::{Range, Tx};
 #[derive(Debug)]
 pub(super) struct Found {
     pub(super) head: Head,
-    /// Every member, in order: for fan-out.
-    pub(super) everyone: Vec<AccountId>,
+    /// Every member, in order: for fan-out, and for what changes who is one.
+    pub(super) roster: Vec<(AccountId, Member)>,
     /// Where messages are, if they are in the log.
     pub(super) places: Table<(AccountId, ClientMsgId), Option<Place>>,
-    /// Whether those who ask are members.
-    pub(super) members: Table<AccountId, bool>,
+    /// How those who ask stand to the log; who has left is known only of those who move cursors.
+    pub(super) standings: Table<AccountId, Standing>,
     /// Where devices are; `None` if one has no cursor.
     pub(super) devices: Table<(AccountId, DeviceId), Option<Seq>>,
     /// The cursors of those who move theirs.
     pub(super) cursors: Table<AccountId, Cursors>,
     /// Whether the two of a chat that is to be made have accounts.
     pub(super) accounts: Table<AccountId, bool>,
+    /// The group, if an op changes it.
+    pub(super) group: Option<GroupTables>,
 }
 
 /// A message's place in the log.
@@ -50,12 +54,15 @@ pub(in crate::op) struct Place {
     pub(in crate::op) at: WallTime,
     /// The entry as a frame, if whoever asks again is to get it.
     pub(in crate::op) frame: Bytes,
+    /// Its further parts, with it.
+    pub(in crate::op) parts: Vec<Bytes>,
 }
 
 /// The keys of the first round.
 #[derive(Default)]
 struct Wanted {
     appends: bool,
+    /// Whose places in the log are asked for by name, so that a repeat is told what it was: commits.
     messages: Vec<(AccountId, ClientMsgId)>,
     askers: Vec<AccountId>,
     devices: Vec<(AccountId, DeviceId)>,
@@ -66,9 +73,9 @@ impl Wanted {
     fn of(ops: &[Arc<LogOp>]) -> Wanted {
         let mut wanted = Wanted::default();
         for op in ops {
+            wanted.appends |= op.appends();
             match &**op {
                 LogOp::Append(op) => {
-                    wanted.appends = true;
                     wanted.askers.push(op.sender);
                     wanted.devices.push((op.sender, op.device));
                     wanted.messages.extend(op.messages.iter().map(|m| (op.sender, m.client_msg_id)));
@@ -78,6 +85,16 @@ impl Wanted {
                     wanted.devices.push((op.account, op.device));
                     wanted.movers.push(op.account);
                 }
+                LogOp::Commit(op) => {
+                    wanted.askers.push(op.sender);
+                    wanted.devices.push((op.sender, op.device));
+                    wanted.messages.push((op.sender, op.client_msg_id));
+                }
+                LogOp::Leave(op) => {
+                    wanted.askers.push(op.account);
+                    wanted.messages.push((op.account, op.client_msg_id));
+                }
+                LogOp::EndDevice(op) => wanted.askers.push(op.account),
             }
         }
         wanted
@@ -93,14 +110,30 @@ impl Found {
         attempt: Attempt,
     ) -> Result<Found, OpError> {
         let Wanted { appends, messages, askers, devices, movers } = Wanted::of(ops);
-        let of_log = try_join3(head(tx, log, appends), everyone(tx, log), places(tx, log, messages));
-        let of_askers =
-            try_join3(members(tx, log, askers), device_cursors(tx, log, devices), cursors(tx, log, movers));
-        let ((head, everyone, places), (members, devices, cursors)) = try_join(of_log, of_askers).await?;
-        let accounts = Table::read(Vec::new(), |_| async { Ok(false) }).await?;
-        let mut found = Found { head, everyone, places, members, devices, cursors, accounts };
+        let of_log = try_join3(head(tx, log, appends), roster(tx, log), places(tx, log, messages));
+        let of_askers = try_join3(
+            standings(tx, log, askers),
+            device_cursors(tx, log, devices),
+            cursors(tx, log, &movers),
+        );
+        let group = GroupTables::read(tx, log, ops);
+        let ((head, roster, places), (standings, devices, cursors), group) =
+            try_join3(of_log, of_askers, group).await?;
+        let accounts = Table::none();
+        let mut found = Found { head, roster, places, standings, devices, cursors, accounts, group };
         found.second_round(tx, log, ops, attempt).await?;
+        found.formers(tx, log, movers).await?;
         Ok(found)
+    }
+
+    /// Which of those that move cursors and are no members were some.
+    async fn formers<T: Tx>(&mut self, tx: &T, log: LogId, movers: Vec<AccountId>) -> Result<(), OpError> {
+        let is_stranger = |account: &AccountId| *self.standings.of(*account) == Standing::Stranger;
+        let strangers = movers.into_iter().filter(is_stranger).collect::<Vec<_>>();
+        for account in strangers {
+            self.standings.set(account, Standing::former(tx, log, account).await?);
+        }
+        Ok(())
     }
 
     async fn second_round<T: Tx>(
@@ -111,16 +144,32 @@ impl Found {
         attempt: Attempt,
     ) -> Result<(), OpError> {
         let founders = self.founders(log, ops);
-        let repeats = self.places.values_mut().flatten().filter(|_| attempt.maybe_committed);
+        // Whoever repeats a commit is told which epoch it began, which its entry says.
+        let told = attempt.maybe_committed || self.group.is_some();
+        let repeats = self.places.values_mut().flatten().filter(|_| told);
         let frames = try_join_all(repeats.map(async |place| {
             let value = tx.get_snapshot(&keys::entry(log, place.seq)).await?;
-            place.frame = value.map(|value| record::decode_entry(&value)).transpose()?.unwrap_or_default();
-            Ok(())
+            let Some((frame, parts_bytes)) = value.map(|value| record::decode_entry(&value)).transpose()?
+            else {
+                return Ok(());
+            };
+            place.frame = frame;
+            if parts_bytes > 0 && attempt.maybe_committed {
+                place.parts = tail::parts(tx, log, place.seq).await?;
+            }
+            Ok::<_, OpError>(())
         }));
         let accounts = Table::read(founders, |account| async move {
             Ok(read::get::<Account, T>(tx, &keys::account(account)).await?.is_some())
         });
-        (self.accounts, _) = try_join(accounts, frames).await?;
+        let epoch = self.head.epoch;
+        let group = async {
+            match &mut self.group {
+                Some(group) => group.read_more(tx, log, epoch, ops).await,
+                None => Ok(()),
+            }
+        };
+        (self.accounts, _, ()) = try_join3(accounts, frames, group).await?;
         Ok(())
     }
 
@@ -128,12 +177,17 @@ impl Found {
     fn founders(&self, log: LogId, ops: &[Arc<LogOp>]) -> Vec<AccountId> {
         let pair = |op: &Append| {
             let new = |id| self.places.of((op.sender, id)).is_none();
-            let makes = !self.members.of(op.sender) && op.messages.iter().any(|m| new(m.client_msg_id));
+            let stranger = *self.standings.of(op.sender) == Standing::Stranger;
+            let makes = stranger && op.messages.iter().any(|m| new(m.client_msg_id));
             op.peer.filter(|_| makes && matches!(log, LogId::Chat(_))).map(|peer| [op.sender, peer])
         };
         let pairs = ops.iter().filter_map(|op| match &**op {
             LogOp::Append(op) => pair(op),
-            LogOp::Move(_) => None,
+            LogOp::Commit(op) => match op.action {
+                Action::Direct { peer } => Some([op.sender, peer]),
+                _ => None,
+            },
+            LogOp::Move(_) | LogOp::Leave(_) | LogOp::EndDevice(_) => None,
         });
         pairs.flatten().collect()
     }
@@ -151,10 +205,10 @@ async fn head<T: Tx>(tx: &T, log: LogId, appends: bool) -> Result<Head, OpError>
     Ok(head.unwrap_or_default())
 }
 
-async fn everyone<T: Tx>(tx: &T, log: LogId) -> Result<Vec<AccountId>, OpError> {
+async fn roster<T: Tx>(tx: &T, log: LogId) -> Result<Vec<(AccountId, Member)>, OpError> {
     let range = Range::prefix(keys::members(log)).snapshot();
     let members = read::list::<Member, T>(tx, range).await?;
-    Ok(members.into_iter().map(|(id, _)| AccountId::new(id)).collect())
+    Ok(members.into_iter().map(|(id, member)| (AccountId::new(id), member)).collect())
 }
 
 /// Where each message went, if it was appended by an earlier transaction.
@@ -168,18 +222,31 @@ async fn places<T: Tx>(
             return Ok(None);
         }
         let record = read::get::<Idempotency, T>(tx, &keys::idempotency(log, sender, id)).await?;
-        Ok(record.map(|record| Place { seq: record.seq, at: record.at, frame: Bytes::new() }))
+        Ok(record.map(|record| Place {
+            seq: record.seq,
+            at: record.at,
+            frame: Bytes::new(),
+            parts: Vec::new(),
+        }))
     })
     .await
 }
 
-async fn members<T: Tx>(
+/// Whether those who ask are members; of an inbox it is whoever has the device.
+async fn standings<T: Tx>(
     tx: &T,
     log: LogId,
     askers: Vec<AccountId>,
-) -> Result<Table<AccountId, bool>, OpError> {
+) -> Result<Table<AccountId, Standing>, OpError> {
     Table::read(askers, |account| async move {
-        Ok(read::get::<Member, T>(tx, &keys::member(log, account)).await?.is_some())
+        let member = match log {
+            LogId::Device(device) => {
+                let owner = read::get::<Owner, T>(tx, &keys::device_owner(device)).await?;
+                owner.filter(|owner| owner.0 == account).map(|_| Member::default())
+            }
+            LogId::Chat(_) | LogId::Call(_) => read::get(tx, &keys::member(log, account)).await?,
+        };
+        Ok(member.map_or(Standing::Stranger, Standing::Member))
     })
     .await
 }
@@ -199,9 +266,10 @@ async fn device_cursors<T: Tx>(
 async fn cursors<T: Tx>(
     tx: &T,
     log: LogId,
-    movers: Vec<AccountId>,
+    movers: &[AccountId],
 ) -> Result<Table<AccountId, Cursors>, OpError> {
-    Table::read(movers, |account| async move {
+    let movers = if matches!(log, LogId::Device(_)) { &[] } else { movers };
+    Table::read(movers.to_vec(), |account| async move {
         Ok(read::get::<Cursors, T>(tx, &keys::member_cursor(log, account)).await?.unwrap_or_default())
     })
     .await
