@@ -86,3 +86,20 @@ pub const TYPING_IDLE: Duration = Duration::from_secs(3);
 
 /// A client that hears no more of a typing member stops showing it: two intervals, since one indicator may be dropped.
 pub const TYPING_SHOWN: Duration = Duration::from_secs(6);
+
+/// An MLS handshake entry (a commit), its tree or a welcome: the commit that adds the last devices of a group of 256 accounts with
+/// five devices each has room twice over.
+pub const HANDSHAKE_BYTES_MAX: usize = 512 * 1024;
+
+/// Devices in one MLS group: 256 accounts (R59) of five devices (G7).
+pub const GROUP_DEVICES_MAX: usize = 256 * 5;
+
+/// Devices that one commit adds: with their welcomes it is one transaction, which stays under 1 MB.
+pub const COMMIT_ADDS_MAX: usize = 64;
+
+/// Bytes of one key package, which is about 330.
+pub const KEY_PACKAGE_BYTES_MAX: usize = 2048;
+
+/// Application messages of one device in one epoch. A receiver from which so many in a row were withheld still opens the next one,
+/// and walks past them in the time that docs/BENCHMARKS.md names; whoever has sent so many commits an update first.
+pub const MESSAGES_PER_EPOCH_MAX: u32 = 8192;
