@@ -132,3 +132,7 @@ pub const CLAIM_ACCOUNTS_MAX: usize = COMMIT_ADDS_MAX;
 pub const CLAIM_DEVICES_MAX: usize = COMMIT_ADDS_MAX;
 /// See [`CLAIM_DEVICES_MAX`].
 pub const CLAIM_BYTES_MAX: usize = 60 * 1024;
+
+/// Application messages of one device in one epoch. A receiver from which so many in a row were withheld still opens the next one,
+/// and walks past them in the time that docs/BENCHMARKS.md names; whoever has sent so many commits an update first.
+pub const MESSAGES_PER_EPOCH_MAX: u32 = 8192;
