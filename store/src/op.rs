@@ -56,13 +56,23 @@ use bytes::Bytes;
 use wire::AccountId;
 use wire::event::Group;
 
+/// What a variant of [`Op`] holds: the op, or the box that is named beside it.
+macro_rules! op_type {
+    ($op:ident) => {
+        $op
+    };
+    ($op:ident $boxed:ty) => {
+        $boxed
+    };
+}
+
 /// The ops, each with its name in measurements: one list, so that a name cannot stand for another op.
 macro_rules! ops {
-    ($($(#[$doc:meta])* $op:ident = $name:literal,)*) => {
+    ($($(#[$doc:meta])* $op:ident $(($boxed:ty))? = $name:literal,)*) => {
         /// One request to the store. Appends and cursor moves to one log that wait together commit together.
         #[derive(Debug, Clone)]
         pub enum Op {
-            $($(#[$doc])* $op($op),)*
+            $($(#[$doc])* $op(op_type!($op $($boxed)?)),)*
         }
 
         /// Which [`Op`], without what it asks.
@@ -134,7 +144,7 @@ ops! {
     /// Clears outbox keys that were looked at.
     ClearOutbox = "clear_outbox",
     /// Begins a chat's next epoch, and changes who is in it.
-    Commit = "commit",
+    Commit(Box<Commit>) = "commit",
     /// Ends an account's own membership in a group.
     Leave = "leave",
     /// A group as the log knows it, for a member.

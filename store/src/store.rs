@@ -149,7 +149,7 @@ impl<B: Backend, C: Clock> Store<B, C> {
             }
             Op::Sweep(op) => OpOutput::Sweep(inner.sweep(&op).await?),
             Op::ClearOutbox(op) => OpOutput::ClearOutbox(inner.runner.run(&op).await?),
-            Op::Commit(op) => inner.through_batcher(LogOp::Commit(op)).await?,
+            Op::Commit(op) => inner.through_batcher(LogOp::Commit(*op)).await?,
             Op::Leave(op) => inner.through_batcher(LogOp::Leave(op)).await?,
             Op::GroupState(op) => OpOutput::GroupState(inner.runner.run(&op).await?),
             Op::Tree(op) => OpOutput::Tree(inner.runner.run(&op).await?),

@@ -278,7 +278,7 @@ fn commit(n: u16, epoch: u64, adds: std::ops::Range<u16>, bytes: (usize, usize, 
 
 /// A commit that was taken, and its cost.
 async fn committed(world: &mut World, name: &str, op: Commit) -> Cost {
-    let (cost, output) = world.cost(name, Op::Commit(op)).await;
+    let (cost, output) = world.cost(name, Op::Commit(Box::new(op))).await;
     assert!(matches!(output, OpOutput::Commit(Ok(_))), "{name}: {output:?}");
     cost
 }

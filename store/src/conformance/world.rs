@@ -115,7 +115,7 @@ impl Body for Stored {
 
 macro_rules! answer {
     ($world:expr, $variant:ident, $op:expr) => {
-        match $world.execute(Op::$variant($op)).await {
+        match $world.execute(Op::$variant($op.into())).await {
             OpOutput::$variant(output) => output,
             other => panic!("the answer is another op's: {other:?}"),
         }

@@ -75,7 +75,9 @@ impl Group {
             n if n % 3 == 2 => self.commit(Action::Update, &[], vec![]),
             _ => self.commit(Action::Add { accounts: vec![third.account] }, &[third], vec![]),
         };
-        let OpOutput::Commit(committed) = execute(store, Op::Commit(commit)).await else { panic!() };
+        let OpOutput::Commit(committed) = execute(store, Op::Commit(Box::new(commit))).await else {
+            panic!()
+        };
         self.epoch = committed.unwrap().epoch.0;
         self.said += 1;
         let message = Message {
