@@ -63,7 +63,8 @@ fn code_name(code: ErrorCode) -> &'static str {
     names! {
         Unauthenticated TokenInvalid TokenExpired TokenRevoked ProofInvalid AccountSuspended AccountUnknown RefreshReused
         SessionReplaced EarlyRefused PhoneInvalid NameInvalid OtpWrong OtpExpired OtpExhausted RegistrationUnknown
-        DeviceKeyInvalid NotMember RecipientUnknown ContentTooLarge ContentEmpty ChatMismatch CursorAhead PageInvalid
+        DeviceKeyInvalid NotMember RecipientUnknown ContentTooLarge ContentEmpty ChatMismatch CursorAhead PageInvalid StaleEpoch CommitFirst CommitInvalid
+        CommitTooLarge NotAdmin GroupFull AlreadyMember ChatExists CannotLeave KeyPackageInvalid
         NotFound Malformed Unexpected Unsupported VersionUnsupported RateLimited Busy Unavailable ShuttingDown SmsFailed
     }
 }
