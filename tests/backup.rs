@@ -18,7 +18,7 @@ use store::op::{AddDevice, Append, Message, Op, OpOutput};
 use store::{Store, StoreConfig, keys};
 use support::{GODWIT, Node, PATIENCE, Person, Running, of, phone};
 use wire::event::Kind;
-use wire::{AccountId, ClientMsgId, DeviceId, LogId, PersonName, Phone, RequestId, Secret, WallTime};
+use wire::{AccountId, ClientMsgId, DeviceId, Epoch, LogId, PersonName, Phone, RequestId, Secret, WallTime};
 
 /// A node whose store is embedded, whatever other tests' nodes have, in a folder of its own.
 fn node(dir: &Path, store: &Path) -> Node {
@@ -237,6 +237,7 @@ fn large_store(path: &Path) {
                     client_msg_id: ClientMsgId::new(id),
                     kind: Kind::Text,
                     content: vec![n; 60_000].into(),
+                    epoch: Epoch::ZERO,
                 }
             };
             let messages = (0..8).map(message).collect();

@@ -201,8 +201,7 @@ impl Inner {
             log.entries.clear();
         }
         (log.head, log.ended) = (seq, log.ended.max(ended));
-        let (log_bytes, bytes) = (log.bytes + cost(&entry), self.bytes + cost(&entry));
-        (log.bytes, self.bytes) = (log_bytes, bytes);
+        (log.bytes, self.bytes) = (log.bytes + cost(&entry), self.bytes + cost(&entry));
         log.entries.push_back(entry);
         while log.entries.len() > config.entries_per_log {
             let Some(entry) = log.entries.pop_front() else { break };
@@ -230,19 +229,27 @@ impl Inner {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+    use wire::{AccountId, ChatId};
+
     use super::*;
-    use wire::ChatId;
 
     const LOG: LogId = LogId::Chat(ChatId::new([1; 16]));
 
+    const ACCOUNT: AccountId = AccountId::new([2; 16]);
+
+    /// For a member since the log began, as of its beginning.
     fn tail(after: u64) -> Tail {
-        Tail { log: LOG, after: Seq(after), entries_max: 10, bytes_max: 1000 }
+        let member = Some(MemberAsOf { joined: Seq(0), head: Seq(0) });
+        Tail { log: LOG, account: ACCOUNT, member, after: Seq(after), entries_max: 10, bytes_max: 1000 }
+    }
+
+    fn entry(seq: u64) -> StoredEntry {
+        StoredEntry { seq: Seq(seq), frame: Bytes::from(vec![seq as u8; 100]), parts: Vec::new() }
     }
 
     fn append(recent: &Arc<Recent>, seqs: impl IntoIterator<Item = u64>, now: Duration) {
-        let entries: Vec<_> =
-            seqs.into_iter().map(|seq| (Seq(seq), Bytes::from(vec![seq as u8; 100]))).collect();
-        recent.committing(LOG).finish(&entries, now);
+        recent.committing(LOG).finish(seqs.into_iter().map(entry).collect(), Seq::ZERO, now);
     }
 
     fn seqs(tailed: &Tailed) -> Vec<u64> {
@@ -297,8 +304,45 @@ mod tests {
         assert!(recent.tail(&tail(0), true, Duration::from_secs(301)).is_none());
         for n in 0..50 {
             let commit = recent.committing(LogId::Chat(ChatId::new([n; 16])));
-            commit.finish(&[(Seq(1), Bytes::from(vec![0; 100]))], Duration::ZERO);
+            commit.finish(vec![entry(1)], Seq::ZERO, Duration::ZERO);
             assert!(recent.stats().bytes <= 1000);
         }
+    }
+
+    #[test]
+    fn i5_who_may_have_gone_is_not_answered_from_memory() {
+        let recent = Arc::new(Recent::new(RecentConfig::default()));
+        append(&recent, 1..=3, Duration::ZERO);
+        let known = |joined, head| Some(MemberAsOf { joined: Seq(joined), head: Seq(head) });
+        let ask = |member, after| recent.tail(&Tail { member, ..tail(after) }, true, Duration::ZERO);
+        assert!(ask(None, 0).is_none(), "who says nothing of it is looked up");
+        assert_eq!(ask(known(0, 1), 1).unwrap().member, known(0, 3), "nobody has gone until the head");
+        // The fourth entry ends somebody's membership.
+        recent.committing(LOG).finish(vec![entry(4)], Seq(4), Duration::ZERO);
+        append(&recent, [5], Duration::ZERO);
+        for head in 0..4 {
+            assert!(ask(known(0, head), 0).is_none(), "it may be theirs: as of {head}");
+        }
+        let found = ask(known(0, 4), 2).unwrap();
+        assert_eq!((seqs(&found), found.member), (vec![3, 4, 5], known(0, 5)));
+        assert_eq!(seqs(&ask(known(3, 4), 0).unwrap()), [4, 5], "nor anything from before it joined");
+        assert!(ask(known(3, 5), 5).unwrap().entries.is_empty());
+    }
+
+    #[test]
+    fn further_parts_of_an_entry_count() {
+        let config = RecentConfig { bytes_max: 1000, ..RecentConfig::default() };
+        let recent = Arc::new(Recent::new(config));
+        let parts = vec![Bytes::from(vec![0; 300]); 2];
+        recent.committing(LOG).finish(
+            vec![entry(1), StoredEntry { parts, ..entry(2) }],
+            Seq::ZERO,
+            Duration::ZERO,
+        );
+        assert_eq!(recent.stats().bytes, 100 + 700 + 2 * ENTRY_OVERHEAD);
+        let few = Tail { bytes_max: 750, ..tail(0) };
+        assert_eq!(seqs(&recent.tail(&few, true, Duration::ZERO).unwrap()), [1]);
+        append(&recent, [3], Duration::ZERO);
+        assert!(recent.stats().bytes <= 1000);
     }
 }

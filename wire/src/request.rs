@@ -309,11 +309,7 @@ impl Request {
             Request::CommitGroup(commit) => group::encode_commit(b, commit),
             Request::Part { bytes, left } => encode::part(b, bytes, *left),
             Request::LeaveGroup { chat, client_msg_id } => group::encode_leave(b, *chat, *client_msg_id),
-            Request::GetGroup { chat } => {
-                let chat = fb::Id(*chat.as_bytes());
-                let t = fb::GetGroup::create(b, &fb::GetGroupArgs { chat: Some(&chat) });
-                (fb::Body::GetGroup, t.as_union_value())
-            }
+            Request::GetGroup { chat } => group::encode_get_group(b, *chat),
             Request::GetTree { chat, epoch } => group::encode_get_tree(b, *chat, *epoch),
             Request::PublishKeyPackages(publish) => group::encode_publish(b, publish),
             Request::ClaimKeyPackages(claim) => group::encode_claim(b, claim),

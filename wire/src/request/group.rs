@@ -282,6 +282,12 @@ pub(super) fn encode_leave(b: &mut Builder, chat: ChatId, client_msg_id: ClientM
     (fb::Body::LeaveGroup, t.as_union_value())
 }
 
+pub(super) fn encode_get_group(b: &mut Builder, chat: ChatId) -> Member {
+    let chat = fb::Id(*chat.as_bytes());
+    let t = fb::GetGroup::create(b, &fb::GetGroupArgs { chat: Some(&chat) });
+    (fb::Body::GetGroup, t.as_union_value())
+}
+
 pub(super) fn encode_get_tree(b: &mut Builder, chat: ChatId, epoch: Epoch) -> Member {
     let chat = fb::Id(*chat.as_bytes());
     let t = fb::GetTree::create(b, &fb::GetTreeArgs { chat: Some(&chat), epoch: epoch.0 });

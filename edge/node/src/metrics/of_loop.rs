@@ -61,12 +61,11 @@ fn code_name(code: ErrorCode) -> &'static str {
         ($($name:ident)*) => { match code { $(ErrorCode::$name => stringify!($name),)* } };
     }
     names! {
-        Unauthenticated TokenInvalid TokenExpired TokenRevoked ProofInvalid AccountSuspended AccountUnknown
-        RefreshReused SessionReplaced EarlyRefused PhoneInvalid NameInvalid OtpWrong OtpExpired OtpExhausted
-        RegistrationUnknown DeviceKeyInvalid NotMember RecipientUnknown ContentTooLarge ContentEmpty ChatMismatch
-        CursorAhead PageInvalid StaleEpoch CommitFirst CommitInvalid CommitTooLarge NotAdmin GroupFull
-        AlreadyMember ChatExists CannotLeave KeyPackageInvalid NotFound Malformed Unexpected Unsupported
-        VersionUnsupported RateLimited Busy Unavailable ShuttingDown SmsFailed
+        Unauthenticated TokenInvalid TokenExpired TokenRevoked ProofInvalid AccountSuspended AccountUnknown RefreshReused
+        SessionReplaced EarlyRefused PhoneInvalid NameInvalid OtpWrong OtpExpired OtpExhausted RegistrationUnknown
+        DeviceKeyInvalid NotMember RecipientUnknown ContentTooLarge ContentEmpty ChatMismatch CursorAhead PageInvalid StaleEpoch CommitFirst CommitInvalid
+        CommitTooLarge NotAdmin GroupFull AlreadyMember ChatExists CannotLeave KeyPackageInvalid
+        NotFound Malformed Unexpected Unsupported VersionUnsupported RateLimited Busy Unavailable ShuttingDown SmsFailed
     }
 }
 
