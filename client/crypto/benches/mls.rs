@@ -25,6 +25,7 @@ fn main() -> ExitCode {
     for members in sizes {
         measure(&mut report, *members, rounds);
     }
+    all_speak(&mut report, if options.quick { 8 } else { 128 });
     skip(&mut report, if options.quick { 1_000 } else { MESSAGES_PER_EPOCH_MAX - 1 });
     padding(&mut report);
     report.finish()
@@ -298,6 +299,52 @@ fn message(
     report.figure(format!("mls_decrypt_us_{members}"), opened);
     report.figure(format!("mls_message_bytes_{members}"), bytes as f64);
     report.figure(format!("mls_message_rows_bytes_{members}"), rows as f64);
+}
+
+/// What a message costs in stored bytes once every member has spoken in the epoch: each has a ratchet in the secrets that are written.
+fn all_speak(report: &mut Report, members: u16) {
+    let mut phones: Vec<Phone> = (0..members).map(Phone::new).collect();
+    let packages: Vec<Vec<u8>> = phones[1..].iter_mut().map(Phone::key_package).collect();
+    let mut joined = 1;
+    for (n, chunk) in packages.chunks(COMMIT_ADDS_MAX).enumerate() {
+        let (first, rest) = phones.split_first_mut().expect("a creator");
+        let made = if n == 0 {
+            first.mls.create(&first.store, CHAT, chunk, id(0), NOW).expect("created")
+        } else {
+            first
+                .mls
+                .commit(&first.store, CHAT, &Wanted { adds: chunk, removes: &[] }, id(n as u64), NOW)
+                .expect("added")
+        };
+        first_merges(first, n as u64, &made);
+        for phone in &mut rest[..joined - 1] {
+            phone.receive(first, n as u64, made.epoch, &made.commit);
+            phone.save();
+        }
+        for (phone, (_, welcome)) in rest[joined - 1..].iter_mut().zip(&made.welcomes) {
+            phone.mls.join(&phone.store, CHAT, welcome, made.tree.as_ref().expect("a tree")).expect("joined");
+            phone.save();
+        }
+        joined += chunk.len();
+    }
+    let (mut rows, mut times) = (0, Vec::new());
+    let (first, rest) = phones.split_first_mut().expect("a creator");
+    let epoch = first.mls.epoch(&first.store, CHAT).expect("a member");
+    for (n, phone) in rest.iter_mut().enumerate() {
+        let n = 1_000 + n as u64;
+        let content = phone.mls.encrypt(&phone.store, CHAT, id(n), &[7; 100]).expect("encrypted");
+        let (_, time) = timed(|| {
+            first.receive(phone, n, epoch, &content);
+            rows = first.save();
+        });
+        times.push(micros(time));
+    }
+    let last = median(&times[times.len() - times.len() / 8 - 1..]);
+    report.line(format_args!(
+        "when all of {members} have spoken: decrypted {last:.0} us, {rows} bytes of rows"
+    ));
+    report.figure("mls_all_spoke_decrypt_us", last);
+    report.figure("mls_all_spoke_rows_bytes", rows as f64);
 }
 
 /// The time to open a message before which so many of the same sender were withheld.

@@ -92,8 +92,14 @@ impl Mls {
             account: self.account,
             loaded: &mut self.loaded,
         };
-        let done = body(&mut call)?;
+        let done = body(&mut call);
+        let failure = call.provider.storage().take_failure();
         let changes = call.provider.into_changes();
+        if let Some(failure) = failure {
+            self.loaded.clear();
+            return Err(failure.into());
+        }
+        let done = done?;
         self.rows.extend(changes);
         Ok(done)
     }

@@ -5,7 +5,7 @@ use openmls::prelude::{
     StagedWelcome, WelcomeError,
 };
 use tls_codec::Deserialize;
-use wire::limits::{GROUP_LEAVES_MAX, HANDSHAKE_BYTES_MAX};
+use wire::limits::GROUP_LEAVES_MAX;
 use wire_mls::inspect::{self, InspectError};
 use wire_mls::{FoldError, GroupName, Leaves};
 
@@ -40,9 +40,8 @@ impl Mls {
         tree: &[u8],
     ) -> Result<Joined, MlsError> {
         let reference = inspect::welcome(welcome)?;
-        if tree.len() > HANDSHAKE_BYTES_MAX {
-            return Err(InspectError::Oversize.into());
-        }
+        // Before anything is made of it: it has no more nodes than a group may have, and every leaf certifies itself.
+        inspect::tree(tree).map_err(|_| MlsError::Tree)?;
         self.call(kv, |call| {
             if let Some(open) = call.find(group)? {
                 if !open.is_creating() {

@@ -34,6 +34,7 @@ mod crypto;
 mod device;
 mod engine;
 mod error;
+mod form;
 mod join;
 mod key_package;
 mod kv;

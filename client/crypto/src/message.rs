@@ -46,9 +46,10 @@ impl Mls {
             open.mls.set_aad(Binding(client_msg_id).to_bytes().to_vec());
             let message =
                 open.mls.create_message(&call.provider, call.key, content).map_err(MlsError::library)?;
+            let bytes = message.tls_serialize_detached().map_err(MlsError::library)?;
             open.note.sent += 1;
             call.save(open)?;
-            message.tls_serialize_detached().map_err(MlsError::library)
+            Ok(bytes)
         })
     }
 }

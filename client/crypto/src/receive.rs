@@ -172,6 +172,10 @@ impl Call<'_> {
             return Err(MlsError::NotPending);
         }
         if open.is_creating() && !is_own {
+            // Nobody outside that group can check a signature in it. The server says which commit came first; this one could have.
+            if seen.sender != 0 || seen.path.is_some_and(|leaf| leaf.device != entry.device) {
+                return Err(MlsError::Relabelled);
+            }
             let asked = open.note.asked.take().ok_or(MlsError::NotPending)?;
             self.delete(open)?;
             return Ok(Received::CreationLost { asked });

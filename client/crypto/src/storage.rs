@@ -1,16 +1,14 @@
 //! The MLS library's storage, over what is stored and the changes on top of it.
 //!
-//! Values are CBOR, which names fields, so that a later version of the library that adds some can read them. Invariant: the same state is
-//! the same bytes. The library puts a wall time into message secrets and keeps the proposals of a pending commit in
-//! a hash map; the first is left out, the second put in order.
+//! Invariant: a call that could not read a row fails, whatever the library made of that.
 
 use std::cell::RefCell;
 
-use ciborium::Value;
 use openmls_traits::storage::{CURRENT_VERSION, Entity, Key, StorageProvider, traits};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::form::{encode, encode_secrets, encode_state};
 use crate::kv::{KEY_PREFIX, Kv, Overlay, ReadError};
 
 /// State could not be read or written.
@@ -19,6 +17,9 @@ pub enum StorageError {
     /// The owner's store does not answer.
     #[error("a row cannot be read")]
     Read(#[from] ReadError),
+    /// A row before it in the same call could not be read; that one's reason is what the call returns.
+    #[error("a row could not be read before")]
+    Broken,
     /// A row is not what was written; a bug, or a damaged store.
     #[error("a row cannot be decoded")]
     Decode,
@@ -57,16 +58,28 @@ pub(crate) struct Storage<'a> {
     kv: &'a dyn Kv,
     before: &'a Overlay,
     changes: RefCell<Overlay>,
+    /// Why a row could not be read. The library takes some such rows for absent ones and goes on; the call must not.
+    failure: RefCell<Option<StorageError>>,
 }
 
 impl<'a> Storage<'a> {
     pub(crate) fn new(kv: &'a dyn Kv, before: &'a Overlay) -> Storage<'a> {
-        Storage { kv, before, changes: RefCell::default() }
+        Storage { kv, before, changes: RefCell::default(), failure: RefCell::default() }
     }
 
     /// What the call changed.
     pub(crate) fn into_changes(self) -> Overlay {
         self.changes.into_inner()
+    }
+
+    /// Why a row could not be read, if one could not.
+    pub(crate) fn take_failure(&self) -> Option<StorageError> {
+        self.failure.take()
+    }
+
+    fn fail(&self, error: StorageError) -> StorageError {
+        self.failure.borrow_mut().get_or_insert(error);
+        StorageError::Broken
     }
 
     /// A note of ours.
@@ -87,7 +100,7 @@ impl<'a> Storage<'a> {
         }
         match self.before.get(key) {
             Some(value) => Ok(value.clone()),
-            None => Ok(self.kv.get(key)?),
+            None => self.kv.get(key).map_err(|error| self.fail(error.into())),
         }
     }
 
@@ -96,8 +109,8 @@ impl<'a> Storage<'a> {
     }
 
     fn read<T: DeserializeOwned>(&self, key: Vec<u8>) -> Result<Option<T>, StorageError> {
-        let value = self.get(&key)?;
-        value.map(|bytes| ciborium::from_reader(&bytes[..]).map_err(|_| StorageError::Decode)).transpose()
+        let Some(bytes) = self.get(&key)? else { return Ok(None) };
+        ciborium::from_reader(&bytes[..]).map(Some).map_err(|_| self.fail(StorageError::Decode))
     }
 
     fn get_of<T: Entity<CURRENT_VERSION>>(
@@ -134,55 +147,6 @@ fn key_of(kind: Kind, key: &(impl Serialize + ?Sized)) -> Result<Vec<u8>, Storag
 
 fn epoch_key(group: &impl Serialize, epoch: &impl Serialize, leaf: u32) -> Result<Vec<u8>, StorageError> {
     key_of(Kind::EpochKeyPairs, &(group, epoch, leaf))
-}
-
-fn encode(value: &(impl Serialize + ?Sized)) -> Result<Vec<u8>, StorageError> {
-    let mut bytes = Vec::new();
-    ciborium::into_writer(value, &mut bytes).map_err(|_| StorageError::Encode)?;
-    Ok(bytes)
-}
-
-/// The last field of message secrets, as CBOR names it: when they were put there, by the machine's clock.
-const ADDED_AT: &[u8] = b"\x68added_at";
-const CBOR_NULL: u8 = 0xF6;
-
-/// Message secrets without the time in them, which is of use only to those who keep secrets of past epochs. They are written with every
-/// message, so they are cut as bytes.
-fn encode_secrets(secrets: &impl Serialize) -> Result<Vec<u8>, StorageError> {
-    let mut bytes = encode(secrets)?;
-    let at = bytes.windows(ADDED_AT.len()).rposition(|window| window == ADDED_AT);
-    let end = at.ok_or(StorageError::Encode)? + ADDED_AT.len();
-    ciborium::from_reader::<Option<std::time::SystemTime>, _>(&bytes[end..])
-        .map_err(|_| StorageError::Encode)?;
-    bytes.truncate(end);
-    bytes.push(CBOR_NULL);
-    Ok(bytes)
-}
-
-/// A group's state; if it is a pending commit, its proposals, a list of pairs by reference, in the order of their bytes.
-fn encode_state(state: &impl Serialize) -> Result<Vec<u8>, StorageError> {
-    let mut value = Value::serialized(state).map_err(|_| StorageError::Encode)?;
-    sort_proposals(&mut value)?;
-    encode(&value)
-}
-
-fn sort_proposals(value: &mut Value) -> Result<(), StorageError> {
-    let Value::Map(fields) = value else { return Ok(()) };
-    for (name, field) in fields {
-        match (name.as_text(), field) {
-            (Some("queued_proposals"), Value::Array(pairs)) => {
-                let mut keyed: Vec<(Vec<u8>, Value)> = Vec::with_capacity(pairs.len());
-                for pair in pairs.drain(..) {
-                    keyed.push((encode(&pair)?, pair));
-                }
-                keyed.sort_by(|a, b| a.0.cmp(&b.0));
-                pairs.extend(keyed.into_iter().map(|(_, pair)| pair));
-            }
-            (_, field @ Value::Map(_)) => sort_proposals(field)?,
-            _ => {}
-        }
-    }
-    Ok(())
 }
 
 /// Getters, setters and deleters of what is one value for a group.

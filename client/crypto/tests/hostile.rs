@@ -231,7 +231,11 @@ fn i6_a_wrong_tree_or_welcome_does_not_use_up_the_key_package() {
         let error = try_join(welcome, &wrong);
         assert!(error.is_peer(), "byte {at}: {error:?}");
     }
-    assert!(matches!(try_join(welcome, &vec![0; 600_000]), MlsError::Inspect(_)));
+    assert!(matches!(try_join(welcome, &vec![0; 600_000]), MlsError::Tree));
+    // A tree of blanks alone, which a node each would turn into a hundred times its size.
+    let blanks = [&(500_000_u32 | 0x8000_0000).to_be_bytes()[..], &vec![0; 500_000]].concat();
+    assert!(matches!(try_join(welcome, &blanks), MlsError::Tree));
+    assert_eq!(wire_mls::inspect::tree(&blanks), Err(wire_mls::InspectError::Oversize));
     for at in 0..welcome.len() {
         let mut wrong = welcome.clone();
         wrong[at] ^= 1 << random.random_range(0..8);

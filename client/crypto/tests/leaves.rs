@@ -44,6 +44,12 @@ fn history(seed: u64, members_max: usize, commits: u64) {
         for phone in &mut phones {
             assert_eq!(table, phone.table(), "seed {seed}, commit {n}");
         }
+        let first = &mut phones[0];
+        let tree = first.mls.tree(&first.store, CHAT).expect("a tree");
+        assert_eq!(inspect::tree(&tree), Ok(table.clone()), "seed {seed}, commit {n}");
+        if let Some(tree) = &made.tree {
+            assert_eq!(inspect::tree(tree), Ok(table.clone()), "for those who join");
+        }
         largest = largest.max(table.len());
     }
     assert!(largest > members_max / 2, "the history stayed small: {largest}");

@@ -259,3 +259,48 @@ fn forget_count(phone: &mut Phone) {
     assert_ne!(phone.store.insert(key, fresh.clone()), Some(fresh), "there was a count");
     phone.crash();
 }
+
+/// A store that answers some reads and then no more.
+struct Failing<'a> {
+    store: &'a Store,
+    left: std::cell::Cell<u32>,
+}
+
+impl client_crypto::Kv for Failing<'_> {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, client_crypto::ReadError> {
+        let left = self.left.get();
+        self.left.set(left.saturating_sub(1));
+        if left == 0 {
+            Err(client_crypto::ReadError("the disk is gone".into()))
+        } else {
+            client_crypto::Kv::get(self.store, key)
+        }
+    }
+}
+
+#[test]
+fn i6_a_store_that_fails_at_any_read_changes_nothing() {
+    let mut phones = group_of(3);
+    let bytes = phones[0].encrypt(b"at last", 1);
+    let said = entry(&phones[0], 1, 1, &bytes);
+    let made = phones[0].commit(&[], &[], 2);
+    let committed = entry(&phones[0], 2, 1, &made.commit);
+    let second = &mut phones[1];
+    for entry in [&said, &committed] {
+        let mut failures = 0;
+        loop {
+            second.crash();
+            let kv = Failing { store: &second.store, left: failures.into() };
+            match second.mls.receive(&kv, &entry.entry()) {
+                Err(error) => {
+                    assert!(matches!(error, MlsError::Storage(_)), "{error:?}");
+                    assert!(!error.is_peer() && second.mls.drain().is_empty());
+                    failures += 1;
+                }
+                Ok(_) => break second.save(),
+            }
+        }
+        assert!(failures > 5, "it read {failures} rows");
+    }
+    assert_eq!(second.epoch(), 2);
+}

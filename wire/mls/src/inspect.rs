@@ -6,6 +6,7 @@ use wire::limits::{
 };
 use wire::{AccountId, ClientMsgId, DeviceId};
 
+use crate::leaves::Leaves;
 use crate::name::{Binding, GroupName, device_of, parse_identity};
 use crate::tls::{Reader, write_vector};
 use crate::{LIFETIME_EXTENSION, SUITE};
@@ -213,6 +214,47 @@ pub fn welcome(bytes: &[u8]) -> Result<[u8; 32], InspectError> {
 /// A welcome for one device, behind the reference of its key package.
 pub type OneWelcome = ([u8; 32], Vec<u8>);
 
+/// Reads who is in a tree, the nodes of which are leaves and parents in turn (RFC 9420, 12.4.3.3).
+///
+/// # Errors
+/// [`InspectError`] with the first thing that is wrong.
+pub fn tree(bytes: &[u8]) -> Result<Leaves, InspectError> {
+    if bytes.len() > HANDSHAKE_BYTES_MAX {
+        return Err(InspectError::Oversize);
+    }
+    let mut reader = Reader::new(bytes);
+    let mut nodes = reader.inner()?;
+    reader.end()?;
+    let (mut rows, mut at) = (Vec::new(), 0_u32);
+    while !nodes.is_empty() {
+        if at >> (TREE_LEVELS_MAX + 1) > 0 {
+            return Err(InspectError::Oversize);
+        }
+        if let Some(Some(leaf)) = optional(&mut nodes, |nodes| tree_node(nodes, at.is_multiple_of(2)))? {
+            rows.push((at / 2, leaf));
+        }
+        at += 1;
+    }
+    Ok(Leaves::from_rows(rows))
+}
+
+const NODE_LEAF: u8 = 1;
+const NODE_PARENT: u8 = 2;
+
+/// A node of a tree, and the device there if it is a leaf (RFC 9420, 7.1, 7.2).
+fn tree_node(reader: &mut Reader<'_>, is_leaf: bool) -> Result<Option<Leaf>, InspectError> {
+    match (reader.u8()?, is_leaf) {
+        (NODE_LEAF, true) => Ok(Some(leaf_node(reader)?.0)),
+        (NODE_PARENT, false) => {
+            for _encryption_key_parent_hash_unmerged_leaves in 0..3 {
+                reader.vector()?;
+            }
+            Ok(None)
+        }
+        _ => Err(InspectError::Kind),
+    }
+}
+
 /// Splits a welcome for several devices into one for each, with only its own secrets, in the order in which they are there.
 ///
 /// # Errors
@@ -366,9 +408,28 @@ fn update_path(reader: &mut Reader<'_>) -> Result<Leaf, InspectError> {
     if source != SOURCE_COMMIT {
         return Err(InspectError::Leaf);
     }
-    let _nodes = reader.vector()?;
+    let mut nodes = reader.inner()?;
+    let mut levels = 0;
+    while !nodes.is_empty() {
+        levels += 1;
+        let _encryption_key = nodes.vector()?;
+        let mut ciphertexts = nodes.inner()?;
+        let mut resolution = 0;
+        while !ciphertexts.is_empty() {
+            resolution += 1;
+            for _kem_output_ciphertext in 0..2 {
+                ciphertexts.vector()?;
+            }
+        }
+        if levels > TREE_LEVELS_MAX || resolution > GROUP_LEAVES_MAX {
+            return Err(InspectError::Oversize);
+        }
+    }
     Ok(leaf)
 }
+
+/// Levels above the leaves of a tree for [`GROUP_LEAVES_MAX`] devices. New ones take the leftmost blank leaf, so none is ever wider.
+const TREE_LEVELS_MAX: u32 = GROUP_LEAVES_MAX.next_power_of_two().ilog2();
 
 const BASIC_CREDENTIAL: u16 = 1;
 

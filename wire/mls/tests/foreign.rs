@@ -92,3 +92,18 @@ fn i6_what_is_larger_than_allowed_is_not_read() {
     assert_eq!(inspect::application(&large), Err(InspectError::Oversize));
     assert_eq!(inspect::key_package(&large), Err(InspectError::Oversize));
 }
+
+/// A path longer than any tree of ours is high is refused before anybody makes nodes of it.
+#[test]
+fn i6_trees_are_no_wider_than_a_group_may_be() {
+    let blanks = |count: usize| {
+        let length = u16::try_from(count).expect("two bytes") | 0x4000;
+        [&length.to_be_bytes()[..], &vec![0; count]].concat()
+    };
+    assert!(inspect::tree(&blanks(4_095)).expect("2,048 blank leaves").is_empty());
+    assert_eq!(inspect::tree(&blanks(4_097)), Err(InspectError::Oversize));
+    let parent_at_a_leaf = [6, 1, 2, 0, 0, 0, 0];
+    assert_eq!(inspect::tree(&parent_at_a_leaf), Err(InspectError::Kind));
+    assert_eq!(inspect::tree(&[1, 0, 0]), Err(InspectError::Trailing));
+    assert_eq!(inspect::tree(&[]), Err(InspectError::Truncated));
+}
