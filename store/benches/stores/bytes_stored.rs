@@ -47,25 +47,30 @@ struct Stored {
 }
 
 pub(crate) async fn measure(options: &Options, report: &mut Report, place: &Place) {
-    let store = place.open_with_small_tables(NAME).await;
-    load::people(&store, LOGS).await;
     let each = if options.quick { EACH_QUICK } else { EACH };
-    match grown(&store, place, each).await {
+    match grown(place, each).await {
         Ok((before, after)) => tell(report, place.kind, before, after, each * u64::from(LOGS)),
         Err(why) => report.invalid(format!("{}: {why}", place.kind.name())),
     }
 }
 
-/// What there is before and after so many messages in each chat.
-async fn grown(store: &AnyStore, place: &Place, each: u64) -> Result<(Stored, Stored), String> {
-    fill(store, LOGS, 0..1).await?;
-    let before = stored(store, place).await?;
-    fill(store, LOGS, 1..1 + each).await?;
-    Ok((before, stored(store, place).await?))
+/// What there is before and after so many messages in each chat. The store is closed and opened again before it is looked at: an
+/// embedded one removes tables that were replaced only then, or when it writes the next.
+async fn grown(place: &Place, each: u64) -> Result<(Stored, Stored), String> {
+    let store = place.open_with_small_tables(NAME).await;
+    load::people(&store, LOGS).await;
+    fill(&store, LOGS, 0..1).await?;
+    drop(store);
+    let before = stored(place).await?;
+    let store = place.open_with_small_tables(NAME).await;
+    fill(&store, LOGS, 1..1 + each).await?;
+    drop(store);
+    Ok((before, stored(place).await?))
 }
 
 /// What there is, once all is written down and nothing moves any more.
-async fn stored(store: &AnyStore, place: &Place) -> Result<Stored, String> {
+async fn stored(place: &Place) -> Result<Stored, String> {
+    let store = place.open_with_small_tables(NAME).await;
     let begun = Instant::now();
     let (mut disk, mut since) = (place.on_disk(NAME), Instant::now());
     loop {
@@ -75,7 +80,7 @@ async fn stored(store: &AnyStore, place: &Place) -> Result<Stored, String> {
         if !is_at_rest || now.storage.abs_diff(disk.storage) as f64 > REST_SHARE * disk.storage as f64 {
             (disk, since) = (now, Instant::now());
         } else if since.elapsed() > REST {
-            let (keys, bytes) = logical(store, place.kind).await?;
+            let (keys, bytes) = logical(&store, place.kind).await?;
             let estimate = status.and_then(|status| status.kv_bytes());
             return Ok(Stored { keys, bytes, disk: now, estimate });
         }
