@@ -22,11 +22,15 @@ impl Cores {
         Some(Cores { at: Instant::now(), busy, ours: own + others })
     }
 
+    /// What ours have used since an earlier reading of the same processes.
+    pub fn ours_since(&self, before: &Cores) -> Duration {
+        self.ours.saturating_sub(before.ours)
+    }
+
     /// Cores that others kept busy since an earlier reading of the same processes, on average. What a hypervisor took away is
     /// in it, and so is what the kernel did for nobody in particular.
     pub fn others_since(&self, before: &Cores) -> f64 {
-        let theirs =
-            self.busy.saturating_sub(before.busy).saturating_sub(self.ours.saturating_sub(before.ours));
+        let theirs = self.busy.saturating_sub(before.busy).saturating_sub(self.ours_since(before));
         theirs.as_secs_f64() / (self.at - before.at).as_secs_f64().max(f64::EPSILON)
     }
 }
@@ -79,7 +83,7 @@ mod tests {
             std::hint::black_box(crate::median(&[1.0, 2.0, 3.0]));
         }
         let after = Cores::now(&[]).expect("Linux says");
-        assert!(after.ours - before.ours >= Duration::from_millis(280), "{before:?} {after:?}");
+        assert!(after.ours_since(&before) >= Duration::from_millis(280), "{before:?} {after:?}");
         let elapsed = (after.at - before.at).as_secs_f64();
         let all = (after.busy - before.busy).as_secs_f64() / elapsed;
         assert!(

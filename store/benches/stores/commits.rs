@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use loadtest_figures::{Options, Report, quantile};
+use loadtest_figures::{Cores, Options, Report, process_cpu, quantile};
 use store::{Store, StoreConfig, StoreStats};
 
 use super::fill::fill;
@@ -11,6 +11,9 @@ use super::place::{AnyStore, Place};
 use super::writers::{self, Appends, Times};
 
 const WRITERS: [usize; 4] = [1, 8, 64, 512];
+
+/// The writers whose appends are looked at more closely.
+const CLOSELY: usize = 64;
 
 /// Many chats: one for each writer.
 const CHATS: u16 = 512;
@@ -37,9 +40,12 @@ pub(crate) async fn measure(options: &Options, report: &mut Report, place: &Plac
     let (mut many_at, mut given_up) = (Vec::new(), 0);
     for writers in WRITERS {
         let shared = vec![store.clone(); writers];
-        let cells = [CHATS, 1].map(|chats| writers::write(&shared, chats, times));
-        let [many, hot] = cells;
-        let (many, hot) = match (many.await, hot.await) {
+        let before = Used::now(place);
+        let many = writers::write(&shared, CHATS, times).await;
+        let between = Used::now(place);
+        let hot = writers::write(&shared, 1, times).await;
+        let after = Used::now(place);
+        let (many, hot) = match (many, hot) {
             (Ok(many), Ok(hot)) => (many, hot),
             (many, hot) => {
                 [many, hot].into_iter().filter_map(Result::err).for_each(|why| report.invalid(why));
@@ -47,11 +53,45 @@ pub(crate) async fn measure(options: &Options, report: &mut Report, place: &Plac
             }
         };
         given_up += many.given_up + hot.given_up;
+        if writers == CLOSELY {
+            between.tell(report, place, "", &before, many.all);
+            after.tell(report, place, "hot_", &between, hot.all);
+        }
         tell(report, place, writers, &many, &hot);
         many_at.push((writers, many.per_s));
     }
     let stats = unbatched(report, place, &store, times, &many_at).await;
     tell_doubt(report, place, &[store.stats(), stats], given_up);
+}
+
+/// CPU time that was used until a moment.
+struct Used {
+    client: Duration,
+    /// This process and the store's; what the system does not say is not there.
+    all: Option<Cores>,
+}
+
+impl Used {
+    fn now(place: &Place) -> Used {
+        Used { client: process_cpu(), all: Cores::now(&place.pids()) }
+    }
+
+    /// What each append since then has cost. A machine that others use too changes little of it.
+    fn tell(&self, report: &mut Report, place: &Place, chats: &str, before: &Used, appends: u64) {
+        let client = self.client - before.client;
+        let all = self.all.zip(before.all).map_or(client, |(now, before)| now.ours_since(&before));
+        let each = |time: Duration| time.as_secs_f64() * 1e6 / appends.max(1) as f64;
+        let (client_us, servers_us) = (each(client), each(all.saturating_sub(client)));
+        let which = if chats.is_empty() { "many chats" } else { "one chat" };
+        report.line(format_args!(
+            "         each of the next in {which}: {client_us:.0} µs of CPU here, {servers_us:.0} µs of the store's servers"
+        ));
+        let mut figure = |what: &str, value| {
+            report.figure(place.kind.key(&format!("{chats}{what}_cpu_us_per_commit_{CLOSELY}")), value);
+        };
+        figure("client", client_us);
+        figure("servers", servers_us);
+    }
 }
 
 /// Two cells of one row.

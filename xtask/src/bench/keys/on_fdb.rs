@@ -38,6 +38,10 @@ macro_rules! of_store {
             of_store!(@ $store, "many_to_hot_512", "", "one transaction at a time; the goal is 3 at most"),
             of_store!(@ $store, "unbatched_commits_per_s_64", "per s", "conflicts: what the batcher is for"),
             of_store!(@ $store, "many_to_unbatched_64", "", "the same: what a hot chat would be without it"),
+            of_store!(@ $store, "client_cpu_us_per_commit_64", "µs", "the store's code and the client library, all threads of the process"),
+            of_store!(@ $store, "servers_cpu_us_per_commit_64", "µs", "all servers of the store: reads, the log, the storage engine"),
+            of_store!(@ $store, "hot_client_cpu_us_per_commit_64", "µs", "the same, of a batch's share"),
+            of_store!(@ $store, "hot_servers_cpu_us_per_commit_64", "µs", "the same, of a batch's share"),
             of_store!(@ $store, "unknown_commits", "", "tries of all cells; each was repeated and found its own traces, or nothing"),
             of_store!(@ $store, "given_up", "", "appends of all batched cells that their budget was not enough for"),
             of_store!(@ $store, "keys_per_message", "", "the entry, its id, the outbox key; the head and a cursor are written over"),
@@ -65,16 +69,16 @@ macro_rules! of_store {
     };
 }
 
-static EMBEDDED: [Key; 50] = of_store!(
+static EMBEDDED: [Key; 54] = of_store!(
     "embedded",
     alone: "a sync for each",
     many: "as many as wait share a sync; then CPU of the appends",
     hot: "one transaction at a time, of all that wait",
-    disk: "tables: keys and values, blocks, indices, filters; nothing is compressed",
+    disk: "tables, whose blocks share the beginnings of keys; nothing is compressed",
     node: "the machine: node and load share its cores"
 );
 
-static ONE: [Key; 50] = of_store!(
+static ONE: [Key; 54] = of_store!(
     "one",
     alone: "a read version, a round of reads, a commit with its sync: three trips one after another",
     many: "CPU: the client library's one thread, and the server's one",
@@ -83,7 +87,7 @@ static ONE: [Key; 50] = of_store!(
     node: "the machine: node, load, client library and server share its cores"
 );
 
-static THREE: [Key; 50] = of_store!(
+static THREE: [Key; 54] = of_store!(
     "three",
     alone: "as with one server, between processes that share two cores, and two logs that sync",
     many: "CPU: the client library's one thread, and three servers on the same cores",
