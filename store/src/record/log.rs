@@ -115,8 +115,12 @@ impl Record for Member {
 
     fn take(from: &mut Fields<'_>) -> Result<Self, RecordError> {
         let (joined, peer) = (from.seq()?, from.option(Fields::account)?);
-        let admin = !from.is_empty() && from.flag()?;
-        let role = if admin { MemberRole::Admin } else { MemberRole::Member };
+        let role = match from.is_empty() {
+            true => MemberRole::Member,
+            // One form for each record: a member's role is not said.
+            false if from.flag()? => MemberRole::Admin,
+            false => return Err(from.damaged("a role that nobody writes")),
+        };
         Ok(Member { joined, peer, role })
     }
 }
