@@ -210,8 +210,7 @@ impl Embedded {
     ) -> Result<Embedded, EmbeddedError> {
         let lock = LockFile::acquire(path)?;
         let Files { db, keys, seal, journal_version } = open_files(path, config, tuning)?;
-        let engine = |source| EmbeddedError::Engine { path: path.to_owned(), source };
-        let version = match keys.get(keys::commit_version()).map_err(engine)? {
+        let version = match keys.get(keys::commit_version()).map_err(|source| refused(path, source))? {
             None => 0,
             Some(value) => {
                 Number::decode(&value)
@@ -319,13 +318,17 @@ fn open_files(path: &Path, config: &EmbeddedConfig, tuning: Tuning) -> Result<Fi
     manifest::check(&place)?;
     let seal = journal::seal(&place)?;
     let journal_version = journal::mend(&place, &seal)?;
-    let (db, keys) = open_engine(&place, config, tuning).map_err(|source| {
-        // The engine says what is wrong and not where.
-        let named = manifest::damaged_table(&place);
-        let what = "its checksum is wrong, and the engine cannot open it";
-        named.map_or_else(|| engine(source), |path| EmbeddedError::Damaged { path, at: 0, what })
-    })?;
+    let (db, keys) = open_engine(&place, config, tuning).map_err(|source| refused(path, source))?;
     Ok(Files { db, keys, seal, journal_version })
+}
+
+/// What the engine refuses at the start. It says what is wrong and not where.
+fn refused(path: &Path, source: fjall::Error) -> EmbeddedError {
+    let what = "its checksum is wrong, and the engine cannot open it";
+    match manifest::damaged_table(&path.join("data")) {
+        Some(path) => EmbeddedError::Damaged { path, at: 0, what },
+        None => EmbeddedError::Engine { path: path.to_owned(), source },
+    }
 }
 
 fn open_engine(path: &Path, config: &EmbeddedConfig, tuning: Tuning) -> fjall::Result<(Database, Keyspace)> {
