@@ -7,29 +7,27 @@
 //!
 //! Bounds: [`limits::CHAT_DOWN_STREAMS_MAX`] streams, newest activity first; [`BURST_BYTES_MAX`] unsent bytes each.
 
+mod hints;
 mod own;
+mod reads;
 mod streams;
 mod turns;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use bytes::Bytes;
 use mutation::Mutation;
-use store::op::{
-    ChatState, MemberAsOf, MemberCursor, MemberCursors, MoveCursor, NotMember, Op, OpenChat, Tail, Tailed,
-};
-use wire::{AccountId, ChatId, DeviceId, Event, LogId, Seq, WallTime, limits};
+use store::op::{ChatState, MemberAsOf, MemberCursor, MemberCursors, MoveCursor, Op, Tail};
+use wire::{AccountId, ChatId, DeviceId, Event, LogId, Seq, WallTime};
 
 use crate::command::history::cursor;
-use crate::conn::{Conn, Stage, Up};
+use crate::conn::{Conn, Stage};
 use crate::counters::Timing;
 use crate::cx::{Cx, Pending};
-use crate::io::{EffectError, LinkId, Output, StreamId};
+use crate::io::{LinkId, Output, StreamId};
 use crate::moves::Move;
 use crate::session::Session;
-use crate::timers::Timer;
 
 use self::streams::finish_down;
 pub(crate) use self::turns::{Turns, Waiting};
@@ -195,127 +193,6 @@ impl Conn {
         }
     }
 
-    /// A hint: the chat has an entry at `seq`, perhaps with it.
-    pub(crate) fn hint_entry(
-        &mut self,
-        cx: &mut Cx,
-        chat: ChatId,
-        seq: Seq,
-        at: WallTime,
-        frame: Option<&Bytes>,
-    ) {
-        let (now, link) = (cx.now.instant, self.link);
-        let Some(session) = self.hinted_session() else { return };
-        let Some(delivery) = session.chats.get_mut(&chat) else {
-            let mut delivery = ChatDelivery::unknown(seq, at, now);
-            delivery.hinted = frame.map(|_| (seq, at));
-            session.chats.insert(chat, delivery);
-            return self.open_chat(cx, chat);
-        };
-        if seq > delivery.head {
-            // A repeat, which the sweeper's hints often are, makes an old chat no newer than others.
-            delivery.head = seq;
-            delivery.last_at = delivery.last_at.max(at);
-        }
-        let follows =
-            seq == delivery.sent.next() || seq > delivery.sent && mutation::on(Mutation::HintWithoutReread);
-        let next = !delivery.opening && !delivery.tailing && follows;
-        if let (Down::Open { stream, full: false }, Some(frame), true) = (delivery.down, frame, next) {
-            delivery.sent = seq;
-            confirm_unasked(cx, (session.account, session.device), (link, stream), chat, seq);
-            delivery.active_at = now;
-            delivery.down = Down::Open { stream, full: true };
-            handed(cx, Some(at));
-            return cx.send_frame(link, stream, frame.clone());
-        }
-        // The sweeper's hint comes without an entry and says nothing of a commit.
-        if frame.is_some() && seq > delivery.sent {
-            delivery.hinted.get_or_insert((seq, at));
-        }
-        self.pump(cx, chat);
-    }
-
-    /// A hint: a member's cursors moved.
-    pub(crate) fn hint_cursor(&mut self, cx: &mut Cx, chat: ChatId, moved: MemberCursor, except: DeviceId) {
-        let now = cx.now;
-        let Some(session) = self.hinted_session() else { return };
-        if session.device == except {
-            return;
-        }
-        let known = session.chats.contains_key(&chat);
-        let unknown = || ChatDelivery::unknown(Seq::ZERO, now.wall, now.instant);
-        let delivery = session.chats.entry(chat).or_insert_with(unknown);
-        keep_newest(&mut delivery.cursors, moved);
-        if known { self.pump(cx, chat) } else { self.open_chat(cx, chat) }
-    }
-
-    /// A hint: a member types, or has stopped. Only who has the chat open hears it, and only what goes at once; nobody
-    /// hears of oneself, on whichever device.
-    pub(crate) fn hint_typing(
-        &mut self,
-        cx: &mut Cx,
-        chat: ChatId,
-        member: AccountId,
-        typing: bool,
-        except: DeviceId,
-    ) {
-        let is_open = self.streams.values().any(|up| matches!(up, Up::Chat(up) if up.chat() == chat));
-        let now = cx.now;
-        let Stage::Active(session) = &mut self.stage else { return };
-        if !is_open || session.device == except || session.account == member {
-            return;
-        }
-        if cx.is_loaded() {
-            cx.counters.typing_dropped += 1;
-            return;
-        }
-        let full = session.downs >= limits::CHAT_DOWN_STREAMS_MAX;
-        let known = session.chats.contains_key(&chat);
-        let unknown = || ChatDelivery::unknown(Seq::ZERO, now.wall, now.instant);
-        let delivery = session.chats.entry(chat).or_insert_with(unknown);
-        match delivery.down {
-            Down::Open { full: false, .. } => {}
-            Down::Closed | Down::Opening if !full => {}
-            _ => {
-                cx.counters.typing_dropped += 1;
-                return;
-            }
-        }
-        delivery.typing.insert(member, typing);
-        if known { self.pump(cx, chat) } else { self.open_chat(cx, chat) }
-    }
-
-    /// Reads a chat that the session does not know; while the session itself is being read, that read will tell.
-    fn open_chat(&mut self, cx: &mut Cx, chat: ChatId) {
-        let link = self.link;
-        let Stage::Active(session) = &self.stage else { return };
-        if !cx.may_read() {
-            return self.wait_for_turn(cx, chat);
-        }
-        let (account, device) = (session.account, session.device);
-        cx.store(Op::OpenChat(OpenChat { account, device, chat }), Pending::OpenChat { link, chat });
-    }
-
-    /// A chat was read.
-    pub(crate) fn chat_opened(
-        &mut self,
-        cx: &mut Cx,
-        chat: ChatId,
-        result: Result<Result<ChatState, NotMember>, EffectError>,
-    ) {
-        let Some((session, _)) = self.chat_mut(chat) else { return };
-        match result {
-            Ok(Ok(state)) => {
-                if let Some(delivery) = session.chats.get_mut(&chat) {
-                    delivery.learn(&state, None);
-                }
-                self.pump(cx, chat);
-            }
-            Ok(Err(NotMember)) => self.forget(cx, chat),
-            Err(error) => self.back_off(cx, chat, error),
-        }
-    }
-
     /// Does the next thing for a chat: reads what is owed, or opens a stream, or sends, or lets go.
     pub(crate) fn pump(&mut self, cx: &mut Cx, chat: ChatId) {
         let now = cx.now.instant;
@@ -350,66 +227,6 @@ impl Conn {
         }
         if waits {
             self.wait_for_turn(cx, chat);
-        }
-    }
-
-    /// Entries were read.
-    pub(crate) fn tailed(&mut self, cx: &mut Cx, chat: ChatId, result: Result<Tailed, EffectError>) {
-        let Some((session, link)) = self.chat_mut(chat) else { return };
-        let Some(delivery) = session.chats.get_mut(&chat) else { return };
-        delivery.tailing = false;
-        let tailed = match result {
-            Ok(tailed) => tailed,
-            Err(error) => return self.back_off(cx, chat, error),
-        };
-        delivery.member = tailed.member;
-        // Nothing is owed to who has left beyond where they did, whatever hints said.
-        delivery.head = match tailed.member {
-            Some(_) => delivery.head.max(tailed.head),
-            None => tailed.head,
-        };
-        if let Down::Open { stream, .. } = delivery.down {
-            for entry in tailed.entries {
-                if entry.seq == delivery.sent.next() {
-                    delivery.sent = entry.seq;
-                    confirm_unasked(cx, (session.account, session.device), (link, stream), chat, entry.seq);
-                    delivery.down = Down::Open { stream, full: true };
-                    let hinted = delivery.hinted.take_if(|(seq, _)| *seq <= entry.seq);
-                    handed(cx, hinted.filter(|(seq, _)| *seq == entry.seq).map(|(_, at)| at));
-                    entry.into_frames().for_each(|frame| cx.send_frame(link, stream, frame));
-                }
-            }
-        }
-        self.pump(cx, chat);
-    }
-
-    /// Members' cursors were read.
-    pub(crate) fn cursors_read(
-        &mut self,
-        cx: &mut Cx,
-        chat: ChatId,
-        result: Result<Result<Vec<MemberCursor>, NotMember>, EffectError>,
-    ) {
-        let Some((session, _)) = self.chat_mut(chat) else { return };
-        let Some(delivery) = session.chats.get_mut(&chat) else { return };
-        delivery.reading_cursors = false;
-        match result {
-            Ok(Ok(cursors)) => {
-                delivery.cursors_since = None;
-                cursors.into_iter().for_each(|moved| keep_newest(&mut delivery.cursors, moved));
-                self.pump(cx, chat);
-            }
-            Ok(Err(NotMember)) => self.forget(cx, chat),
-            Err(error) => self.back_off(cx, chat, error),
-        }
-    }
-
-    /// The store could not be read: what is owed stays owed, and is read again.
-    fn back_off(&mut self, cx: &mut Cx, chat: ChatId, error: EffectError) {
-        let Some((session, link)) = self.chat_mut(chat) else { return };
-        if let Some(delivery) = session.chats.get_mut(&chat) {
-            delivery.backing_off = true;
-            cx.after(error.retry_after.max(Duration::from_millis(50)), Timer::Chat(link, chat));
         }
     }
 
@@ -473,13 +290,6 @@ fn confirm_unasked(
         let op = MoveCursor { log, account, device, delivered, read, in_doubt: false, now: cx.now.wall };
         cx.moves.add(Move { op, link, stream });
         cx.flush_moves(log);
-    }
-}
-
-fn keep_newest(cursors: &mut BTreeMap<AccountId, MemberCursor>, moved: MemberCursor) {
-    let kept = cursors.entry(moved.member).or_insert(moved);
-    if (moved.delivered, moved.read) >= (kept.delivered, kept.read) {
-        *kept = moved;
     }
 }
 
