@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use store::ephemeral::Route;
-use store::op::MemberCursor;
-use wire::{AccountId, ChatId, DeviceId, Seq, WallTime};
+use store::op::{Left, MemberCursor};
+use wire::{AccountId, ChatId, DeviceId, LogId, Seq, WallTime};
 
 /// Something that sessions of some accounts should know. Cheap to clone: bytes and lists are shared.
 #[derive(Debug, Clone)]
@@ -19,10 +19,12 @@ pub enum Hint {
         seq: Seq,
         /// Its time.
         at: WallTime,
-        /// The entry as a frame, prefix included.
-        frame: Bytes,
-        /// Its members.
+        /// The entry as a frame, prefix included; `None` if it is in several: then it is read.
+        frame: Option<Bytes>,
+        /// Its members, those included whose membership it ended.
         accounts: Arc<[AccountId]>,
+        /// Whose membership it ended: they look for themselves what they may still hear (I5).
+        ended: Arc<[AccountId]>,
     },
     /// A member's cursors moved.
     Cursor {
@@ -82,6 +84,15 @@ pub enum Hint {
 }
 
 impl Hint {
+    /// What the log says of somebody who has gone, or of a device that has ended; `None` if it was said before.
+    pub(crate) fn of_left(left: Left, ended: &[AccountId]) -> Option<Hint> {
+        let Left { log: LogId::Chat(chat), seq, at, frame: Some(frame), members, .. } = left else {
+            return None;
+        };
+        let (accounts, ended) = (members.into(), ended.into());
+        Some(Hint::Entry { chat, seq, at, frame: Some(frame), accounts, ended })
+    }
+
     /// The accounts whose sessions it concerns.
     pub fn accounts(&self) -> &[AccountId] {
         match self {

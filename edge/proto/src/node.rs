@@ -389,9 +389,9 @@ impl Node {
     /// Gives a hint to the sessions it concerns, and an entry not to the one that has it.
     fn apply(&mut self, hint: &Hint, has_entry: Option<LinkId>) {
         match hint {
-            Hint::Entry { chat, seq, at, frame, accounts } => self.for_accounts(accounts, |conn, cx| {
+            Hint::Entry { chat, seq, at, frame, accounts, .. } => self.for_accounts(accounts, |conn, cx| {
                 if has_entry != Some(conn.link) {
-                    conn.hint_entry(cx, *chat, *seq, *at, Some(frame));
+                    conn.hint_entry(cx, *chat, *seq, *at, frame.as_ref());
                 }
             }),
             Hint::Cursor { chat, cursor, except, accounts } => {

@@ -347,8 +347,9 @@ pub(crate) fn fan_out(
                 if *accounts != *appended.members {
                     accounts = appended.members.as_slice().into();
                 }
-                let (seq, at, frame) = (appended.seq, appended.at, appended.frame.clone());
-                let hint = Hint::Entry { chat, seq, at, frame, accounts: accounts.clone() };
+                let (seq, at, frame) = (appended.seq, appended.at, Some(appended.frame.clone()));
+                let (accounts, ended) = (accounts.clone(), Arc::from([]));
+                let hint = Hint::Entry { chat, seq, at, frame, accounts, ended };
                 let knows =
                     own.as_mut().and_then(|conn| conn.has_own(cx.now, chat, appended).then_some(conn.link));
                 cx.publish_except(hint, knows);
