@@ -11,6 +11,7 @@ use store::ephemeral::EphemeralOp;
 use store::op::{CheckDevice, Message, Op};
 use wire::{AccountId, ChatId, Event};
 
+use crate::collect::Room;
 use crate::command::{Call, Caller};
 use crate::counters::{Counters, Timing, Timings};
 use crate::delivery::Turns;
@@ -41,6 +42,8 @@ pub(crate) struct Cx {
     pub(crate) hints: VecDeque<(Hint, Option<LinkId>)>,
     pub(crate) counters: Counters,
     pub(crate) timings: Timings,
+    /// What commits take up that arrive or are in work.
+    pub(crate) commits: Room,
     rng: ChaCha20Rng,
     out: VecDeque<Output>,
     pending: BTreeMap<OpId, Pending>,
@@ -99,6 +102,7 @@ impl Pending {
 
 impl Cx {
     pub(crate) fn new(config: NodeConfig, now: Now) -> Cx {
+        let commits = Room::of(config.limits.commit_bytes_in_flight);
         Cx {
             limits: config.limits,
             keys: config.keys,
@@ -114,6 +118,7 @@ impl Cx {
             hints: VecDeque::new(),
             counters: Counters::default(),
             timings: Timings::default(),
+            commits,
             rng: ChaCha20Rng::from_seed(config.seed),
             out: VecDeque::new(),
             pending: BTreeMap::new(),

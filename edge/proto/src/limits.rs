@@ -29,6 +29,9 @@ pub struct Limits {
     /// others used up, `Hello`, requests and appends are answered with "busy", and cursor moves wait: as many as this,
     /// more are answered with "busy".
     pub effects_in_flight: usize,
+    /// Bytes of commits that arrive or are being committed at a time; more are answered with "busy". The largest is 800 kB, and
+    /// most are a few.
+    pub commit_bytes_in_flight: usize,
     /// Cursor moves are gathered, and committed at multiples of this, milliseconds: those of all chats share a group commit.
     pub cursor_coalesce_ms: u32,
     /// How long after the stop signal the last client is told to move, milliseconds.
@@ -79,6 +82,7 @@ impl Default for Limits {
             requests_in_flight: 16,
             connections: 1_000_000,
             effects_in_flight: 100_000,
+            commit_bytes_in_flight: 64 * 1024 * 1024,
             cursor_coalesce_ms: 50,
             drain_spread_ms: 2_000,
         }

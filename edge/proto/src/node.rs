@@ -180,6 +180,7 @@ impl Node {
             Timer::Stale(link) => self.with(link, |conn, cx| session::stale(cx, conn)),
             Timer::Offline(account, at) => presence::look(&mut self.cx, account, at),
             Timer::Recheck(link) => self.with(link, |conn, cx| session::recheck(cx, conn)),
+            Timer::Commits(link) => self.with(link, |conn, cx| conn.end_slow_commits(cx)),
             Timer::Heads(link) => self.with(link, Conn::read_heads),
             Timer::Chat(link, chat) => self.with(link, |conn, cx| conn.chat_timer(cx, chat)),
             Timer::Goodbye(link) => {

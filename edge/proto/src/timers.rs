@@ -18,6 +18,8 @@ pub(crate) enum Timer {
     Stale(LinkId),
     /// A chat may have been idle, or a failed read of it is tried again.
     Chat(LinkId, ChatId),
+    /// A connection's oldest commit that is not whole has had its time.
+    Commits(LinkId),
     /// A session looks at the heads of its chats again.
     Heads(LinkId),
     /// Gathered cursor moves of a log are due.

@@ -211,9 +211,7 @@ fn c44_r156_cursors_and_reads_are_for_members() {
             Request::Typing { .. } => None,
             Request::ChatUp { .. } => Some(ErrorCode::ChatMismatch),
             // Not done yet: for nobody.
-            Request::CommitGroup(_) | Request::Part { .. } | Request::InboxUp => {
-                Some(ErrorCode::Unsupported)
-            }
+            Request::CommitGroup(_) | Request::Part { .. } | Request::InboxUp => Some(ErrorCode::Unsupported),
             // No tree is for a device that no commit added.
             Request::GetTree { .. } => Some(ErrorCode::NotFound),
             _ => Some(ErrorCode::NotMember),

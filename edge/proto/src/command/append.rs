@@ -1,7 +1,7 @@
 //! What a device says in one chat: messages and cursor moves on the chat's up stream.
 //!
 //! Order: messages of one stream go to the store in the order they came, in groups, and a group only after the one
-//! before it is committed. A refusal that may be retried ends the stream, so that nothing after it overtakes it. An ack
+//! before it is committed. A refusal that may be retried, also in another epoch, ends the stream, so that nothing after it overtakes it. An ack
 //! leaves only after the commit, and fan-out belongs to the commit, whether the connection is still there or not.
 
 use std::collections::VecDeque;
@@ -44,7 +44,7 @@ pub(crate) struct ChatUp {
     /// Messages in the group that is being counted or committed.
     in_work: usize,
     paused: bool,
-    /// A retryable refusal was sent: whatever still comes is not looked at.
+    /// A refusal was sent after which nothing may be appended that still comes: it is not looked at.
     ended: bool,
     /// The client has said all.
     finished: bool,
@@ -248,6 +248,10 @@ impl ChatUp {
             self.answered(cx, result);
             cx.send(link, stream, &append_answer(message, result));
         }
+        if results.iter().any(|result| result.as_ref().is_err_and(|error| needs_another_epoch(*error))) {
+            self.end(cx, link, stream);
+            return self.finished;
+        }
         if self.paused && self.queue.len() < limits::APPENDS_IN_FLIGHT_MAX / 2 {
             self.paused = false;
             cx.output(Output::Resume { link, stream });
@@ -268,12 +272,17 @@ impl ChatUp {
     /// Refuses the oldest message, for now, and with it everything after it: the stream ends.
     fn refuse_next(&mut self, cx: &mut Cx, link: LinkId, stream: StreamId, refusal: Refusal) {
         let Some(message) = self.queue.pop_front() else { return };
-        self.queue.clear();
-        self.arrived.clear();
         cx.counters.refused.add(refusal.code);
-        self.ended = true;
         let (client_msg_id, epoch) = (message.client_msg_id, Epoch::ZERO);
         cx.send(link, stream, &Event::AppendRefused { client_msg_id, refusal, epoch });
+        self.end(cx, link, stream);
+    }
+
+    /// Nothing that still comes is looked at.
+    fn end(&mut self, cx: &mut Cx, link: LinkId, stream: StreamId) {
+        self.queue.clear();
+        self.arrived.clear();
+        self.ended = true;
         cx.output(Output::Finish { link, stream });
         cx.output(Output::Stop { link, stream, code: CloseCode::Cancelled });
     }
@@ -302,6 +311,14 @@ fn append_answer(message: &Message, result: &Result<Appended, AppendError>) -> E
             };
             Event::AppendRefused { client_msg_id, refusal: append_code(error).refuse(), epoch }
         }
+    }
+}
+
+/// Whether a message must be sealed anew, so that nothing after it may be appended before it.
+fn needs_another_epoch(error: AppendError) -> bool {
+    match error {
+        AppendError::CommitFirst | AppendError::StaleEpoch { .. } => true,
+        AppendError::NotMember | AppendError::RecipientUnknown => false,
     }
 }
 

@@ -4,6 +4,7 @@
 mod account;
 pub(crate) mod append;
 mod chats;
+pub(crate) mod commit;
 mod device;
 mod group;
 pub(crate) mod history;
@@ -62,6 +63,7 @@ pub(crate) enum Call {
     Device(device::DeviceCall),
     History(history::HistoryCall),
     Chats(chats::ChatsCall),
+    Commit(Box<commit::CommitCall>),
     Group(group::GroupCall),
     KeyPackages(key_packages::KeyPackagesCall),
 }
@@ -117,16 +119,16 @@ fn rates(rates: &Rates, caller: &Caller, request: &Request) -> Result<Vec<Take>,
             Take { bucket, rate: Rates::per_minute(rates.requests_per_minute) }
         }
         Request::ClaimKeyPackages(claim) => return Ok(key_packages::claim_takes(rates, who?, claim)),
-        // Not done yet.
-        Request::CommitGroup(_) | Request::Part { .. } | Request::InboxUp => {
-            return who.and(Err(ErrorCode::Unsupported));
-        }
+        // Counted once all of it is there, by `commit::begin`.
+        Request::CommitGroup(_) => return Err(who.err().unwrap_or(ErrorCode::Unsupported)),
         Request::Hello(_)
         | Request::Ping { .. }
         | Request::ChatUp { .. }
         | Request::Append(_)
         | Request::MoveCursor { .. }
         | Request::Typing { .. }
+        | Request::Part { .. }
+        | Request::InboxUp
         | Request::Unknown => return Err(ErrorCode::Unsupported),
     };
     Ok(vec![take])
@@ -142,7 +144,12 @@ impl Call {
     ) -> Step {
         let output = match result {
             Ok(output) => output,
-            Err(error) => return Step::Refuse(error.into()),
+            Err(error) => {
+                if let Call::Commit(call) = &self {
+                    call.failed(cx, error);
+                }
+                return Step::Refuse(error.into());
+            }
         };
         match self {
             Call::Counted(request) => match taken(&output) {
@@ -156,6 +163,7 @@ impl Call {
             Call::Device(call) => call.resume(cx, output),
             Call::History(call) => call.resume(output),
             Call::Chats(call) => call.resume(output),
+            Call::Commit(call) => call.resume(cx, output),
             Call::Group(call) => call.resume(cx, output),
             Call::KeyPackages(call) => call.resume(output),
         }
@@ -193,16 +201,15 @@ fn start(cx: &mut Cx, caller: &Caller, request: Request) -> Result<Step, ErrorCo
             key_packages::KeyPackagesCall::publish(who?, cx.now.wall, request)?
         }
         Request::ClaimKeyPackages(request) => key_packages::KeyPackagesCall::claim(request),
-        // Not done yet.
-        Request::CommitGroup(_) | Request::Part { .. } | Request::InboxUp => {
-            return Err(ErrorCode::Unsupported);
-        }
         Request::Hello(_)
         | Request::Ping { .. }
         | Request::ChatUp { .. }
         | Request::Append(_)
         | Request::MoveCursor { .. }
         | Request::Typing { .. }
+        | Request::CommitGroup(_)
+        | Request::Part { .. }
+        | Request::InboxUp
         | Request::Unknown => return Err(ErrorCode::Unsupported),
     })
 }
