@@ -133,7 +133,7 @@ impl Conn {
         let of = |up: &Up| match up {
             Up::Request { commit_bytes } => *commit_bytes as usize,
             Up::Commit(collecting) => collecting.stated,
-            Up::Session | Up::New | Up::Chat(_) => 0,
+            Up::Session | Up::New | Up::Inbox(_) | Up::Chat(_) => 0,
         };
         self.streams.values().map(of).sum()
     }

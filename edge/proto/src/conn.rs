@@ -10,6 +10,7 @@ use wire::{CloseCode, DecodeError, ErrorCode, Event, Refusal, Request};
 
 use crate::collect::Collecting;
 use crate::command::append::ChatUp;
+use crate::command::inbox::InboxUp;
 use crate::command::{self, Caller, Identity, Step};
 use crate::cx::{Cx, Pending};
 use crate::early::{self, EarlyHello};
@@ -51,6 +52,8 @@ pub(crate) enum Up {
     Request { commit_bytes: u32 },
     /// A commit that is not whole yet.
     Commit(Box<Collecting>),
+    /// The device's inbox's.
+    Inbox(InboxUp),
     /// A chat's. Boxed: most connections have none, and a leaf of their map has room for eleven.
     Chat(Box<ChatUp>),
 }
@@ -157,6 +160,7 @@ impl Conn {
             // It was told that this is the end: what it says after that, it says again on its next connection.
             return;
         }
+        let link = self.link;
         let Some(up) = self.streams.get_mut(&stream) else { return };
         let request = match Request::decode(body) {
             Ok(request) => request,
@@ -168,6 +172,10 @@ impl Conn {
             Up::Request { .. } => self.abandon(cx, stream, CloseCode::Unexpected),
             Up::Commit(_) => self.commit_frame(cx, stream, request),
             Up::Chat(_) => self.chat_frame(cx, stream, request),
+            Up::Inbox(up) => match up.frame(cx, link, stream, &request) {
+                Ok(()) => {}
+                Err(code) => self.abandon(cx, stream, code),
+            },
         }
     }
 
@@ -200,6 +208,10 @@ impl Conn {
                     Err(code) => self.answer_refused(cx, stream, code.refuse()),
                 }
             }
+            Request::InboxUp => match self.identity() {
+                Some(who) => drop(self.streams.insert(stream, Up::Inbox(InboxUp { who }))),
+                None => self.answer_refused(cx, stream, ErrorCode::Unauthenticated.refuse()),
+            },
             Request::Hello(_)
             | Request::Ping { .. }
             | Request::Append(_)
@@ -332,7 +344,7 @@ impl Conn {
         let link = self.link;
         match self.streams.get_mut(&stream) {
             Some(Up::Session) => cx.output(Output::Close { link, code: CloseCode::Done }),
-            Some(Up::New) => {
+            Some(Up::New | Up::Inbox(_)) => {
                 self.streams.remove(&stream);
                 cx.output(Output::Finish { link, stream });
             }

@@ -9,7 +9,7 @@ use rand::{RngCore, SeedableRng};
 use rand_chacha::ChaCha20Rng;
 use store::ephemeral::EphemeralOp;
 use store::op::{CheckDevice, Message, Op};
-use wire::{AccountId, ChatId, Event};
+use wire::{AccountId, ChatId, Event, LogId};
 
 use crate::collect::Room;
 use crate::command::{Call, Caller};
@@ -84,11 +84,11 @@ pub(crate) enum Pending {
     /// A cursor move was committed, or refused.
     Move(Move),
     /// Entries were read for delivery.
-    Tail { link: LinkId, chat: ChatId },
+    Tail { link: LinkId, log: LogId },
     /// A chat that became active was read.
-    OpenChat { link: LinkId, chat: ChatId },
+    OpenChat { link: LinkId, log: LogId },
     /// Members' cursors were read for delivery.
-    Cursors { link: LinkId, chat: ChatId },
+    Cursors { link: LinkId, log: LogId },
     /// A step of a request finished.
     Call { link: LinkId, stream: StreamId, caller: Box<Caller>, call: Box<Call> },
 }
@@ -252,7 +252,7 @@ impl Cx {
     }
 
     /// Performs the moves that were gathered for a log; those that find no room stay, and are due again.
-    pub(crate) fn flush_moves(&mut self, log: wire::LogId) {
+    pub(crate) fn flush_moves(&mut self, log: LogId) {
         while !self.is_busy()
             && let Some(mut gathered) = self.moves.take(log)
         {

@@ -26,6 +26,19 @@ pub enum Hint {
         /// Whose membership it ended: they look for themselves what they may still hear (I5).
         ended: Arc<[AccountId]>,
     },
+    /// A device's inbox has a new entry.
+    Inbox {
+        /// Whose device.
+        account: AccountId,
+        /// Which.
+        device: DeviceId,
+        /// The entry's place.
+        seq: Seq,
+        /// Its time.
+        at: WallTime,
+        /// The entry as a frame, prefix included.
+        frame: Bytes,
+    },
     /// A member's cursors moved.
     Cursor {
         /// The chat.
@@ -52,8 +65,8 @@ pub enum Hint {
     },
     /// The sweeper found a device behind.
     Behind {
-        /// The chat.
-        chat: ChatId,
+        /// In which log: a chat's, or its own inbox.
+        log: LogId,
         /// Its head.
         head: Seq,
         /// Whose device.
@@ -99,7 +112,8 @@ impl Hint {
             Hint::Entry { accounts, .. } | Hint::Cursor { accounts, .. } | Hint::Typing { accounts, .. } => {
                 accounts
             }
-            Hint::Behind { account, .. }
+            Hint::Inbox { account, .. }
+            | Hint::Behind { account, .. }
             | Hint::DeviceAdded { account, .. }
             | Hint::DeviceEnded { account, .. } => std::slice::from_ref(account),
             Hint::Replaced(route) => std::slice::from_ref(&route.account),

@@ -46,6 +46,8 @@ pub(crate) struct ChatUp {
     paused: bool,
     /// A refusal was sent after which nothing may be appended that still comes: it is not looked at.
     ended: bool,
+    /// The account is no member any more: the stream ends once what is in work is answered.
+    expelled: bool,
     /// The client has said all.
     finished: bool,
 }
@@ -66,6 +68,7 @@ impl ChatUp {
             in_work: 0,
             paused: false,
             ended: false,
+            expelled: false,
             finished: false,
         })
     }
@@ -100,24 +103,35 @@ impl ChatUp {
         delivered: Seq,
         read: Seq,
     ) {
-        if self.ended {
-            return;
-        }
-        let log = LogId::Chat(self.chat);
-        let Identity { account, device } = self.who;
-        if !cx.moves.has_room(log, device, cx.limits.effects_in_flight) {
-            cx.counters.refused.add(ErrorCode::Busy);
-            return cx.send(link, stream, &Event::Refused(ErrorCode::Busy.refuse()));
-        }
-        let op = MoveCursor { log, account, device, delivered, read, in_doubt: false, now: cx.now.wall };
-        if cx.moves.add(Move { op, link, stream }) {
-            cx.after(until_moves(cx.limits.cursor_coalesce_ms, cx.now.wall), Timer::Moves(log));
+        if !self.ended {
+            gather(cx, self.who, LogId::Chat(self.chat), (link, stream), (delivered, read));
         }
     }
 
     /// The chat that the stream is for.
     pub(crate) fn chat(&self) -> ChatId {
         self.chat
+    }
+
+    /// Whether the device has a chat open by this stream.
+    pub(crate) fn is_open(&self, chat: ChatId) -> bool {
+        self.chat == chat && !self.ended
+    }
+
+    /// The account is no member any more: the stream ends, and says why. What the client has to say of what arrived before,
+    /// it says on another one.
+    pub(crate) fn expel(&mut self, cx: &mut Cx, link: LinkId, stream: StreamId) {
+        self.expelled = true;
+        if self.in_work == 0 && !self.ended {
+            cx.counters.refused.add(ErrorCode::NotMember);
+            cx.send(link, stream, &Event::Refused(ErrorCode::NotMember.refuse()));
+            self.end(cx, link, stream);
+        }
+    }
+
+    /// Somebody is no member any more: who hears of typing is asked anew.
+    pub(crate) fn members_changed(&mut self) {
+        self.typing.members_changed();
     }
 
     /// The person types, or has stopped.
@@ -252,6 +266,10 @@ impl ChatUp {
             self.end(cx, link, stream);
             return self.finished;
         }
+        if self.expelled {
+            self.expel(cx, link, stream);
+            return self.finished;
+        }
         if self.paused && self.queue.len() < limits::APPENDS_IN_FLIGHT_MAX / 2 {
             self.paused = false;
             cx.output(Output::Resume { link, stream });
@@ -285,6 +303,25 @@ impl ChatUp {
         self.ended = true;
         cx.output(Output::Finish { link, stream });
         cx.output(Output::Stop { link, stream, code: CloseCode::Cancelled });
+    }
+}
+
+/// Gathers a device's cursor moves in a log, for a moment.
+pub(super) fn gather(
+    cx: &mut Cx,
+    who: Identity,
+    log: LogId,
+    (link, stream): (LinkId, StreamId),
+    (delivered, read): (Seq, Seq),
+) {
+    let Identity { account, device } = who;
+    if !cx.moves.has_room(log, device, cx.limits.effects_in_flight) {
+        cx.counters.refused.add(ErrorCode::Busy);
+        return cx.send(link, stream, &Event::Refused(ErrorCode::Busy.refuse()));
+    }
+    let op = MoveCursor { log, account, device, delivered, read, in_doubt: false, now: cx.now.wall };
+    if cx.moves.add(Move { op, link, stream }) {
+        cx.after(until_moves(cx.limits.cursor_coalesce_ms, cx.now.wall), Timer::Moves(log));
     }
 }
 

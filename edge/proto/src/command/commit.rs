@@ -7,7 +7,7 @@
 
 use bytes::Bytes;
 use store::ephemeral::{Bucket, EphemeralOp, Take};
-use store::op::{self, CommitError, Committed, NewLeaf, Op, OpOutput};
+use store::op::{self, CommitError, Committed, NewLeaf, Op, OpOutput, Welcomed};
 use wire::request::{Action, CommitGroup};
 use wire::{AccountId, ChatId, Description, ErrorCode, Event, GroupName, LogId, WallTime};
 use wire_mls::inspect;
@@ -203,11 +203,14 @@ fn action(action: Action) -> Result<op::Action, ErrorCode> {
 
 /// Tells the members of a commit, those whom it has removed and added included, and each device that it has added.
 fn tell(cx: &mut Cx, chat: ChatId, committed: Committed, ends: &[AccountId]) {
-    let Committed { seq, at, entry, members, .. } = committed;
+    let Committed { seq, at, entry, members, inboxes, .. } = committed;
     if let Some(entry) = entry {
         let frame = entry.parts.is_empty().then_some(entry.frame);
         let (accounts, ended) = (members.into(), ends.into());
         cx.publish(Hint::Entry { chat, seq, at, frame, accounts, ended });
+    }
+    for Welcomed { account, device, seq, at, frame } in inboxes {
+        cx.publish(Hint::Inbox { account, device, seq, at, frame });
     }
 }
 

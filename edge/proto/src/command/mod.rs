@@ -8,6 +8,7 @@ pub(crate) mod commit;
 mod device;
 mod group;
 pub(crate) mod history;
+pub(crate) mod inbox;
 mod key_packages;
 mod register;
 mod typing;

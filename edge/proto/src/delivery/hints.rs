@@ -8,29 +8,33 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use mutation::Mutation;
 use store::op::MemberCursor;
-use wire::{AccountId, ChatId, DeviceId, Seq, WallTime, limits};
+use wire::{AccountId, ChatId, DeviceId, LogId, Seq, WallTime, limits};
 
-use super::{ChatDelivery, Down, confirm_unasked, handed};
+use super::{Down, LogDelivery, confirm_unasked, handed};
 use crate::conn::{Conn, Stage, Up};
 use crate::cx::Cx;
 
 impl Conn {
-    /// A hint: the chat has an entry at `seq`, perhaps with it.
+    /// A hint: the log has an entry at `seq`, perhaps with it.
     pub(crate) fn hint_entry(
         &mut self,
         cx: &mut Cx,
-        chat: ChatId,
+        log: LogId,
         seq: Seq,
         at: WallTime,
         frame: Option<&Bytes>,
     ) {
         let (now, link) = (cx.now.instant, self.link);
+        let is_active = self.session().is_some();
         let Some(session) = self.hinted_session() else { return };
-        let Some(delivery) = session.chats.get_mut(&chat) else {
-            let mut delivery = ChatDelivery::unknown(seq, at, now);
+        let Some(delivery) = session.logs.get_mut(&log) else {
+            let mut delivery = match log {
+                LogId::Device(_) if is_active => LogDelivery::inbox(seq, session.inbox_sent, now),
+                _ => LogDelivery::unknown(seq, at, now),
+            };
             delivery.hinted = frame.map(|_| (seq, at));
-            session.chats.insert(chat, delivery);
-            return self.open_chat(cx, chat);
+            session.logs.insert(log, delivery);
+            return self.open_log(cx, log);
         };
         if seq > delivery.head {
             // A repeat, which the sweeper's hints often are, makes an old chat no newer than others.
@@ -39,10 +43,10 @@ impl Conn {
         }
         let follows =
             seq == delivery.sent.next() || seq > delivery.sent && mutation::on(Mutation::HintWithoutReread);
-        let next = !delivery.opening && !delivery.tailing && follows;
+        let next = !delivery.opening && !delivery.tailing && !delivery.ended && follows;
         if let (Down::Open { stream, full: false }, Some(frame), true) = (delivery.down, frame, next) {
             delivery.sent = seq;
-            confirm_unasked(cx, (session.account, session.device), (link, stream), chat, seq);
+            confirm_unasked(cx, (session.account, session.device), (link, stream), log, seq);
             delivery.active_at = now;
             delivery.down = Down::Open { stream, full: true };
             handed(cx, Some(at));
@@ -52,21 +56,45 @@ impl Conn {
         if frame.is_some() && seq > delivery.sent {
             delivery.hinted.get_or_insert((seq, at));
         }
-        self.pump(cx, chat);
+        self.pump(cx, log);
+    }
+
+    /// A hint: there is an entry in several frames, or one that ended somebody's membership, perhaps this account's: it is read.
+    pub(crate) fn hint_to_read(&mut self, cx: &mut Cx, log: LogId, seq: Seq, at: WallTime) {
+        self.hint_entry(cx, log, seq, at, None);
+        if let Some(session) = self.hinted_session()
+            && let Some(delivery) = session.logs.get_mut(&log)
+            && seq > delivery.sent
+        {
+            delivery.hinted.get_or_insert((seq, at));
+        }
+    }
+
+    /// What a session should have been hinted on of the device's own inbox.
+    pub(crate) fn hint_inbox(&mut self, cx: &mut Cx, head: Seq) {
+        let Some(session) = self.session() else { return };
+        let log = LogId::Device(session.device);
+        let sent = session.logs.get(&log).map_or(session.inbox_sent, |delivery| delivery.sent);
+        if head > sent {
+            self.hint_entry(cx, log, head, cx.now.wall, None);
+        }
     }
 
     /// A hint: a member's cursors moved.
-    pub(crate) fn hint_cursor(&mut self, cx: &mut Cx, chat: ChatId, moved: MemberCursor, except: DeviceId) {
+    pub(crate) fn hint_cursor(&mut self, cx: &mut Cx, log: LogId, moved: MemberCursor, except: DeviceId) {
         let now = cx.now;
         let Some(session) = self.hinted_session() else { return };
         if session.device == except {
             return;
         }
-        let known = session.chats.contains_key(&chat);
-        let unknown = || ChatDelivery::unknown(Seq::ZERO, now.wall, now.instant);
-        let delivery = session.chats.entry(chat).or_insert_with(unknown);
+        let known = session.logs.contains_key(&log);
+        let unknown = || LogDelivery::unknown(Seq::ZERO, now.wall, now.instant);
+        let delivery = session.logs.entry(log).or_insert_with(unknown);
+        if delivery.ended {
+            return;
+        }
         keep_newest(&mut delivery.cursors, moved);
-        if known { self.pump(cx, chat) } else { self.open_chat(cx, chat) }
+        if known { self.pump(cx, log) } else { self.open_log(cx, log) }
     }
 
     /// A hint: a member types, or has stopped. Only who has the chat open hears it, and only what goes at once; nobody
@@ -79,7 +107,8 @@ impl Conn {
         typing: bool,
         except: DeviceId,
     ) {
-        let is_open = self.streams.values().any(|up| matches!(up, Up::Chat(up) if up.chat() == chat));
+        let is_open = self.streams.values().any(|up| matches!(up, Up::Chat(up) if up.is_open(chat)));
+        let log = LogId::Chat(chat);
         let now = cx.now;
         let Stage::Active(session) = &mut self.stage else { return };
         if !is_open || session.device == except || session.account == member {
@@ -90,10 +119,11 @@ impl Conn {
             return;
         }
         let full = session.downs >= limits::CHAT_DOWN_STREAMS_MAX;
-        let known = session.chats.contains_key(&chat);
-        let unknown = || ChatDelivery::unknown(Seq::ZERO, now.wall, now.instant);
-        let delivery = session.chats.entry(chat).or_insert_with(unknown);
+        let known = session.logs.contains_key(&log);
+        let unknown = || LogDelivery::unknown(Seq::ZERO, now.wall, now.instant);
+        let delivery = session.logs.entry(log).or_insert_with(unknown);
         match delivery.down {
+            _ if delivery.ended => return,
             Down::Open { full: false, .. } => {}
             Down::Closed | Down::Opening if !full => {}
             _ => {
@@ -102,7 +132,7 @@ impl Conn {
             }
         }
         delivery.typing.insert(member, typing);
-        if known { self.pump(cx, chat) } else { self.open_chat(cx, chat) }
+        if known { self.pump(cx, log) } else { self.open_log(cx, log) }
     }
 }
 

@@ -178,9 +178,9 @@ impl World {
                 Output::Perform { op, effect } if self.hold => self.held.push_back((op, effect)),
                 Output::Perform { op, effect } => self.perform(op, effect),
                 Output::Publish(_) => {}
-                Output::OpenDown { link, chat } => {
+                Output::OpenDown { link, log } => {
                     let stream = Some(self.next_stream());
-                    self.node.handle_input(Input::DownOpened { link, chat, stream }, self.now);
+                    self.node.handle_input(Input::DownOpened { link, log, stream }, self.now);
                 }
                 Output::Send { link, stream, frame } => self.sent(link, stream, &frame),
                 Output::Finish { link, stream } => {
