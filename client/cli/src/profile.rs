@@ -1,9 +1,7 @@
-//! One device on disk: the encrypted database of `client-db`, and `lock`.
+//! One device on disk: the encrypted database of `client-db`, and where it connects.
 //!
-//! One process at a time holds the lock and is connected; another may only add to the outbox.
+//! One process at a time has the database's claim and is connected; another may only add to the outbox.
 
-use std::fs::{File, OpenOptions, TryLockError};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use client_db::{Db, DbError, Unlock};
@@ -14,7 +12,6 @@ use crate::error::CliError;
 pub struct Profile {
     /// Everything that is kept.
     pub db: Db,
-    lock: Option<File>,
 }
 
 /// Where a profile connects.
@@ -33,7 +30,7 @@ impl Profile {
     /// [`CliError::LoginNeeded`] if there is none, [`CliError::Database`].
     pub fn open(dir: &Path, unlock: &Unlock) -> Result<Profile, CliError> {
         match Db::open(dir, unlock) {
-            Ok(db) => Ok(Profile { db, lock: None }),
+            Ok(db) => Ok(Profile { db }),
             Err(DbError::Missing { dir }) => {
                 let why = format!("there is no profile in {}", dir.display());
                 Err(CliError::LoginNeeded { why, profile: dir })
@@ -47,28 +44,7 @@ impl Profile {
     /// # Errors
     /// [`CliError::Database`].
     pub fn create(dir: &Path, unlock: &Unlock) -> Result<Profile, CliError> {
-        Ok(Profile { db: Db::create(dir, unlock)?, lock: None })
-    }
-
-    /// Takes the lock that the one connected process holds, if it is not taken already; `false` if another has it.
-    ///
-    /// # Errors
-    /// [`CliError::Profile`].
-    pub fn try_lock(&mut self) -> Result<bool, CliError> {
-        if self.lock.is_some() {
-            return Ok(true);
-        }
-        let path = self.dir().join("lock");
-        let wrong = |source| CliError::Profile { path: path.clone(), source };
-        let file = OpenOptions::new().append(true).create(true).mode(0o600).open(&path).map_err(wrong)?;
-        match file.try_lock() {
-            Ok(()) => {
-                self.lock = Some(file);
-                Ok(true)
-            }
-            Err(TryLockError::WouldBlock) => Ok(false),
-            Err(TryLockError::Error(error)) => Err(wrong(error)),
-        }
+        Ok(Profile { db: Db::create(dir, unlock)? })
     }
 
     /// Where it is.

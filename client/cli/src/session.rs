@@ -64,8 +64,8 @@ impl Session {
     ///
     /// # Errors
     /// [`CliError::LoginNeeded`], [`CliError::InUse`], or what keeps it from even trying.
-    pub fn open(mut profile: Profile) -> Result<Session, CliError> {
-        let (snapshot, last) = locked_snapshot(&mut profile)?;
+    pub fn open(profile: Profile) -> Result<Session, CliError> {
+        let (snapshot, last) = claimed_snapshot(&profile)?;
         if snapshot.login.is_none() {
             let why = "this profile is not logged in".to_owned();
             return Err(CliError::LoginNeeded { why, profile: profile.dir().to_owned() });
@@ -77,8 +77,8 @@ impl Session {
     ///
     /// # Errors
     /// As [`Session::open`].
-    pub fn open_anonymous(mut profile: Profile) -> Result<Session, CliError> {
-        let (kept, last) = locked_snapshot(&mut profile)?;
+    pub fn open_anonymous(profile: Profile) -> Result<Session, CliError> {
+        let (kept, last) = claimed_snapshot(&profile)?;
         Session::start(profile, Snapshot { login: None, ..kept }, last)
     }
 
@@ -310,9 +310,9 @@ fn overslept(began: Now, due: Instant) -> bool {
     now().wall.saturating_since(began.wall) > planned + OVERSLEPT
 }
 
-/// Takes the lock, then reads: nobody else changes the tokens and cursors that were read.
-fn locked_snapshot(profile: &mut Profile) -> Result<(Snapshot, i64), CliError> {
-    if profile.try_lock()? { Ok(profile.db.snapshot()?) } else { Err(CliError::InUse) }
+/// Takes the claim, then reads: nobody else changes the tokens and cursors that were read.
+fn claimed_snapshot(profile: &Profile) -> Result<(Snapshot, i64), CliError> {
+    if profile.db.claim()? { Ok(profile.db.snapshot()?) } else { Err(CliError::InUse) }
 }
 
 fn bind(target: &Target, ca: &Path) -> Result<Driver, CliError> {

@@ -24,7 +24,7 @@ fn row(n: u8) -> OutboxRow {
 fn c38_a_profile_is_for_its_owner_alone() {
     let dir = tempfile::tempdir().expect("a directory");
     let mut profile = profile(dir.path());
-    assert!(profile.try_lock().expect("a lock"));
+    assert!(profile.db.claim().expect("asked"));
     profile.db.apply(&[Write::Queue(row(1))]).expect("kept");
     let mode = |path: &Path| path.metadata().expect("it is there").permissions().mode() & 0o777;
     assert_eq!(mode(profile.dir()), 0o700);
@@ -35,18 +35,18 @@ fn c38_a_profile_is_for_its_owner_alone() {
 }
 
 #[test]
-fn g21_one_process_holds_the_lock_and_another_may_only_queue() {
+fn g21_one_process_has_the_claim_and_another_may_only_queue() {
     let dir = tempfile::tempdir().expect("a directory");
-    let (mut first, mut second) = (profile(dir.path()), profile(dir.path()));
-    assert!(first.try_lock().expect("a lock") && first.try_lock().expect("held already"));
-    assert!(!second.try_lock().expect("taken"));
+    let (first, mut second) = (profile(dir.path()), profile(dir.path()));
+    assert!(first.db.claim().expect("asked") && first.db.claim().expect("held already"));
+    assert!(!second.db.claim().expect("asked"));
     second.db.apply(&[Write::Queue(row(1)), Write::Queue(row(2))]).expect("kept");
     let found = first.db.outbox_after(0, 10).expect("rows");
     assert_eq!(found.iter().map(|(_, row)| row.clone()).collect::<Vec<_>>(), [row(1), row(2)]);
     assert_eq!(first.db.outbox_after(found[0].0, 10).expect("rows"), found[1..]);
     assert_eq!(first.db.outbox_after(0, 1).expect("rows"), found[..1]);
     drop(first);
-    assert!(second.try_lock().expect("free now"));
+    assert!(second.db.claim().expect("asked"), "it is free now");
 }
 
 #[test]

@@ -1,8 +1,9 @@
 //! Opening a database, or making one: what is there, whose key it is, and what is wrong if it does not fit.
 
+use std::cell::OnceCell;
 use std::path::Path;
 
-use crate::connect::connect;
+use crate::connect::Opener;
 use crate::error::DbError;
 use crate::files::Files;
 use crate::header::{Header, Kind};
@@ -50,7 +51,7 @@ impl Protection {
 pub(crate) fn open(dir: &Path, unlock: &Unlock) -> Result<Db, DbError> {
     let files = Files::of(dir);
     match files.salt()? {
-        Some(salt) => open_made(&files, salt, unlock),
+        Some(salt) => open_made(files, salt, unlock),
         None => Err(DbError::Missing { dir: dir.to_owned() }),
     }
 }
@@ -58,13 +59,13 @@ pub(crate) fn open(dir: &Path, unlock: &Unlock) -> Result<Db, DbError> {
 pub(crate) fn create(dir: &Path, unlock: &Unlock) -> Result<Db, DbError> {
     let files = Files::of(dir);
     if let Some(salt) = files.salt()? {
-        return open_made(&files, salt, unlock);
+        return open_made(files, salt, unlock);
     }
     files.make_dir()?;
     let _lock = files.lock()?;
     // Somebody else may have made it meanwhile.
     if let Some(salt) = files.salt()? {
-        return open_made(&files, salt, unlock);
+        return open_made(files, salt, unlock);
     }
     // A key that is there was made by a process that went no further.
     let passphrase = match unlock {
@@ -74,10 +75,10 @@ pub(crate) fn create(dir: &Path, unlock: &Unlock) -> Result<Db, DbError> {
     let (header, key) = Header::make(passphrase)?;
     files.keep_header(&header)?;
     files.make_database()?;
-    finish(&files, &key, header.salt, header.salt)
+    finish(Opener { files, key, salt: header.salt }, header.salt)
 }
 
-fn open_made(files: &Files, salt: [u8; SALT_BYTES], unlock: &Unlock) -> Result<Db, DbError> {
+fn open_made(files: Files, salt: [u8; SALT_BYTES], unlock: &Unlock) -> Result<Db, DbError> {
     let header = files.header()?;
     let dir = || files.dir.clone();
     let key = match (&header.kind, unlock) {
@@ -88,18 +89,21 @@ fn open_made(files: &Files, salt: [u8; SALT_BYTES], unlock: &Unlock) -> Result<D
             header.key_of(passphrase, cost).ok_or(DbError::WrongPassphrase)?
         }
     };
-    finish(files, &key, header.salt, salt)
+    finish(Opener { files, key, salt: header.salt }, salt)
 }
 
 /// With a key that fits its file. `found` is what the database begins with.
-fn finish(files: &Files, key: &Key, salt: [u8; SALT_BYTES], found: [u8; SALT_BYTES]) -> Result<Db, DbError> {
-    let sql = connect(files, key, &salt).map_err(|error| match error {
+fn finish(opener: Opener, found: [u8; SALT_BYTES]) -> Result<Db, DbError> {
+    let sql = opener.connect().map_err(|error| match error {
         // The first page does not open. If it is not even the one that the key was made for, it need not be damaged.
-        DbError::Damaged { .. } if found != salt => DbError::WrongKey { path: files.key.clone() },
+        DbError::Damaged { .. } if found != opener.salt => {
+            DbError::WrongKey { path: opener.files.key.clone() }
+        }
         other => other,
     })?;
-    let own = schema::prepare(&sql, files)?;
-    let db = Db { dir: files.dir.clone(), sql, device_key: own.device_key, install: own.install };
+    let own = schema::prepare(&sql, &opener.files)?;
+    let (device_key, install) = (own.device_key, own.install);
+    let db = Db { opener, sql, claim: OnceCell::new(), device_key, install };
     // What a process that was killed has left behind.
     db.forget()?;
     Ok(db)

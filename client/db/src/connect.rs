@@ -29,17 +29,27 @@ const SETTINGS: &str = "
     PRAGMA foreign_keys = ON;
 ";
 
-/// Connects to the database, which is there, if empty.
-pub(crate) fn connect(files: &Files, key: &Key, salt: &[u8; SALT_BYTES]) -> Result<Connection, DbError> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let sql = Connection::open_with_flags(&files.database, flags).map_err(DbError::sql(&files.dir))?;
-    sql.busy_timeout(PATIENCE).map_err(DbError::sql(&files.dir))?;
-    // What it would say on standard error is in the errors, too.
-    sql.execute_batch("PRAGMA cipher_log_level = NONE").map_err(DbError::sql(&files.dir))?;
-    give_key(&sql, &key.literal(salt))?;
-    // The first to read the file.
-    sql.execute_batch(SETTINGS).map_err(DbError::sql(&files.dir))?;
-    Ok(sql)
+/// What opens a database, for as long as more than one connection to it may be wanted.
+pub(crate) struct Opener {
+    pub(crate) files: Files,
+    pub(crate) key: Key,
+    pub(crate) salt: [u8; SALT_BYTES],
+}
+
+impl Opener {
+    /// Connects to the database, which is there, if empty.
+    pub(crate) fn connect(&self) -> Result<Connection, DbError> {
+        let wrong = |error| DbError::sql(&self.files.dir)(error);
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let sql = Connection::open_with_flags(&self.files.database, flags).map_err(wrong)?;
+        sql.busy_timeout(PATIENCE).map_err(wrong)?;
+        // What it would say on standard error is in the errors, too.
+        sql.execute_batch("PRAGMA cipher_log_level = NONE").map_err(wrong)?;
+        give_key(&sql, &self.key.literal(&self.salt))?;
+        // The first to read the file.
+        sql.execute_batch(SETTINGS).map_err(wrong)?;
+        Ok(sql)
+    }
 }
 
 /// Gives SQLCipher the key. (`PRAGMA key` would do it, too, and leave copies where SQLite's parser was, and in its errors.)

@@ -24,7 +24,7 @@ impl Db {
     /// before, `None` deletes it; of two for one key the later counts.
     ///
     /// # Errors
-    /// [`DbError`]; nothing was kept.
+    /// [`DbError::InUse`] if there are rows and another process has the [claim](Db::claim); [`DbError`]; nothing was kept.
     pub fn apply_with<K: AsRef<[u8]>, V: AsRef<[u8]>>(
         &mut self,
         writes: &[Write],
@@ -33,6 +33,9 @@ impl Db {
         let mut rows = rows.into_iter().peekable();
         if writes.is_empty() && rows.peek().is_none() {
             return Ok(());
+        }
+        if rows.peek().is_some() {
+            self.claimed()?;
         }
         let kept = self.sql.transaction_with_behavior(TransactionBehavior::Immediate).and_then(|tx| {
             writes.iter().try_for_each(|write| keep(&tx, write))?;

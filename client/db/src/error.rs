@@ -80,6 +80,12 @@ pub enum DbError {
         /// The newest that this build knows.
         known: i64,
     },
+    /// Another process has MLS state of this database in use: it is connected.
+    #[error("the database in {} is in use by another process", dir.display())]
+    InUse {
+        /// The folder.
+        dir: PathBuf,
+    },
     /// Another process has kept the database for longer than anybody should.
     #[error("another process keeps the database in {} busy", dir.display())]
     Busy {

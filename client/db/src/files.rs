@@ -16,6 +16,7 @@ use crate::key::SALT_BYTES;
 pub(crate) const DATABASE: &str = "state.db";
 const KEY: &str = "state.key";
 const LOCK: &str = "state.lock";
+const CLAIM: &str = "state.claim";
 
 /// How every SQLite file of a build without encryption begins.
 const PLAINTEXT: &[u8; SALT_BYTES] = b"SQLite format 3\0";
@@ -105,18 +106,29 @@ impl Files {
 
     /// Held by the one process that makes a database, until it is dropped.
     pub(crate) fn lock(&self) -> Result<File, DbError> {
-        let path = self.dir.join(LOCK);
-        let file = private().open(&path).map_err(DbError::io(&path))?;
         let deadline = Instant::now() + MAKING_MAX;
         loop {
-            match file.try_lock() {
-                Ok(()) => return Ok(file),
-                Err(TryLockError::WouldBlock) if Instant::now() < deadline => {
-                    std::thread::sleep(Duration::from_millis(10));
-                }
-                Err(TryLockError::WouldBlock) => return Err(DbError::Busy { dir: self.dir.clone() }),
-                Err(TryLockError::Error(error)) => return Err(DbError::io(&path)(error)),
+            match self.try_lock(LOCK)? {
+                Some(file) => return Ok(file),
+                None if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(10)),
+                None => return Err(DbError::Busy { dir: self.dir.clone() }),
             }
+        }
+    }
+
+    /// Held by the one process that has MLS state in use; `None` if that is another one.
+    pub(crate) fn claim(&self) -> Result<Option<File>, DbError> {
+        self.try_lock(CLAIM)
+    }
+
+    /// A lock of the operating system's, which ends with its process, however that ends.
+    fn try_lock(&self, name: &str) -> Result<Option<File>, DbError> {
+        let path = self.dir.join(name);
+        let file = private().open(&path).map_err(DbError::io(&path))?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(file)),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => Err(DbError::io(&path)(error)),
         }
     }
 }

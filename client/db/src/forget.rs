@@ -34,7 +34,7 @@ impl Db {
         // Nobody is waited for: it is tried again.
         let emptied = self.sql.busy_timeout(std::time::Duration::ZERO).and_then(|()| empty(&self.sql));
         let restored = self.sql.busy_timeout(PATIENCE);
-        restored.and(emptied).map_err(DbError::sql(&self.dir))
+        restored.and(emptied).map_err(DbError::sql(self.dir()))
     }
 
     /// After a commit: the log does not grow without end.
@@ -46,7 +46,7 @@ impl Db {
     }
 
     fn log_bytes(&self) -> u64 {
-        let log = self.dir.join(format!("{DATABASE}-wal"));
+        let log = self.dir().join(format!("{DATABASE}-wal"));
         std::fs::metadata(log).map_or(0, |metadata| metadata.len())
     }
 }

@@ -5,8 +5,11 @@
 //! | `state.db`, and SQLite's `-wal` and `-shm` beside it | the database; every byte of content is encrypted and authenticated |
 //! | `state.key` | its key, or what a passphrase is turned into the key with ([`Unlock`]) |
 //! | `state.lock` | held while a database is made |
+//! | `state.claim` | held by the one process that has MLS state in use ([`Db::claim`]) |
 //!
-//! Everything is for its owner alone (0700, 0600). Several processes may have one database open.
+//! Everything is for its owner alone (0700, 0600). Several processes may have one database open; one of them at a time reads and
+//! writes MLS state, so that no two draw from one ratchet. A copy of the folder is the same device: only one of the two may ever
+//! be used, and no file says which.
 //!
 //! The one rule: **what [`Db::apply`] has returned from is on disk, whole, and what it has not is there whole or not at
 //! all**, the rows of MLS state with the messages that they belong to. So ratchet state is stored before ciphertext
@@ -17,6 +20,7 @@
 
 mod access;
 mod chats;
+mod claim;
 mod column;
 mod connect;
 mod drain;
@@ -34,18 +38,24 @@ pub use access::{Protection, Unlock};
 pub use chats::Summary;
 pub use error::DbError;
 pub use key::Passphrase;
+pub use mls::MlsReader;
 pub use people::Contact;
 pub use state::Standing;
 
-use std::path::{Path, PathBuf};
+use std::cell::OnceCell;
+use std::path::Path;
 
 use rusqlite::Connection;
 use wire::{InstallId, Secret};
 
+use claim::Claim;
+use connect::Opener;
+
 /// A device's database, open.
 pub struct Db {
-    dir: PathBuf,
+    opener: Opener,
     sql: Connection,
+    claim: OnceCell<Claim>,
     device_key: Secret<[u8; 32]>,
     install: InstallId,
 }
@@ -80,6 +90,6 @@ impl Db {
 
     /// The folder.
     pub fn dir(&self) -> &Path {
-        &self.dir
+        &self.opener.files.dir
     }
 }

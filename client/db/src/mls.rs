@@ -2,37 +2,69 @@
 //!
 //! Old ones must really go, and SQLite's `secure_delete` does not see to that: when a page is split or merged, rows move, and
 //! what they leave behind in the page stays there after they were deleted (the test that reads pages found it). So each
-//! value is sealed by a random key of its own, and these keys lie in a table whose rows are all of one size, never move and are never deleted:
-//! a key is overwritten in its place by the next one or by zeros, and what it sealed is worth nothing wherever it still lies.
+//! value is sealed by a random key of its own, and these keys lie in a table whose rows are all of one size, never move and
+//! are never deleted: a key is overwritten in its place by the next one or by zeros, and what it sealed is worth nothing
+//! wherever it still lies.
+
+use std::path::PathBuf;
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use aws_lc_rs::error::Unspecified;
+use client_crypto::{Kv, ReadError};
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use zeroize::Zeroizing;
 
 use crate::Db;
+use crate::claim::Claim;
 use crate::error::DbError;
 
 const KEY_BYTES: usize = 32;
+
+/// Reads rows of MLS state for whoever encrypts, over a connection of its own: it sees all that [`Db::apply_with`] has
+/// returned from, and goes where the database does not. It holds the claim ([`Db::claim`]), too.
+pub struct MlsReader {
+    dir: PathBuf,
+    sql: Connection,
+    _claim: Claim,
+}
+
+impl Kv for MlsReader {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, ReadError> {
+        let found = read(&self.sql, key).map_err(DbError::sql(&self.dir));
+        let value = found.map_err(|error| ReadError(Box::new(error)))?;
+        // The reader's copy is the one copy.
+        Ok(value.map(|mut value| std::mem::take(&mut *value)))
+    }
+}
 
 impl Db {
     /// A row of MLS state, as [`Db::apply_with`] has kept it last.
     ///
     /// # Errors
-    /// [`DbError`].
+    /// [`DbError::InUse`], [`DbError`].
     pub fn mls(&self, key: &[u8]) -> Result<Option<Zeroizing<Vec<u8>>>, DbError> {
-        let sql = "SELECT k.key, m.value FROM mls m JOIN mls_keys k ON k.n = m.slot WHERE m.key = ?1";
-        let sealed = |row: &Row<'_>| -> rusqlite::Result<(Zeroizing<[u8; KEY_BYTES]>, Zeroizing<Vec<u8>>)> {
-            Ok((Zeroizing::new(row.get(0)?), Zeroizing::new(row.get(1)?)))
-        };
-        let read = || {
-            let mut statement = self.sql.prepare_cached(sql)?;
-            let row = statement.query_row([key], sealed).optional()?;
-            row.map(|(own, value)| opened(&own, key, value)).transpose()
-        };
-        read().map_err(|error| self.wrong(error))
+        self.claimed()?;
+        read(&self.sql, key).map_err(|error| self.wrong(error))
     }
+
+    /// What reads rows of MLS state elsewhere than where the database is.
+    ///
+    /// # Errors
+    /// [`DbError::InUse`], [`DbError`].
+    pub fn mls_reader(&self) -> Result<MlsReader, DbError> {
+        let claim = self.claimed()?.clone();
+        Ok(MlsReader { dir: self.dir().to_owned(), sql: self.opener.connect()?, _claim: claim })
+    }
+}
+
+fn read(sql: &Connection, key: &[u8]) -> rusqlite::Result<Option<Zeroizing<Vec<u8>>>> {
+    let found = "SELECT k.key, m.value FROM mls m JOIN mls_keys k ON k.n = m.slot WHERE m.key = ?1";
+    let sealed = |row: &Row<'_>| -> rusqlite::Result<(Zeroizing<[u8; KEY_BYTES]>, Zeroizing<Vec<u8>>)> {
+        Ok((Zeroizing::new(row.get(0)?), Zeroizing::new(row.get(1)?)))
+    };
+    let row = sql.prepare_cached(found)?.query_row([key], sealed).optional()?;
+    row.map(|(own, value)| opened(&own, key, value)).transpose()
 }
 
 /// Keeps or deletes one row.

@@ -144,7 +144,7 @@ impl Db {
     }
 
     pub(crate) fn wrong(&self, error: rusqlite::Error) -> DbError {
-        DbError::sql(&self.dir)(error)
+        DbError::sql(self.dir())(error)
     }
 }
 

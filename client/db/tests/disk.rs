@@ -100,7 +100,7 @@ fn canary_nothing_can_be_read_on_the_disk_in_mid_life_or_after_the_end() {
     assert_eq!(leaks(&files, &key), [""; 0]);
     drop(db);
     let files = all_bytes(dir.path());
-    assert_eq!(files.keys().collect::<Vec<_>>(), ["state.db", "state.key", "state.lock"]);
+    assert_eq!(files.keys().collect::<Vec<_>>(), ["state.claim", "state.db", "state.key", "state.lock"]);
     assert_eq!(leaks(&files, &key), [""; 0]);
 }
 
@@ -165,7 +165,7 @@ fn c38_every_file_is_for_its_owner_alone() {
     let mode = |path: &Path| path.metadata().expect("it is there").permissions().mode() & 0o777;
     assert_eq!((mode(&dir), mode(dir.parent().expect("above"))), (0o700, 0o700));
     let files: Vec<_> = dir.read_dir().expect("a folder").map(|file| file.expect("a file").path()).collect();
-    assert_eq!(files.len(), 5, "database, log, index, key and lock: {files:?}");
+    assert_eq!(files.len(), 6, "database, log, index, key, lock and claim: {files:?}");
     files.iter().for_each(|file| assert_eq!(mode(file), 0o600, "{}", file.display()));
 }
 

@@ -45,8 +45,8 @@ pub struct Send {
 
 impl Send {
     pub(super) fn run(self) -> Result<(), CliError> {
-        let mut profile = self.common.profile()?;
-        if !profile.try_lock()? {
+        let profile = self.common.profile()?;
+        if !profile.db.claim()? {
             return self.queue_for_other(profile);
         }
         let mut session = Session::open(profile)?;

@@ -191,8 +191,8 @@ impl Waiting {
     ) -> Result<Watched, CliError> {
         let mut progress_at = Instant::now();
         loop {
-            // Whoever has the lock sees what the last one has left.
-            let is_alone = profile.try_lock()?;
+            // Whoever has the claim sees what the last one has left.
+            let is_alone = profile.db.claim()?;
             for id in self.sending.keys().copied().collect::<Vec<_>>() {
                 let answered = match profile.db.standing(id)? {
                     Standing::Sent(seq, at) => self.sent(id, chat, seq, at)?,
