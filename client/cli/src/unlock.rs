@@ -131,6 +131,7 @@ impl Drop for Hidden<'_> {
 }
 
 /// The bytes of a line; Backspace and Ctrl-U do what they do everywhere.
+#[expect(clippy::unbuffered_bytes, reason = "what is typed after the line belongs to whoever reads next")]
 fn typed(terminal: impl Read) -> Result<Zeroizing<Vec<u8>>, CliError> {
     let mut line = Zeroizing::new(Vec::with_capacity(PASSPHRASE_BYTES_MAX + 1));
     for byte in terminal.bytes() {

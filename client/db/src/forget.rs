@@ -17,8 +17,8 @@ use crate::connect::PATIENCE;
 use crate::error::DbError;
 use crate::files::DATABASE;
 
-/// The log is emptied after the commit that makes it longer than this: 250 pages, some thirty drains, so that two more syncs
-/// among thirty are what it costs.
+/// The log is emptied after the commit that makes it longer than this: 254 pages, some thirty drains of a message that arrives
+/// with its cursors and ratchet, so that two more syncs among thirty are what it costs.
 pub(crate) const LOG_BYTES_MAX: u64 = 1024 * 1024;
 
 impl Db {

@@ -139,7 +139,7 @@ mod tests {
         let (header, key) = Header::make(None).expect("made");
         let bytes = header.encode();
         assert_eq!(bytes.len(), BYTES_MAX);
-        let read = Header::decode(&bytes).ok().expect("read");
+        let Ok(read) = Header::decode(&bytes) else { panic!("it was written just now") };
         assert!(matches!(&read.kind, Kind::File(kept) if kept.bytes() == key.bytes()));
         assert_eq!(read.salt, header.salt);
         for at in 0..bytes.len() {
@@ -166,7 +166,7 @@ mod tests {
             !bytes.windows(8).any(|window| key.bytes().starts_with(window)),
             "the key is not in the file"
         );
-        let read = Header::decode(&bytes).ok().expect("read");
+        let Ok(read) = Header::decode(&bytes) else { panic!("it was written just now") };
         let Kind::Passphrase(cost) = read.kind else { panic!("it has a passphrase") };
         assert_eq!(cost, Cost::DEFAULT);
         let again = read.key_of(&passphrase("open sesame"), cost).expect("the same");

@@ -21,6 +21,9 @@ use crate::error::DbError;
 
 const KEY_BYTES: usize = 32;
 
+/// What one value is sealed by.
+type OwnKey = Zeroizing<[u8; KEY_BYTES]>;
+
 /// Reads rows of MLS state for whoever encrypts, over a connection of its own: it sees all that [`Db::apply_with`] has
 /// returned from, and goes where the database does not. It holds the claim ([`Db::claim`]), too.
 pub struct MlsReader {
@@ -60,7 +63,7 @@ impl Db {
 
 fn read(sql: &Connection, key: &[u8]) -> rusqlite::Result<Option<Zeroizing<Vec<u8>>>> {
     let found = "SELECT k.key, m.value FROM mls m JOIN mls_keys k ON k.n = m.slot WHERE m.key = ?1";
-    let sealed = |row: &Row<'_>| -> rusqlite::Result<(Zeroizing<[u8; KEY_BYTES]>, Zeroizing<Vec<u8>>)> {
+    let sealed = |row: &Row<'_>| -> rusqlite::Result<(OwnKey, Zeroizing<Vec<u8>>)> {
         Ok((Zeroizing::new(row.get(0)?), Zeroizing::new(row.get(1)?)))
     };
     let row = sql.prepare_cached(found)?.query_row([key], sealed).optional()?;

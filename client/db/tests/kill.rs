@@ -3,6 +3,8 @@
 //!
 //! `CLIENT_DB_KILL_SEED` repeats the moments of a run.
 
+#![expect(clippy::print_stdout, reason = "the child tells its parent, and a failure its seed")]
+
 mod support;
 
 use std::io::{BufRead, BufReader, Write as _};
