@@ -12,6 +12,7 @@ mod error;
 mod output;
 pub mod profile;
 pub mod session;
+pub mod unlock;
 
 use std::process::ExitCode;
 

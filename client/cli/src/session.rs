@@ -24,6 +24,9 @@ const ADOPT_INTERVAL: Duration = Duration::from_millis(100);
 /// A wait that ends this much too late by the clock on the wall was no wait: whatever was connected may be gone.
 const OVERSLEPT: Duration = Duration::from_secs(5);
 
+/// This long after something was kept, what it has replaced in the database goes for good.
+const FORGET_AFTER: Duration = Duration::from_secs(1);
+
 /// An orderly end waits this long for the server to have heard everything; whatever it has not is told next time.
 const WIND_DOWN_MAX: Duration = Duration::from_millis(500);
 
@@ -40,6 +43,8 @@ pub struct Session {
     events: Vec<ClientEvent>,
     adopted: i64,
     adopt_at: Instant,
+    /// When what was replaced goes for good, if anything was.
+    forget_at: Option<Instant>,
     last_trouble: String,
 }
 
@@ -59,8 +64,8 @@ impl Session {
     ///
     /// # Errors
     /// [`CliError::LoginNeeded`], [`CliError::InUse`], or what keeps it from even trying.
-    pub fn open(mut profile: Profile) -> Result<Session, CliError> {
-        let (snapshot, last) = locked_snapshot(&mut profile)?;
+    pub fn open(profile: Profile) -> Result<Session, CliError> {
+        let (snapshot, last) = claimed_snapshot(&profile)?;
         if snapshot.login.is_none() {
             let why = "this profile is not logged in".to_owned();
             return Err(CliError::LoginNeeded { why, profile: profile.dir().to_owned() });
@@ -72,8 +77,8 @@ impl Session {
     ///
     /// # Errors
     /// As [`Session::open`].
-    pub fn open_anonymous(mut profile: Profile) -> Result<Session, CliError> {
-        let (kept, last) = locked_snapshot(&mut profile)?;
+    pub fn open_anonymous(profile: Profile) -> Result<Session, CliError> {
+        let (kept, last) = claimed_snapshot(&profile)?;
         Session::start(profile, Snapshot { login: None, ..kept }, last)
     }
 
@@ -85,7 +90,7 @@ impl Session {
         let target = resolve(&server.address)?;
         let driver = bind(&target, &server.ca)?;
         let config = Config {
-            device_key: profile.device_key().clone(),
+            device_key: profile.db.device_key().clone(),
             seed: random()?,
             name: concat!("godwit ", env!("CARGO_PKG_VERSION")).to_owned(),
             server_name: target.name.clone(),
@@ -102,6 +107,7 @@ impl Session {
             events: Vec::new(),
             adopted,
             adopt_at: Instant::now(),
+            forget_at: None,
             last_trouble: "no answer".into(),
         })
     }
@@ -126,6 +132,7 @@ impl Session {
                 self.client.suspect(now());
             }
             self.adopt()?;
+            self.forget()?;
             self.client.handle_timeout(now());
             self.settle()?;
         }
@@ -160,9 +167,19 @@ impl Session {
         }
         self.adopt_at = Instant::now() + ADOPT_INTERVAL;
         let room = OUTBOX_MAX.saturating_sub(self.client.outbox_len());
-        for (n, row) in self.profile.outbox_after(self.adopted, room)? {
+        for (n, row) in self.profile.db.outbox_after(self.adopted, room)? {
             self.adopted = n;
             self.client.adopt(row, now());
+        }
+        Ok(())
+    }
+
+    /// Once a second at most, what was replaced or deleted in the database is made unreadable; `adopt_at` wakes often
+    /// enough.
+    fn forget(&mut self) -> Result<(), CliError> {
+        if self.forget_at.is_some_and(|at| Instant::now() >= at) {
+            let is_done = self.profile.db.forget()?;
+            self.forget_at = (!is_done).then(|| Instant::now() + FORGET_AFTER);
         }
         Ok(())
     }
@@ -176,7 +193,10 @@ impl Session {
                 other => outputs.push(other),
             }
         }
-        self.profile.apply(&writes)?;
+        if !writes.is_empty() {
+            self.profile.db.apply(&writes)?;
+            self.forget_at.get_or_insert(Instant::now() + FORGET_AFTER);
+        }
         for output in outputs {
             match self.bridge.perform(self.driver.endpoint(), output) {
                 Some(Output::Connect { early }) => self.connect(early),
@@ -290,9 +310,9 @@ fn overslept(began: Now, due: Instant) -> bool {
     now().wall.saturating_since(began.wall) > planned + OVERSLEPT
 }
 
-/// Takes the lock, then reads: nobody else changes the tokens and cursors that were read.
-fn locked_snapshot(profile: &mut Profile) -> Result<(Snapshot, i64), CliError> {
-    if profile.try_lock()? { profile.snapshot() } else { Err(CliError::InUse) }
+/// Takes the claim, then reads: nobody else changes the tokens and cursors that were read.
+fn claimed_snapshot(profile: &Profile) -> Result<(Snapshot, i64), CliError> {
+    if profile.db.claim()? { Ok(profile.db.snapshot()?) } else { Err(CliError::InUse) }
 }
 
 fn bind(target: &Target, ca: &Path) -> Result<Driver, CliError> {

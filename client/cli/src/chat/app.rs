@@ -15,8 +15,8 @@ use super::state::{Action, Item, Link, PAGE, Seen, State};
 use super::{text, typing};
 use crate::error::CliError;
 use crate::output::{sent_at_us, text_of};
-use crate::profile::Summary;
 use crate::session::{Session, micros_now, now};
+use client_db::Summary;
 
 /// What is written is kept so long after a key, at most.
 const DRAFT_DELAY: Duration = Duration::from_millis(300);
@@ -61,7 +61,7 @@ impl App {
         })?;
         let state = State::new(me, Vec::new(), Instant::now(), (80, 24));
         let mut app = App { session, state, pending: BTreeMap::new(), draft_due: None };
-        for summary in app.session.profile.summaries(me)? {
+        for summary in app.session.profile.db.summaries(me)? {
             let item = app.item_of(summary)?;
             app.state.on_chat(item);
         }
@@ -135,10 +135,10 @@ impl App {
                 Action::Send { chat, peer, text } => self.send(chat, peer, text)?,
                 Action::Find(number) => self.find(&number)?,
                 Action::Saw { chat, shown, read } => {
-                    self.session.profile.mark_shown_up_to(chat, shown)?;
+                    self.session.profile.db.mark_shown_up_to(chat, shown)?;
                     self.session.client.mark_read(chat, read, now());
                 }
-                Action::Draft(chat, text) => self.session.profile.set_draft(chat, &text)?,
+                Action::Draft(chat, text) => self.session.profile.db.set_draft(chat, &text)?,
                 Action::Typed(chat) => {
                     self.draft_due.get_or_insert(Instant::now() + DRAFT_DELAY);
                     typing::key_pressed(&mut self.session, chat);
@@ -162,7 +162,7 @@ impl App {
         let events = self.session.turn(Instant::now())?;
         let stamp = self.stamp(now().wall)?;
         self.state.on_queued(chat, Line::new(id, self.state.me, &text, stamp, Standing::Waiting));
-        self.session.profile.set_draft(chat, "")?;
+        self.session.profile.db.set_draft(chat, "")?;
         self.draft_due = None;
         for event in events {
             self.see(event)?;
@@ -174,7 +174,7 @@ impl App {
     fn keep_draft(&mut self) -> Result<(), CliError> {
         self.draft_due = None;
         match self.state.draft() {
-            Some((chat, text)) => self.session.profile.set_draft(chat, text),
+            Some((chat, text)) => Ok(self.session.profile.db.set_draft(chat, text)?),
             None => Ok(()),
         }
     }
@@ -212,7 +212,7 @@ impl App {
             ClientEvent::Cursor { chat, cursor } => {
                 let me = self.state.me;
                 let mine = cursor.member == me;
-                let unread = if mine { Some(self.session.profile.unread(chat, me)?) } else { None };
+                let unread = if mine { Some(self.session.profile.db.unread(chat, me)?) } else { None };
                 self.state.on_cursor(chat, &cursor, unread);
             }
             ClientEvent::DeviceAdded { name, .. } => {
@@ -240,7 +240,7 @@ impl App {
                 }
             }
             (Pending::Find(number), [Event::Found { account, name, chat }]) => {
-                self.session.profile.learn(Some(&number), *account, name, *chat)?;
+                self.session.profile.db.learn(Some(&number), *account, name, *chat)?;
                 self.found(*account, name, *chat)?;
             }
             (Pending::Find(_), [Event::Refused(refusal)]) if refusal.code == ErrorCode::NotFound => {
@@ -259,7 +259,7 @@ impl App {
         item.read = chat.read;
         if let Some((account, name)) = &chat.peer {
             if self.state.names.get(account) != Some(name) {
-                self.session.profile.learn(None, *account, name, chat.chat)?;
+                self.session.profile.db.learn(None, *account, name, chat.chat)?;
             }
             self.state.on_name(*account, name);
             item.name = self.state.names.get(account).cloned();
@@ -303,7 +303,7 @@ impl App {
 
     fn find(&mut self, number: &str) -> Result<(), CliError> {
         let phone = Phone::parse(number).map_err(|_| CliError::Usage("this is no phone number"))?;
-        if let Some(contact) = self.session.profile.contact(phone.expose())? {
+        if let Some(contact) = self.session.profile.db.contact(phone.expose())? {
             return self.found(contact.account, &contact.name, contact.chat);
         }
         if !self.session.client.is_ready() {
@@ -331,19 +331,19 @@ impl App {
 
     fn load(&mut self, chat: ChatId) -> Result<(), CliError> {
         let mut lines = Vec::new();
-        for message in self.session.profile.page(chat, Seq(u64::MAX), PAGE)? {
+        for message in self.session.profile.db.page(chat, Seq(u64::MAX), PAGE)? {
             lines.push(self.line_of(&message)?);
         }
-        for (row, failed) in self.session.profile.queued(chat, QUEUED_MAX)? {
+        for (row, failed) in self.session.profile.db.queued(chat, QUEUED_MAX)? {
             lines.push(self.queued_line(&row, failed)?);
         }
-        let cursors = self.session.profile.cursors(chat)?;
+        let cursors = self.session.profile.db.cursors(chat)?;
         self.state.on_opened(Lines::new(chat, lines, cursors));
         Ok(())
     }
 
     fn load_older(&mut self, chat: ChatId, before: Seq) -> Result<(), CliError> {
-        let stored = self.session.profile.page(chat, before, PAGE)?;
+        let stored = self.session.profile.db.page(chat, before, PAGE)?;
         if !stored.is_empty() {
             let older = stored.iter().map(|message| self.line_of(message)).collect::<Result<_, _>>()?;
             self.state.on_older(chat, older, Older::There);
@@ -379,7 +379,7 @@ impl App {
         let sender = message.sender;
         if sender != self.state.me
             && !self.state.names.contains_key(&sender)
-            && let Some(name) = self.session.profile.name(sender)?
+            && let Some(name) = self.session.profile.db.name(sender)?
         {
             self.state.on_name(sender, &name);
         }
@@ -400,7 +400,7 @@ impl App {
 
     fn stamp(&self, at: WallTime) -> Result<Stamp, CliError> {
         let seconds = i64::try_from(at.as_millis() / 1000).unwrap_or(i64::MAX / 2);
-        Ok(Stamp { at, local_s: seconds.saturating_add(self.session.profile.local_offset_s(at)?) })
+        Ok(Stamp { at, local_s: seconds.saturating_add(self.session.profile.db.local_offset_s(at)?) })
     }
 
     fn look_at_clock(&mut self) -> Result<(), CliError> {

@@ -64,7 +64,7 @@ impl History {
     fn learn_names(&self, session: &mut Session, entries: &[Entry]) -> Result<(), CliError> {
         let me = session.client.identity().map(|(account, _)| account);
         for entry in entries.iter().filter(|entry| Some(entry.sender) != me) {
-            if session.profile.name(entry.sender)?.is_none() {
+            if session.profile.db.name(entry.sender)?.is_none() {
                 return all_chats(session, self.common.timeout()).map(drop);
             }
         }
@@ -99,7 +99,7 @@ impl History {
     ) -> Result<(), CliError> {
         let form = self.common.form();
         let me = session.client.identity().map(|(account, _)| account);
-        let name = session.profile.name(entry.sender)?;
+        let name = session.profile.db.name(entry.sender)?;
         let mine = me == Some(entry.sender);
         let text = text_of(chat, &entry.content);
         let ticks = |form: Form| me.filter(|_| mine).map(|me| ticks(form, entry.seq, me, members));

@@ -106,7 +106,7 @@ impl Tailing<'_> {
     /// What arrived while nobody looked.
     fn show_stored(&mut self, session: &mut Session) -> Result<(), CliError> {
         while !self.is_full() {
-            let stored = session.profile.unshown(self.command.chat, SHOWN_AT_ONCE)?;
+            let stored = session.profile.db.unshown(self.command.chat, SHOWN_AT_ONCE)?;
             if stored.is_empty() {
                 break;
             }
@@ -171,7 +171,7 @@ impl Tailing<'_> {
     /// Whether an own message was told of by the `send` that sent it, and only now comes back from the server.
     fn was_told(&mut self, session: &Session, m: &Message) -> Result<bool, CliError> {
         let mine = Some(m.sender) == self.me && !self.sent.remove(&m.client_msg_id);
-        Ok(mine && session.profile.is_shown(m.chat, m.seq)?)
+        Ok(mine && session.profile.db.is_shown(m.chat, m.seq)?)
     }
 
     fn show(&mut self, session: &mut Session, m: &Message, live: bool) -> Result<(), CliError> {
@@ -179,8 +179,11 @@ impl Tailing<'_> {
             return Ok(());
         }
         let mine = Some(m.sender) == self.me;
-        let name =
-            if live && !mine { self.ask_name(session, m.sender)? } else { session.profile.name(m.sender)? };
+        let name = if live && !mine {
+            self.ask_name(session, m.sender)?
+        } else {
+            session.profile.db.name(m.sender)?
+        };
         let text = text_of(m.chat, &m.content);
         let latency_us =
             sent_at_us(m.chat, &m.content).filter(|_| live).map(|at| micros_now().saturating_sub(at));
@@ -201,7 +204,7 @@ impl Tailing<'_> {
                 format!("{} {who}: {}", clock(m.at), printable(&text))
             },
         )?;
-        session.profile.mark_shown(m.chat, m.seq)?;
+        session.profile.db.mark_shown(m.chat, m.seq)?;
         if self.command.read && !mine {
             session.client.mark_read(m.chat, m.seq, now());
         }
@@ -211,12 +214,12 @@ impl Tailing<'_> {
 
     /// What a sender is called. Somebody new is looked for among the chats once.
     fn ask_name(&mut self, session: &mut Session, sender: AccountId) -> Result<Option<String>, CliError> {
-        let known = session.profile.name(sender)?;
+        let known = session.profile.db.name(sender)?;
         if known.is_some() || !session.client.is_ready() || !self.nameless.insert(sender) {
             return Ok(known);
         }
         match all_chats(session, NAME_TIMEOUT) {
-            Ok(_) => session.profile.name(sender),
+            Ok(_) => Ok(session.profile.db.name(sender)?),
             Err(CliError::Unreachable { .. } | CliError::Refused(_)) => Ok(None),
             Err(error) => Err(error),
         }
