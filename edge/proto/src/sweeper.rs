@@ -114,11 +114,13 @@ impl Sweeper {
     }
 }
 
-/// What a device that is behind is told. Sessions carry chats only, so far; no other log has entries yet.
+/// What a device that is behind is told. Sessions carry chats and the device's inbox; calls have no entries yet.
 fn hint(behind: &Behind) -> Option<Hint> {
-    let LogId::Chat(chat) = behind.log else { return None };
-    let (head, account, device) = (behind.head, behind.account, behind.device);
-    Some(Hint::Behind { chat, head, account, device })
+    let Behind { log, head, account, device } = *behind;
+    match log {
+        LogId::Chat(_) | LogId::Device(_) => Some(Hint::Behind { log, head, account, device }),
+        LogId::Call(_) => None,
+    }
 }
 
 #[cfg(test)]
@@ -171,6 +173,18 @@ mod tests {
         }
         sweeper.stored(Some(OpOutput::ClearOutbox(2)));
         assert_eq!(look(&mut sweeper), 2);
+    }
+
+    #[test]
+    fn i7_a_device_is_told_of_its_inbox_as_of_a_chat() {
+        let (account, device, head) = (AccountId::new([2; 16]), DeviceId::new([3; 16]), Seq(3));
+        for log in [LogId::Chat(ChatId::new([1; 16])), LogId::Device(device)] {
+            let told = hint(&Behind { log, head, account, device });
+            assert!(
+                matches!(told, Some(Hint::Behind { log: of, head: Seq(3), .. }) if of == log),
+                "{told:?}"
+            );
+        }
     }
 
     #[test]
