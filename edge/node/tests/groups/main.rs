@@ -89,6 +89,54 @@ fn r125_commits_of_half_a_megabyte_go_both_ways_and_to_whoever_comes_later() {
     assert_eq!(lengths[1..], [limits::HANDSHAKE_BYTES_MAX, 9]);
 }
 
+/// By the commits that it takes; of each one somebody who was added speaks, and the others read it.
+#[test]
+fn r59_r125_a_group_of_256_accounts_is_made_and_spoken_in() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = TestNode::start(generous(dir.path()));
+    let mut others: Vec<Phone> = (1..=u8::MAX)
+        .map(|n| Phone::new(&node, &format!("+49151{:08}", 10_000_000 + u32::from(n)), "Somebody", n))
+        .collect();
+    let mut creator = Phone::new(&node, "+4915100000001", "Alice", 0);
+    let accounts: Vec<_> = others.iter().map(Phone::account).collect();
+    let mut lots = accounts.chunks(limits::COMMIT_ADDS_MAX);
+    let (chat, ask) = creator.make_group(lots.next().unwrap());
+    assert!(matches!(creator.ask(&ask), Event::Committed { epoch: Epoch(1), .. }));
+    creator.receive(chat, 1);
+    for (seq, lot) in (2..).zip(lots) {
+        let adds = creator.claim(lot);
+        let ask = creator.commit(chat, Action::AddMembers { accounts: lot.to_vec() }, &adds, &[]);
+        let committed = creator.ask(&ask);
+        assert!(matches!(committed, Event::Committed { seq: Seq(at), .. } if at == seq), "{committed:?}");
+        creator.receive(chat, seq);
+    }
+    let [Event::Group(group)] = &creator.raw.ask(&Request::GetGroup { chat })[..] else { panic!() };
+    assert_eq!((group.members.len(), group.leaves.len(), group.epoch), (256, 256, Epoch(4)));
+    // The last of each lot: 64, 128, 192 and 255.
+    let mut readers = Vec::new();
+    for at in [254, 191, 127, 63] {
+        let mut phone = others.swap_remove(at);
+        let added = phone.join().seq.0;
+        assert_eq!(added, at as u64 / 64 + 1);
+        (added + 1..=4).for_each(|seq| drop(phone.receive(chat, seq)));
+        readers.push(phone);
+    }
+    readers.push(creator);
+    for speaker in 0..readers.len() {
+        let seq = 5 + speaker as u64;
+        let text = format!("number {speaker} speaks");
+        let phone = &mut readers[speaker];
+        let up = phone.raw.chat_up(chat, None);
+        let said = phone.encrypt(chat, 4, &text);
+        phone.raw.say(up, &said);
+        assert!(matches!(phone.raw.next(up), Event::AppendAck { seq: Seq(at), .. } if at == seq));
+        for reader in (0..readers.len()).filter(|reader| *reader != speaker) {
+            let received = readers[reader].receive(chat, seq);
+            assert!(matches!(&received, Received::Message { content, .. } if content == text.as_bytes()));
+        }
+    }
+}
+
 /// Bob talks as fast as he can while Alice removes Carol, on a node with two loops.
 #[test]
 fn i5_who_is_removed_among_many_messages_gets_none_that_is_after() {
