@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use client_core::quic::Bridge;
-use client_core::{Ask, Client, ClientEvent, Config, Now, OUTBOX_MAX, Output, Snapshot, Write};
+use client_core::{Ask, Client, ClientEvent, Config, MemoryKv, Now, OUTBOX_MAX, Output, Snapshot, Write};
 use wire::event::Event;
 use wire::request::Request;
 use wire::{Refusal, Retry, WallTime};
@@ -33,6 +33,8 @@ pub struct Session {
     pub profile: Profile,
     /// What decides.
     pub client: Client,
+    /// MLS state, as long as the process lives.
+    rows: MemoryKv,
     driver: Driver,
     bridge: Bridge,
     server: Target,
@@ -90,11 +92,13 @@ impl Session {
             name: concat!("godwit ", env!("CARGO_PKG_VERSION")).to_owned(),
             server_name: target.name.clone(),
         };
-        let mut client = Client::new(&config, snapshot, now());
+        let rows = MemoryKv::default();
+        let mut client = Client::new(&config, snapshot, Box::new(rows.clone()), now());
         client.start(now());
         Ok(Session {
             profile,
             client,
+            rows,
             driver,
             bridge: Bridge::default(),
             server: target,
@@ -177,6 +181,7 @@ impl Session {
             }
         }
         self.profile.apply(&writes)?;
+        writes.iter().for_each(|write| self.rows.apply(write));
         for output in outputs {
             match self.bridge.perform(self.driver.endpoint(), output) {
                 Some(Output::Connect { early }) => self.connect(early),

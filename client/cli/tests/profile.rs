@@ -23,7 +23,13 @@ fn id(n: u8) -> ClientMsgId {
 }
 
 fn row(n: u8) -> OutboxRow {
-    OutboxRow { client_msg_id: id(n), chat: CHAT, peer: Some(BOB), content: Bytes::from(vec![n]) }
+    OutboxRow {
+        client_msg_id: id(n),
+        chat: CHAT,
+        peer: Some(BOB),
+        content: Bytes::from(vec![n]),
+        sealed: None,
+    }
 }
 
 fn message(seq: u64, sender: AccountId, n: u8) -> Message {
@@ -99,7 +105,7 @@ fn what_was_kept_is_there_after_a_restart() {
     };
     let profile = profile(dir.path());
     let (snapshot, last) = profile.snapshot().expect("a snapshot");
-    let Snapshot { login: kept, outbox, chats, receipts_since } = snapshot;
+    let Snapshot { login: kept, outbox, chats, receipts_since, .. } = snapshot;
     assert_eq!((kept, outbox, receipts_since), (Some(login), vec![row(1), row(2)], WallTime(77)));
     assert_eq!((last, profile.outbox_len().expect("a count")), (2, 2));
     let chat = chats[0];

@@ -7,7 +7,8 @@ use wire::event::Cursor;
 use wire::{AccountId, Seq, limits};
 
 use crate::held::Held;
-use crate::io::{ChatRow, StreamTag};
+use crate::io::StreamTag;
+use crate::kept::ChatRow;
 use crate::typing::Keys;
 
 /// Delivered cursors of one chat are gathered this long.
@@ -213,7 +214,7 @@ mod tests {
 
     fn chat() -> Chat {
         let chat = ChatId::new([1; 16]);
-        Chat::new(&ChatRow { chat, peer: None, have: Seq(3), read: Seq(0), told: (Seq(3), Seq(0)) })
+        Chat::new(&ChatRow { have: Seq(3), told: (Seq(3), Seq(0)), ..ChatRow::new(chat, None) })
     }
 
     #[expect(clippy::disallowed_methods, reason = "a test begins at some time")]
@@ -243,14 +244,7 @@ mod tests {
         assert_eq!(chat.arrive_by_ack(Seq(5)), Arrival::Next);
         assert!(!chat.has_news(), "the server knows of all before it, too");
 
-        let row = ChatRow {
-            chat: ChatId::new([1; 16]),
-            peer: None,
-            have: Seq(0),
-            read: Seq(0),
-            told: (Seq(0), Seq(0)),
-        };
-        let mut new = Chat::new(&row);
+        let mut new = Chat::new(&ChatRow::new(ChatId::new([1; 16]), None));
         assert_eq!(new.arrive_by_ack(Seq(9)), Arrival::Next, "the log begins there for a new device");
         assert_eq!(new.have, Seq(9));
     }
@@ -292,7 +286,7 @@ mod tests {
     fn c43_what_was_read_before_the_log_of_a_new_device_begins_is_read_with_its_first_entry() {
         let chat = ChatId::new([1; 16]);
         let zero = Seq::ZERO;
-        let new = || Chat::new(&ChatRow { chat, peer: None, have: zero, read: zero, told: (zero, zero) });
+        let new = || Chat::new(&ChatRow::new(chat, None));
         let (mut by_ack, mut by_entry, now) = (new(), new(), start());
         // The cursor comes before the device knows where the chat begins for it.
         for chat in [&mut by_ack, &mut by_entry] {

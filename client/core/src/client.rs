@@ -16,6 +16,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use client_crypto::{CONTENT_BYTES_MAX, Kv};
 use rand::{RngCore, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use wire::event::Event;
@@ -26,7 +27,8 @@ use wire::{AccountId, ChatId, ClientMsgId, DeviceId, RequestId, Role, Secret, Se
 
 use crate::backoff::Backoff;
 use crate::chat::Chat;
-use crate::io::{Ask, AskId, ClientEvent, Input, Login, Now, OutboxRow, Output, Snapshot, StreamTag, Write};
+use crate::io::{Ask, AskId, ClientEvent, Input, Now, Output, StreamTag};
+use crate::kept::{Login, OutboxRow, Snapshot, Write};
 use crate::outbox::{OUTBOX_MAX, Outbox};
 use crate::tokens::DeviceKey;
 use crate::typing::{Keys, Shown};
@@ -76,8 +78,8 @@ pub enum SendError {
     /// [`OUTBOX_MAX`] messages wait already.
     #[error("{OUTBOX_MAX} messages wait to be sent already")]
     OutboxFull,
-    /// The sealed content is 64 KiB or more.
-    #[error("the message is too long: 64 KiB are too many")]
+    /// The content is larger than [`CONTENT_BYTES_MAX`].
+    #[error("the message is too long: {CONTENT_BYTES_MAX} bytes are the most")]
     TooLarge,
     /// There is nothing in it.
     #[error("the message is empty")]
@@ -172,8 +174,9 @@ enum Stream {
 }
 
 impl Client {
-    /// A client with what it kept. It connects when it is [started](Client::start).
-    pub fn new(config: &Config, kept: Snapshot, now: Now) -> Client {
+    /// A client with what it kept; `kv` answers from the rows of MLS state among it, then and later. It connects when it is
+    /// [started](Client::start).
+    pub fn new(config: &Config, kept: Snapshot, _kv: Box<dyn Kv + Send>, now: Now) -> Client {
         let mut client = Client {
             name: config.name.clone(),
             server_name: config.server_name.clone(),
@@ -265,14 +268,14 @@ impl Client {
     ) -> Result<ClientMsgId, SendError> {
         match content.len() {
             0 => return Err(SendError::Empty),
-            1..=limits::CONTENT_BYTES_MAX => {}
+            1..=CONTENT_BYTES_MAX => {}
             _ => return Err(SendError::TooLarge),
         }
         if self.outbox.len() >= OUTBOX_MAX {
             return Err(SendError::OutboxFull);
         }
         let client_msg_id = ClientMsgId::new(self.id_by_time(now.wall));
-        let row = OutboxRow { client_msg_id, chat, peer, content };
+        let row = OutboxRow { client_msg_id, chat, peer, content, sealed: None };
         self.persist(Write::Queue(row.clone()));
         self.adopt(row, now);
         Ok(client_msg_id)

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use wire::{ChatId, ClientMsgId, limits};
 
-use crate::io::OutboxRow;
+use crate::kept::OutboxRow;
 
 /// Messages that may wait, in all chats together; past it, sending is refused.
 pub const OUTBOX_MAX: usize = 10_000;
@@ -147,7 +147,7 @@ mod tests {
 
     fn row(n: u8) -> OutboxRow {
         let (client_msg_id, chat) = (ClientMsgId::new([n; 16]), ChatId::new([1; 16]));
-        OutboxRow { client_msg_id, chat, peer: None, content: bytes::Bytes::new() }
+        OutboxRow { client_msg_id, chat, peer: None, content: bytes::Bytes::new(), sealed: None }
     }
 
     #[test]

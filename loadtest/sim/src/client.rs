@@ -145,7 +145,12 @@ impl SimClient {
         self.running = Some(Running {
             endpoint: Endpoint::client(link, crypto, out.time.instant()),
             bridge: Bridge::default(),
-            client: Client::new(&config, self.disk.snapshot(), self.now(out)),
+            client: Client::new(
+                &config,
+                self.disk.snapshot(),
+                Box::new(self.disk.rows.clone()),
+                self.now(out),
+            ),
             asked: false,
             node: 0,
             is_first_flight: false,

@@ -181,9 +181,8 @@ impl Tailing<'_> {
         let mine = Some(m.sender) == self.me;
         let name =
             if live && !mine { self.ask_name(session, m.sender)? } else { session.profile.name(m.sender)? };
-        let text = text_of(m.chat, &m.content);
-        let latency_us =
-            sent_at_us(m.chat, &m.content).filter(|_| live).map(|at| micros_now().saturating_sub(at));
+        let text = text_of(&m.content);
+        let latency_us = sent_at_us(&m.content).filter(|_| live).map(|at| micros_now().saturating_sub(at));
         self.form.print(
             || {
                 json!({

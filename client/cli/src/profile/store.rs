@@ -74,6 +74,7 @@ impl Profile {
                 outbox: rows.into_iter().map(|(_, row)| row).collect(),
                 chats: all(&self.db, "SELECT * FROM chats", chat)?,
                 receipts_since: WallTime(self.meta_int("receipts_since")?),
+                ..Snapshot::default()
             };
             Ok((snapshot, last))
         };
@@ -287,10 +288,9 @@ fn apply(db: &Connection, write: &Write) -> rusqlite::Result<()> {
         }
         Write::Arrived(message) => {
             insert_message(db, message, false)?;
-            let sql = "INSERT INTO chats (chat, have) VALUES (?1, ?2)
-                       ON CONFLICT (chat) DO UPDATE SET have = max(have, excluded.have)";
-            run(db, sql, params![Id(message.chat), int(message.seq.0)])
+            move_to(db, message.chat, message.seq)
         }
+        Write::Passed { chat, seq, .. } | Write::Joined { chat, seq } => move_to(db, *chat, *seq),
         Write::Failed { client_msg_id, code } => {
             let sql = "UPDATE outbox SET failed = ?2 WHERE client_msg_id = ?1";
             run(db, sql, params![Id(*client_msg_id), code.number()])
@@ -311,12 +311,29 @@ fn apply(db: &Connection, write: &Write) -> rusqlite::Result<()> {
         Write::Cursor { chat, cursor } => keep_cursor(db, *chat, cursor),
         Write::ReceiptsSince(since) => set_meta(db, "receipts_since", &since.as_millis().to_be_bytes()),
         Write::Login(login) => keep_login(db, login),
+        // Groups live as long as the process: see `Session`.
+        Write::Mls(_)
+        | Write::Sealed { .. }
+        | Write::Gone { .. }
+        | Write::Inbox { .. }
+        | Write::Commit(_)
+        | Write::CommitDone { .. }
+        | Write::Plan(_)
+        | Write::PlanDone { .. }
+        | Write::OwnDevices(_)
+        | Write::KeyPackages(_) => Ok(()),
         Write::LoggedOut => run(db, "DELETE FROM login", []),
     }
 }
 
 fn run(db: &Connection, sql: &str, params: impl rusqlite::Params) -> rusqlite::Result<()> {
     db.prepare_cached(sql)?.execute(params).map(drop)
+}
+
+fn move_to(db: &Connection, chat: ChatId, seq: Seq) -> rusqlite::Result<()> {
+    let sql = "INSERT INTO chats (chat, have) VALUES (?1, ?2)
+               ON CONFLICT (chat) DO UPDATE SET have = max(have, excluded.have)";
+    run(db, sql, params![Id(chat), int(seq.0)])
 }
 
 fn queue(db: &Connection, row: &OutboxRow) -> rusqlite::Result<()> {
@@ -371,14 +388,14 @@ pub(super) fn outbox_row(row: &Row<'_>) -> rusqlite::Result<(i64, OutboxRow)> {
     let (Id(client_msg_id), Id(chat)) = (row.get("client_msg_id")?, row.get("chat")?);
     let peer = row.get::<_, Option<Id<AccountId>>>("peer")?.map(|Id(id)| id);
     let content = Bytes::from(row.get::<_, Vec<u8>>("content")?);
-    Ok((row.get("n")?, OutboxRow { client_msg_id, chat, peer, content }))
+    Ok((row.get("n")?, OutboxRow { client_msg_id, chat, peer, content, sealed: None }))
 }
 
 fn chat(row: &Row<'_>) -> rusqlite::Result<ChatRow> {
     let Id(chat) = row.get("chat")?;
     let peer = row.get::<_, Option<Id<AccountId>>>("peer")?.map(|Id(id)| id);
     let told = (seq(row, "told_delivered")?, seq(row, "told_read")?);
-    Ok(ChatRow { chat, peer, have: seq(row, "have")?, read: seq(row, "read")?, told })
+    Ok(ChatRow { have: seq(row, "have")?, read: seq(row, "read")?, told, ..ChatRow::new(chat, peer) })
 }
 
 pub(super) fn message(row: &Row<'_>) -> rusqlite::Result<Message> {

@@ -8,7 +8,8 @@ use wire::request::Request;
 use wire::{Refusal, Retry, Role};
 
 use super::{Client, Phase, RENEW_BEFORE, Stream};
-use crate::io::{Ask, AskId, ClientEvent, Login, Now, Output, StreamTag, Write};
+use crate::io::{Ask, AskId, ClientEvent, Now, Output, StreamTag};
+use crate::kept::{Login, Write};
 
 /// A renewal that the server had no time for is asked for again after this, or later if the server says so.
 const RENEW_AGAIN_MIN: Duration = Duration::from_secs(5);

@@ -6,12 +6,13 @@ use bytes::Bytes;
 use mutation::Mutation;
 use wire::event::{Cursor, Event, Kind};
 use wire::request::{self, Request};
-use wire::{AccountId, ChatId, ClientMsgId, Epoch, ErrorCode, Refusal, Retry, Role, Seq, limits};
+use wire::{AccountId, ChatId, ClientMsgId, Epoch, ErrorCode, Refusal, Retry, Role, limits};
 
 use super::entries::Ack;
 use super::{Client, Phase, Stream};
 use crate::chat::{Chat, Up};
-use crate::io::{ChatRow, ClientEvent, Now, Output, StreamTag, Write};
+use crate::io::{ClientEvent, Now, Output, StreamTag};
+use crate::kept::{ChatRow, Write};
 
 impl Client {
     pub(super) fn on_frame(&mut self, stream: StreamTag, body: &Bytes, now: Now) {
@@ -150,7 +151,7 @@ impl Client {
     pub(super) fn know_chat(&mut self, chat: ChatId, peer: Option<AccountId>) {
         let known = self.chats.get(&chat).is_some_and(|state| state.peer.is_some() || peer.is_none());
         if !known {
-            let row = ChatRow { chat, peer, have: Seq::ZERO, read: Seq::ZERO, told: (Seq::ZERO, Seq::ZERO) };
+            let row = ChatRow::new(chat, peer);
             self.chats.entry(chat).or_insert_with(|| Chat::new(&row)).peer = peer;
             self.persist(Write::Chat { chat, peer });
         }

@@ -10,7 +10,8 @@ use wire::{ChatId, ErrorCode, Refusal, Retry, Role, Seq, limits};
 
 use super::{Client, EARLY_PAUSE, HEARTBEAT_GRID, Phase, Probe, RENEW_BEFORE, Stream};
 use crate::chat::Chat;
-use crate::io::{Ask, AskId, ClientEvent, Now, Output, Write};
+use crate::io::{Ask, AskId, ClientEvent, Now, Output};
+use crate::kept::Write;
 
 impl Client {
     pub(super) fn connect(&mut self, now: Now) {

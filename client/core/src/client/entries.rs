@@ -8,7 +8,8 @@ use wire::{ChatId, ClientMsgId, Seq, WallTime};
 
 use super::Client;
 use crate::chat::Arrival;
-use crate::io::{ClientEvent, Message, Now, Write};
+use crate::io::{ClientEvent, Now};
+use crate::kept::{Message, Write};
 
 /// A message is committed.
 pub(super) struct Ack {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use client_core::{
-    ChatRow, Client, ClientEvent, Config, Input, Login, Now, Output, Snapshot, StreamTag, Write,
+    ChatRow, Client, ClientEvent, Config, Input, Login, MemoryKv, Now, Output, Snapshot, StreamTag, Write,
 };
 use wire::event::{Connected, Entry, EntryKind, Event, Kind};
 use wire::request::Request;
@@ -45,7 +45,7 @@ pub fn login(expires_in: Duration) -> Login {
 }
 
 pub fn known_chat(have: u64, told: u64) -> ChatRow {
-    ChatRow { chat: CHAT, peer: Some(PEER), have: Seq(have), read: Seq(0), told: (Seq(told), Seq(0)) }
+    ChatRow { have: Seq(have), told: (Seq(told), Seq(0)), ..ChatRow::new(CHAT, Some(PEER)) }
 }
 
 impl World {
@@ -61,7 +61,7 @@ impl World {
             name: "test".into(),
             server_name: "edge.test".into(),
         };
-        let mut client = Client::new(&config, kept, now);
+        let mut client = Client::new(&config, kept, Box::new(MemoryKv::default()), now);
         client.start(now);
         let (said, roles) = (BTreeMap::new(), BTreeMap::new());
         let mut world = World {
