@@ -8,9 +8,19 @@
 
 mod asks;
 mod chats;
+mod commits;
 mod connection;
+mod devices;
 mod entries;
+mod errands;
+mod groups;
+mod inbox;
+mod opening;
+mod packages;
+mod partial;
+mod plans;
 mod presence;
+mod sealing;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
@@ -27,11 +37,19 @@ use wire::{AccountId, ChatId, ClientMsgId, DeviceId, RequestId, Role, Secret, Se
 
 use crate::backoff::Backoff;
 use crate::chat::Chat;
+use crate::crypto::Crypto;
+use crate::group::Groups;
+use crate::inbox::Inbox;
 use crate::io::{Ask, AskId, ClientEvent, Input, Now, Output, StreamTag};
-use crate::kept::{Login, OutboxRow, Snapshot, Write};
+use crate::kept::{ChatRow, KeyPackages, Login, OutboxRow, Snapshot, Write};
 use crate::outbox::{OUTBOX_MAX, Outbox};
 use crate::tokens::DeviceKey;
 use crate::typing::{Keys, Shown};
+
+use self::devices::OwnDevices;
+use self::errands::Errand;
+use self::partial::Partial;
+pub use self::plans::GroupError;
 
 /// A connection attempt, greeting included, is given up after this.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -91,6 +109,12 @@ pub struct Client {
     name: String,
     server_name: String,
     key: DeviceKey,
+    key_seed: Secret<[u8; 32]>,
+    crypto: Crypto,
+    groups: Groups,
+    inbox: Inbox,
+    own_devices: OwnDevices,
+    key_packages: KeyPackages,
     rng: ChaCha8Rng,
     login: Option<Login>,
     outbox: Outbox,
@@ -98,6 +122,8 @@ pub struct Client {
     receipts_since: WallTime,
     /// Chats whose entries came with a gap: the next `Hello` states them.
     gaps: BTreeSet<ChatId>,
+    /// Those that this connection's `Hello` has stated for that reason.
+    stated: BTreeSet<ChatId>,
     asks: BTreeMap<AskId, Ask>,
     asks_made: u64,
     phase: Phase,
@@ -161,12 +187,20 @@ enum Stream {
         events: Vec<Event>,
     },
     Refresh,
+    /// A request of the client's own.
+    Errand {
+        errand: Errand,
+        events: Vec<Event>,
+    },
     Up {
         chat: ChatId,
     },
     Down {
         chat: ChatId,
+        partial: Option<Partial>,
     },
+    InboxUp,
+    InboxDown,
     /// A chat's up stream that this side has finished: acks are still heard on it.
     Over {
         chat: ChatId,
@@ -176,17 +210,24 @@ enum Stream {
 impl Client {
     /// A client with what it kept; `kv` answers from the rows of MLS state among it, then and later. It connects when it is
     /// [started](Client::start).
-    pub fn new(config: &Config, kept: Snapshot, _kv: Box<dyn Kv + Send>, now: Now) -> Client {
+    pub fn new(config: &Config, kept: Snapshot, kv: Box<dyn Kv + Send>, now: Now) -> Client {
         let mut client = Client {
             name: config.name.clone(),
             server_name: config.server_name.clone(),
             key: DeviceKey::new(&config.device_key),
+            key_seed: config.device_key.clone(),
+            crypto: Crypto::new(kv),
+            groups: Groups::new(kept.commits, kept.plans),
+            inbox: Inbox::new(kept.inbox),
+            own_devices: OwnDevices::new(kept.own_devices),
+            key_packages: kept.key_packages,
             rng: ChaCha8Rng::from_seed(config.seed),
             login: kept.login,
             outbox: Outbox::default(),
             chats: kept.chats.iter().map(|row| (row.chat, Chat::new(row))).collect(),
             receipts_since: kept.receipts_since,
             gaps: BTreeSet::new(),
+            stated: BTreeSet::new(),
             asks: BTreeMap::new(),
             asks_made: 0,
             phase: Phase::Stopped,
@@ -210,7 +251,24 @@ impl Client {
         for row in kept.outbox {
             client.outbox.push_kept(row);
         }
+        for chat in client.groups.under_way() {
+            client
+                .chats
+                .entry(chat)
+                .or_insert_with(|| Chat::new(&ChatRow::new(chat, None)))
+                .group
+                .due(now.instant);
+        }
+        client.begin_crypto();
         client
+    }
+
+    /// It is known whose device this is.
+    fn begin_crypto(&mut self) {
+        let Some(login) = &self.login else { return };
+        let mut seed = [0; 32];
+        self.rng.fill_bytes(&mut seed);
+        self.crypto.login(login.account, &self.key_seed, seed);
     }
 
     // ---- what users do ----
@@ -252,7 +310,16 @@ impl Client {
 
     /// Whether nothing is left to send or to tell: no message waits, and the server knows every cursor.
     pub fn is_settled(&self) -> bool {
-        self.outbox.len() == 0 && self.asks.is_empty() && !self.chats.values().any(Chat::has_news)
+        self.outbox.len() == 0
+            && self.asks.is_empty()
+            && !self.chats.values().any(Chat::has_news)
+            && self.groups.under_way().is_empty()
+            && !self.inbox.has_news()
+    }
+
+    /// Whether others can encrypt for this device: the server has said that it has its key packages.
+    pub fn is_reachable(&self) -> bool {
+        self.key_packages.publishing.is_none() && self.key_packages.last_resort_until > WallTime(0)
     }
 
     /// Puts a message into the outbox. It leaves when the connection allows, in the order of its chat.
@@ -374,6 +441,10 @@ impl Client {
 
     /// The next thing to do, until there is none.
     pub fn poll_output(&mut self) -> Option<Output> {
+        // Before anything that was made with it.
+        for row in self.crypto.drain().into_iter().rev() {
+            self.out.push_front(Output::Persist(Write::Mls(row)));
+        }
         self.out.pop_front()
     }
 
@@ -391,11 +462,12 @@ impl Client {
                     let idle = chat.up.as_ref().map(|up| up.used_at + limits::CHAT_STREAM_IDLE);
                     let typing = chat.open.as_ref().and_then(Keys::stops_at);
                     let idle = idle.filter(|_| chat.open.is_none());
-                    [chat.tell_at, chat.blocked_until, idle, typing, chat.held.ends_at()]
+                    [chat.tell_at, chat.blocked_until, idle, typing, chat.held_ends_at(), chat.group.next()]
                 });
                 let heartbeat = self.foreground.then_some(self.ping_at);
                 let asleep = self.idle_since.map(|since| since + BACKGROUND_LINGER);
-                let own = [self.silence_ends(), heartbeat, asleep, self.shown.next(), self.renew_at];
+                let inbox = self.inbox.next().filter(|_| self.is_identified());
+                let own = [self.silence_ends(), heartbeat, asleep, self.shown.next(), self.renew_at, inbox];
                 chats.chain(own).flatten().min()
             }
         }
@@ -434,9 +506,13 @@ impl Client {
     /// Whether something was asked that is not answered.
     fn is_waiting(&self) -> bool {
         let unanswered = |stream: &Stream| match stream {
-            Stream::Request { .. } | Stream::Refresh => true,
+            Stream::Request { .. } | Stream::Refresh | Stream::Errand { .. } => true,
             Stream::Up { chat } => self.outbox.under_way(*chat) > 0,
-            Stream::Session | Stream::Down { .. } | Stream::Over { .. } => false,
+            Stream::Session
+            | Stream::Down { .. }
+            | Stream::Over { .. }
+            | Stream::InboxUp
+            | Stream::InboxDown => false,
         };
         self.is_ready() && self.streams.values().any(unanswered)
     }

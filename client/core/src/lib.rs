@@ -15,7 +15,10 @@
 mod backoff;
 mod chat;
 mod client;
+mod crypto;
+mod group;
 mod held;
+mod inbox;
 mod io;
 mod kept;
 mod outbox;
@@ -24,7 +27,7 @@ pub mod quic;
 mod tokens;
 mod typing;
 
-pub use client::{Client, Config, SendError};
+pub use client::{Client, Config, GroupError, SendError};
 pub use client_crypto::{CONTENT_BYTES_MAX, Kv, ReadError, Row};
 pub use io::{Ask, AskId, ClientEvent, GroupFailure, Input, Now, Output, StreamTag};
 pub use kept::{

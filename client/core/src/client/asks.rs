@@ -33,6 +33,8 @@ impl Client {
     pub(super) fn on_ended(&mut self, stream: StreamTag, now: Now) {
         match self.streams.remove(&stream) {
             Some(Stream::Request { ask, events }) => self.on_answer(ask, events, now),
+            Some(Stream::Errand { errand, events }) => self.on_errand(errand, events, now),
+            Some(Stream::InboxUp) => self.inbox_up_ended(stream),
             Some(Stream::Up { chat }) => self.end_up(chat, stream, Duration::ZERO, now),
             // Its answer has come, or it is asked for again with the next connection.
             Some(Stream::Refresh) if self.is_identified() => {}
@@ -40,7 +42,7 @@ impl Client {
                 self.close();
                 self.on_lost("the server ended the session".into(), Duration::ZERO, now);
             }
-            Some(Stream::Down { .. } | Stream::Over { .. }) | None => {}
+            Some(Stream::Down { .. } | Stream::Over { .. } | Stream::InboxDown) | None => {}
         }
         self.heard(now);
     }
@@ -64,6 +66,7 @@ impl Client {
             };
             self.login = Some(login.clone());
             self.persist(Write::Login(login));
+            self.begin_crypto();
             self.reconnect_at_once(now);
         }
         self.notify(ClientEvent::Answer { ask, events });
