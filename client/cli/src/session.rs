@@ -9,7 +9,7 @@ use client_core::quic::Bridge;
 use client_core::{Ask, Client, ClientEvent, Config, MemoryKv, Now, OUTBOX_MAX, Output, Snapshot, Write};
 use wire::event::Event;
 use wire::request::Request;
-use wire::{Refusal, Retry, WallTime};
+use wire::{Refusal, Retry, WallTime, limits};
 use wire_link::tls::Trust;
 use wire_link::{ClientConfig, Config as LinkConfig, Endpoint, Secrets};
 use wire_udp::{Driver, Waker};
@@ -91,6 +91,7 @@ impl Session {
             seed: random()?,
             name: concat!("godwit ", env!("CARGO_PKG_VERSION")).to_owned(),
             server_name: target.name.clone(),
+            key_packages: limits::KEY_PACKAGES_PUBLISHED_MAX,
         };
         let rows = MemoryKv::default();
         let mut client = Client::new(&config, snapshot, Box::new(rows.clone()), now());

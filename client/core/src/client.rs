@@ -88,6 +88,9 @@ pub struct Config {
     pub name: String,
     /// Whom its servers are taken for: the name their certificates are judged by. Early data is signed for it.
     pub server_name: String,
+    /// Key packages made and published at a time, at most [`limits::KEY_PACKAGES_PUBLISHED_MAX`]; again when fewer than half
+    /// of them are left, or a quarter of what the server stores.
+    pub key_packages: usize,
 }
 
 /// Why a message was not taken into the outbox.
@@ -115,6 +118,7 @@ pub struct Client {
     inbox: Inbox,
     own_devices: OwnDevices,
     key_packages: KeyPackages,
+    key_packages_batch: usize,
     rng: ChaCha8Rng,
     login: Option<Login>,
     outbox: Outbox,
@@ -221,6 +225,7 @@ impl Client {
             inbox: Inbox::new(kept.inbox),
             own_devices: OwnDevices::new(kept.own_devices),
             key_packages: kept.key_packages,
+            key_packages_batch: config.key_packages.clamp(1, limits::KEY_PACKAGES_PUBLISHED_MAX),
             rng: ChaCha8Rng::from_seed(config.seed),
             login: kept.login,
             outbox: Outbox::default(),

@@ -155,6 +155,7 @@ impl World {
             seed,
             name: "test".into(),
             server_name: "edge.test".into(),
+            key_packages: 10,
         };
         let kept = Snapshot {
             login: self.disk.login.clone(),

@@ -66,6 +66,9 @@ pub struct Happened {
     pub event: ClientEvent,
 }
 
+/// Key packages that a phone publishes at a time: a fleet makes as few as its chats need.
+const KEY_PACKAGES: usize = 10;
+
 /// One phone.
 struct Phone {
     client: Client,
@@ -448,6 +451,7 @@ fn new_client(target: &Target, seed: [u8; 32], salt: u64, (kept, rows): (&Snapsh
         seed: own,
         name: concat!("loadtest ", env!("CARGO_PKG_VERSION")).to_owned(),
         server_name: target.name.clone(),
+        key_packages: KEY_PACKAGES,
     };
     Client::new(&config, kept.clone(), Box::new(rows.clone()), now())
 }

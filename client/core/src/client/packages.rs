@@ -12,8 +12,8 @@ use super::errands::Errand;
 use crate::io::Now;
 use crate::kept::{KeyPackages, Publishing, Write};
 
-/// When fewer are left than this, more are published.
-const FEW: u32 = (limits::KEY_PACKAGES_STORED_MAX / 4) as u32;
+/// When fewer are left than this, or than half of what is published at a time, more are published.
+const FEW: usize = limits::KEY_PACKAGES_STORED_MAX / 4;
 
 /// How long one may be used from when it was made; it is good from a day before, for clocks that are slow.
 const LIFETIME: Duration = Duration::from_secs(90 * 24 * 3600);
@@ -31,8 +31,9 @@ impl Client {
         let time = self.server_now(now);
         let standing = &self.key_packages;
         let resort_ends = standing.last_resort_until <= time + RENEW_WITHIN;
-        if standing.publishing.is_none() && (left < FEW || resort_ends) {
-            match self.make_key_packages(left < FEW, resort_ends, time) {
+        let are_few = (left as usize) < FEW.min(self.key_packages_batch.div_ceil(2));
+        if standing.publishing.is_none() && (are_few || resort_ends) {
+            match self.make_key_packages(are_few, resort_ends, time) {
                 Ok(()) => {}
                 Err(error @ MlsError::Storage(_)) => return self.broken(&error),
                 // As many are out as may be: those of last resort are left.
@@ -50,7 +51,7 @@ impl Client {
         let (kept, _) = self.crypto.key_packages_kept()?;
         // Two places stay free for those of last resort, the old one and the new.
         let room = (client_crypto::KEY_PACKAGES_MAX - 2).saturating_sub(kept);
-        let count = if batch { room.min(limits::KEY_PACKAGES_PUBLISHED_MAX) } else { 0 };
+        let count = if batch { room.min(self.key_packages_batch) } else { 0 };
         let mut packages = Vec::new();
         if count > 0 {
             packages = self.crypto.key_packages(count, lifetime, Use::Once)?;

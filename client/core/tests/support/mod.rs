@@ -155,6 +155,7 @@ impl World {
             seed: [6; 32],
             name: "test".into(),
             server_name: "edge.test".into(),
+            key_packages: 10,
         };
         let (rows, peer) = pair();
         // Its key packages are published.

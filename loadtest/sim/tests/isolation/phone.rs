@@ -35,6 +35,7 @@ impl Phone {
             seed: [user + 1; 32],
             name: "sim".into(),
             server_name: crate::NAME.into(),
+            key_packages: 10,
         };
         let link = wire_link::Config::client(secrets(seed ^ u64::from(user + 1) << 8));
         let crypto = ClientConfig::new(plain_client());
