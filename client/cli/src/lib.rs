@@ -1,5 +1,5 @@
 //! The terminal client: a profile on disk, a connection, and commands. It only arranges: what a client does is
-//! `client-core`, and content is opened and sealed there.
+//! `client-core`, and sealed and opened there.
 //!
 //! A [`profile::Profile`] is one device. [`session::Session`] runs it on a socket. Each command is one file in
 //! [`command`].

@@ -6,10 +6,10 @@ use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use client_core::quic::Bridge;
-use client_core::{Ask, Client, ClientEvent, Config, Now, OUTBOX_MAX, Output, Snapshot, Write};
+use client_core::{Ask, Client, ClientEvent, Config, MemoryKv, Now, OUTBOX_MAX, Output, Snapshot, Write};
 use wire::event::Event;
 use wire::request::Request;
-use wire::{Refusal, Retry, WallTime};
+use wire::{Refusal, Retry, WallTime, limits};
 use wire_link::tls::Trust;
 use wire_link::{ClientConfig, Config as LinkConfig, Endpoint, Secrets};
 use wire_udp::{Driver, Waker};
@@ -36,6 +36,8 @@ pub struct Session {
     pub profile: Profile,
     /// What decides.
     pub client: Client,
+    /// MLS state, as long as the process lives.
+    rows: MemoryKv,
     driver: Driver,
     bridge: Bridge,
     server: Target,
@@ -94,12 +96,15 @@ impl Session {
             seed: random()?,
             name: concat!("godwit ", env!("CARGO_PKG_VERSION")).to_owned(),
             server_name: target.name.clone(),
+            key_packages: limits::KEY_PACKAGES_PUBLISHED_MAX,
         };
-        let mut client = Client::new(&config, snapshot, now());
+        let rows = MemoryKv::default();
+        let mut client = Client::new(&config, snapshot, Box::new(rows.clone()), now());
         client.start(now());
         Ok(Session {
             profile,
             client,
+            rows,
             driver,
             bridge: Bridge::default(),
             server: target,

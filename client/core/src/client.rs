@@ -8,14 +8,25 @@
 
 mod asks;
 mod chats;
+mod commits;
 mod connection;
+mod devices;
 mod entries;
+mod errands;
+mod groups;
+mod inbox;
+mod opening;
+mod packages;
+mod partial;
+mod plans;
 mod presence;
+mod sealing;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use client_crypto::{CONTENT_BYTES_MAX, Kv};
 use rand::{RngCore, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use wire::event::Event;
@@ -26,10 +37,19 @@ use wire::{AccountId, ChatId, ClientMsgId, DeviceId, RequestId, Role, Secret, Se
 
 use crate::backoff::Backoff;
 use crate::chat::Chat;
-use crate::io::{Ask, AskId, ClientEvent, Input, Login, Now, OutboxRow, Output, Snapshot, StreamTag, Write};
+use crate::crypto::Crypto;
+use crate::group::Groups;
+use crate::inbox::Inbox;
+use crate::io::{Ask, AskId, ClientEvent, Input, Now, Output, StreamTag};
+use crate::kept::{ChatRow, KeyPackages, Login, OutboxRow, Snapshot, Write};
 use crate::outbox::{OUTBOX_MAX, Outbox};
 use crate::tokens::DeviceKey;
 use crate::typing::{Keys, Shown};
+
+use self::devices::OwnDevices;
+use self::errands::Errand;
+use self::partial::Partial;
+pub use self::plans::GroupError;
 
 /// A connection attempt, greeting included, is given up after this.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -68,6 +88,9 @@ pub struct Config {
     pub name: String,
     /// Whom its servers are taken for: the name their certificates are judged by. Early data is signed for it.
     pub server_name: String,
+    /// Key packages made and published at a time, at most [`limits::KEY_PACKAGES_PUBLISHED_MAX`]; again when fewer than half
+    /// of them are left, or a quarter of what the server stores.
+    pub key_packages: usize,
 }
 
 /// Why a message was not taken into the outbox.
@@ -76,8 +99,8 @@ pub enum SendError {
     /// [`OUTBOX_MAX`] messages wait already.
     #[error("{OUTBOX_MAX} messages wait to be sent already")]
     OutboxFull,
-    /// The sealed content is 64 KiB or more.
-    #[error("the message is too long: 64 KiB are too many")]
+    /// The content is larger than [`CONTENT_BYTES_MAX`].
+    #[error("the message is too long: {CONTENT_BYTES_MAX} bytes are the most")]
     TooLarge,
     /// There is nothing in it.
     #[error("the message is empty")]
@@ -89,6 +112,13 @@ pub struct Client {
     name: String,
     server_name: String,
     key: DeviceKey,
+    key_seed: Secret<[u8; 32]>,
+    crypto: Crypto,
+    groups: Groups,
+    inbox: Inbox,
+    own_devices: OwnDevices,
+    key_packages: KeyPackages,
+    key_packages_batch: usize,
     rng: ChaCha8Rng,
     login: Option<Login>,
     outbox: Outbox,
@@ -96,6 +126,8 @@ pub struct Client {
     receipts_since: WallTime,
     /// Chats whose entries came with a gap: the next `Hello` states them.
     gaps: BTreeSet<ChatId>,
+    /// Those that this connection's `Hello` has stated for that reason.
+    stated: BTreeSet<ChatId>,
     asks: BTreeMap<AskId, Ask>,
     asks_made: u64,
     phase: Phase,
@@ -159,12 +191,20 @@ enum Stream {
         events: Vec<Event>,
     },
     Refresh,
+    /// A request of the client's own.
+    Errand {
+        errand: Errand,
+        events: Vec<Event>,
+    },
     Up {
         chat: ChatId,
     },
     Down {
         chat: ChatId,
+        partial: Option<Partial>,
     },
+    InboxUp,
+    InboxDown,
     /// A chat's up stream that this side has finished: acks are still heard on it.
     Over {
         chat: ChatId,
@@ -172,18 +212,27 @@ enum Stream {
 }
 
 impl Client {
-    /// A client with what it kept. It connects when it is [started](Client::start).
-    pub fn new(config: &Config, kept: Snapshot, now: Now) -> Client {
+    /// A client with what it kept; `kv` answers from the rows of MLS state among it, then and later. It connects when it is
+    /// [started](Client::start).
+    pub fn new(config: &Config, kept: Snapshot, kv: Box<dyn Kv + Send>, now: Now) -> Client {
         let mut client = Client {
             name: config.name.clone(),
             server_name: config.server_name.clone(),
             key: DeviceKey::new(&config.device_key),
+            key_seed: config.device_key.clone(),
+            crypto: Crypto::new(kv),
+            groups: Groups::new(kept.commits, kept.plans),
+            inbox: Inbox::new(kept.inbox),
+            own_devices: OwnDevices::new(kept.own_devices),
+            key_packages: kept.key_packages,
+            key_packages_batch: config.key_packages.clamp(1, limits::KEY_PACKAGES_PUBLISHED_MAX),
             rng: ChaCha8Rng::from_seed(config.seed),
             login: kept.login,
             outbox: Outbox::default(),
             chats: kept.chats.iter().map(|row| (row.chat, Chat::new(row))).collect(),
             receipts_since: kept.receipts_since,
             gaps: BTreeSet::new(),
+            stated: BTreeSet::new(),
             asks: BTreeMap::new(),
             asks_made: 0,
             phase: Phase::Stopped,
@@ -207,7 +256,24 @@ impl Client {
         for row in kept.outbox {
             client.outbox.push_kept(row);
         }
+        for chat in client.groups.under_way() {
+            client
+                .chats
+                .entry(chat)
+                .or_insert_with(|| Chat::new(&ChatRow::new(chat, None)))
+                .group
+                .due(now.instant);
+        }
+        client.begin_crypto();
         client
+    }
+
+    /// It is known whose device this is.
+    fn begin_crypto(&mut self) {
+        let Some(login) = &self.login else { return };
+        let mut seed = [0; 32];
+        self.rng.fill_bytes(&mut seed);
+        self.crypto.login(login.account, &self.key_seed, seed);
     }
 
     // ---- what users do ----
@@ -249,7 +315,16 @@ impl Client {
 
     /// Whether nothing is left to send or to tell: no message waits, and the server knows every cursor.
     pub fn is_settled(&self) -> bool {
-        self.outbox.len() == 0 && self.asks.is_empty() && !self.chats.values().any(Chat::has_news)
+        self.outbox.len() == 0
+            && self.asks.is_empty()
+            && !self.chats.values().any(Chat::has_news)
+            && self.groups.under_way().is_empty()
+            && !self.inbox.has_news()
+    }
+
+    /// Whether others can encrypt for this device: the server has said that it has its key packages.
+    pub fn is_reachable(&self) -> bool {
+        self.key_packages.publishing.is_none() && self.key_packages.last_resort_until > WallTime(0)
     }
 
     /// Puts a message into the outbox. It leaves when the connection allows, in the order of its chat.
@@ -265,14 +340,14 @@ impl Client {
     ) -> Result<ClientMsgId, SendError> {
         match content.len() {
             0 => return Err(SendError::Empty),
-            1..=limits::CONTENT_BYTES_MAX => {}
+            1..=CONTENT_BYTES_MAX => {}
             _ => return Err(SendError::TooLarge),
         }
         if self.outbox.len() >= OUTBOX_MAX {
             return Err(SendError::OutboxFull);
         }
         let client_msg_id = ClientMsgId::new(self.id_by_time(now.wall));
-        let row = OutboxRow { client_msg_id, chat, peer, content };
+        let row = OutboxRow { client_msg_id, chat, peer, content, sealed: None };
         self.persist(Write::Queue(row.clone()));
         self.adopt(row, now);
         Ok(client_msg_id)
@@ -371,6 +446,10 @@ impl Client {
 
     /// The next thing to do, until there is none.
     pub fn poll_output(&mut self) -> Option<Output> {
+        // Before anything that was made with it.
+        for row in self.crypto.drain().into_iter().rev() {
+            self.out.push_front(Output::Persist(Write::Mls(row)));
+        }
         self.out.pop_front()
     }
 
@@ -388,11 +467,12 @@ impl Client {
                     let idle = chat.up.as_ref().map(|up| up.used_at + limits::CHAT_STREAM_IDLE);
                     let typing = chat.open.as_ref().and_then(Keys::stops_at);
                     let idle = idle.filter(|_| chat.open.is_none());
-                    [chat.tell_at, chat.blocked_until, idle, typing, chat.held.ends_at()]
+                    [chat.tell_at, chat.blocked_until, idle, typing, chat.held_ends_at(), chat.group.next()]
                 });
                 let heartbeat = self.foreground.then_some(self.ping_at);
                 let asleep = self.idle_since.map(|since| since + BACKGROUND_LINGER);
-                let own = [self.silence_ends(), heartbeat, asleep, self.shown.next(), self.renew_at];
+                let inbox = self.inbox.next().filter(|_| self.is_identified());
+                let own = [self.silence_ends(), heartbeat, asleep, self.shown.next(), self.renew_at, inbox];
                 chats.chain(own).flatten().min()
             }
         }
@@ -431,9 +511,13 @@ impl Client {
     /// Whether something was asked that is not answered.
     fn is_waiting(&self) -> bool {
         let unanswered = |stream: &Stream| match stream {
-            Stream::Request { .. } | Stream::Refresh => true,
+            Stream::Request { .. } | Stream::Refresh | Stream::Errand { .. } => true,
             Stream::Up { chat } => self.outbox.under_way(*chat) > 0,
-            Stream::Session | Stream::Down { .. } | Stream::Over { .. } => false,
+            Stream::Session
+            | Stream::Down { .. }
+            | Stream::Over { .. }
+            | Stream::InboxUp
+            | Stream::InboxDown => false,
         };
         self.is_ready() && self.streams.values().any(unanswered)
     }

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use client_core::{
-    ChatRow, Client, ClientEvent, Config, Input, Login, Message, Now, OutboxRow, Output, Snapshot, StreamTag,
-    Write,
+    ChatRow, Client, ClientEvent, Config, Input, Login, MemoryKv, Message, Now, OutboxRow, Output, Snapshot,
+    StreamTag, Write,
 };
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -40,8 +40,7 @@ struct Disk {
 
 impl Disk {
     fn apply(&mut self, write: Write) {
-        let zero = (Seq::ZERO, Seq::ZERO);
-        let row = |chat| ChatRow { chat, peer: Some(PEER), have: Seq::ZERO, read: Seq::ZERO, told: zero };
+        let row = |chat| ChatRow::new(chat, Some(PEER));
         match write {
             Write::Queue(row) => self.outbox.push(row),
             Write::Sent(message) => self.outbox.retain(|row| row.client_msg_id != message.client_msg_id),
@@ -65,7 +64,7 @@ impl Disk {
             }
             Write::ReceiptsSince(since) => self.receipts_since = since,
             Write::Cancelled { .. } | Write::Cursor { .. } | Write::Login(_) => {}
-            Write::LoggedOut => panic!("nobody logged out"),
+            other => panic!("{other:?}"),
         }
     }
 
@@ -156,14 +155,16 @@ impl World {
             seed,
             name: "test".into(),
             server_name: "edge.test".into(),
+            key_packages: 10,
         };
         let kept = Snapshot {
             login: self.disk.login.clone(),
             outbox: self.disk.outbox.clone(),
             chats: self.disk.chats.values().copied().collect(),
             receipts_since: self.disk.receipts_since,
+            ..Snapshot::default()
         };
-        let mut client = Client::new(&config, kept, self.now);
+        let mut client = Client::new(&config, kept, Box::new(MemoryKv::default()), self.now);
         client.start(self.now);
         self.client = Some(client);
         self.drain();

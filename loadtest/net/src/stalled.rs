@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use client_core::{ClientEvent, seal};
+use client_core::ClientEvent;
 use hdrhistogram::Histogram;
 use loadtest_emulator::Settings;
 use loadtest_run::{Fleet, Happened};
@@ -242,7 +242,7 @@ impl Talk {
         let flow = &mut self.flows[number];
         flow.said += 1;
         flow.planned.push_back(planned);
-        let content = seal::seal(flow.chat, &text(number, flow.said));
+        let content = text(number, flow.said).encode();
         self.fleet.send(flow.from, flow.chat, flow.peer, content)?;
         Ok(())
     }
@@ -271,7 +271,7 @@ impl Talk {
         let flow = &mut self.flows[number];
         flow.shown += 1;
         ensure!(message.seq.0 == flow.shown, "message {} came where {} was next", message.seq.0, flow.shown);
-        let content = seal::open(message.chat, &message.content).ok();
+        let content = Content::decode(&message.content).ok();
         ensure!(content == Some(text(number, flow.shown)), "message {} is another than was said", flow.shown);
         let planned = flow.planned.pop_front().context("more was shown than said")?;
         if number > 0 {

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use client_core::{Message, seal};
+use client_core::Message;
 use loadtest_workload::{Phone, words};
 use wire::content::Content;
 use wire::{ChatId, ClientMsgId, Seq};
@@ -184,7 +184,7 @@ impl Oracle {
         }
         view.shown = seq;
         let said = self.place(number, message)?;
-        let text = match seal::open(message.chat, &message.content) {
+        let text = match Content::decode(&message.content) {
             Ok(Content::Text(text)) => text.text,
             _ => String::new(),
         };
@@ -322,7 +322,7 @@ mod tests {
             sender: AccountId::new([1; 16]),
             client_msg_id: id(n),
             at: WallTime(0),
-            content: seal::seal(chat(), &content),
+            content: content.encode(),
         }
     }
 

@@ -19,6 +19,9 @@ use crate::check::Violation;
 use crate::disk::Disk;
 use crate::outside::Outside;
 
+/// Key packages that a phone publishes at a time: few, so that they run out and are refilled, and last resorts are used.
+const KEY_PACKAGES: usize = 4;
+
 /// When a client's process dies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Death {
@@ -138,14 +141,25 @@ impl SimClient {
         let mut seed = [0; 32];
         seed[..8].copy_from_slice(&own.to_le_bytes());
         let device_key = Secret::new([self.user as u8 + 1; 32]);
-        let config = Config { device_key, seed, name: "sim".into(), server_name: crate::world::NAME.into() };
+        let config = Config {
+            device_key,
+            seed,
+            name: "sim".into(),
+            server_name: crate::world::NAME.into(),
+            key_packages: KEY_PACKAGES,
+        };
         // Sessions of TLS are remembered for as long as the process lives.
         let crypto = ClientConfig::new(plain_client());
         let link = wire_link::Config::client(secrets(own));
         self.running = Some(Running {
             endpoint: Endpoint::client(link, crypto, out.time.instant()),
             bridge: Bridge::default(),
-            client: Client::new(&config, self.disk.snapshot(), self.now(out)),
+            client: Client::new(
+                &config,
+                self.disk.snapshot(),
+                Box::new(self.disk.rows.clone()),
+                self.now(out),
+            ),
             asked: false,
             node: 0,
             is_first_flight: false,

@@ -2,13 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use client_core::{Login, Message, Snapshot, Write};
+use client_core::{Login, MemoryKv, Message, Snapshot, Write};
 use wire::{AccountId, ChatId, ClientMsgId, ErrorCode, Seq};
 
 /// Everything one device has stored.
 #[derive(Debug, Default)]
 pub(crate) struct Disk {
     kept: Snapshot,
+    /// MLS state.
+    pub(crate) rows: MemoryKv,
     pub(crate) messages: BTreeMap<(ChatId, Seq), Message>,
     /// Delivered and read, as the device shows them.
     pub(crate) cursors: BTreeMap<(ChatId, AccountId), (Seq, Seq)>,
@@ -46,6 +48,7 @@ impl Disk {
     /// Keeps one write.
     pub(crate) fn apply(&mut self, write: &Write) {
         self.kept.apply(write);
+        self.rows.apply(write);
         match write {
             Write::Failed { code, .. } => self.failed.push(*code),
             Write::Sent(message) => drop(self.sent.insert(message.client_msg_id)),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use client_core::{Ask, AskId, ClientEvent, Message, OutboxRow, seal};
+use client_core::{Ask, AskId, ClientEvent, Message, OutboxRow};
 use wire::content::{Content, Text};
 use wire::event::{Entry, Event};
 use wire::request::{self, Request};
@@ -151,8 +151,8 @@ impl App {
     /// The turn that follows puts it on disk before anything else; only then it is shown.
     fn send(&mut self, chat: ChatId, peer: Option<AccountId>, text: String) -> Result<(), CliError> {
         let said = Text { text: text.clone(), sent_at_us: micros_now(), reply_to: None };
-        let sealed = seal::seal(chat, &Content::Text(said));
-        let id = match self.session.client.send(chat, peer, sealed, now()) {
+        let content = Content::Text(said).encode();
+        let id = match self.session.client.send(chat, peer, content, now()) {
             Ok(id) => id,
             Err(error) => {
                 self.state.on_notice(error.to_string());
@@ -383,7 +383,7 @@ impl App {
         {
             self.state.on_name(sender, &name);
         }
-        let raw = text_of(message.chat, &message.content);
+        let raw = text_of(&message.content);
         let stamp = self.stamp(message.at)?;
         Ok(Line::new(message.client_msg_id, sender, &raw, stamp, Standing::Committed(message.seq)))
     }
@@ -393,8 +393,8 @@ impl App {
             let why = ErrorCode::from_number(code).map_or("it was refused", ErrorCode::text);
             Standing::Failed(why.to_owned())
         });
-        let at = WallTime(sent_at_us(row.chat, &row.content).unwrap_or(0) / 1000);
-        let raw = text_of(row.chat, &row.content);
+        let at = WallTime(sent_at_us(&row.content).unwrap_or(0) / 1000);
+        let raw = text_of(&row.content);
         Ok(Line::new(row.client_msg_id, self.state.me, &raw, self.stamp(at)?, standing))
     }
 

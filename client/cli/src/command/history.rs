@@ -101,7 +101,7 @@ impl History {
         let me = session.client.identity().map(|(account, _)| account);
         let name = session.profile.db.name(entry.sender)?;
         let mine = me == Some(entry.sender);
-        let text = text_of(chat, &entry.content);
+        let text = text_of(&entry.content);
         let ticks = |form: Form| me.filter(|_| mine).map(|me| ticks(form, entry.seq, me, members));
         form.print(
             || {

@@ -184,9 +184,8 @@ impl Tailing<'_> {
         } else {
             session.profile.db.name(m.sender)?
         };
-        let text = text_of(m.chat, &m.content);
-        let latency_us =
-            sent_at_us(m.chat, &m.content).filter(|_| live).map(|at| micros_now().saturating_sub(at));
+        let text = text_of(&m.content);
+        let latency_us = sent_at_us(&m.content).filter(|_| live).map(|at| micros_now().saturating_sub(at));
         self.form.print(
             || {
                 json!({

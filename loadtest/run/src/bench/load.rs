@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail, ensure};
 use bytes::Bytes;
-use client_core::{ClientEvent, seal};
+use client_core::ClientEvent;
 use hdrhistogram::Histogram;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha12Rng;
@@ -64,7 +64,7 @@ impl Load {
     fn say(&mut self, pair: usize, planned: Instant) -> Result<()> {
         let at = &mut self.pairs[pair];
         let content = Content::Text(Text { text: self.text.clone(), sent_at_us: 0, reply_to: None });
-        let content: Bytes = seal::seal(at.chat, &content);
+        let content: Bytes = content.encode();
         self.stage.fleet.send(pair, at.chat, at.peer, content)?;
         at.under_way.push_back(planned);
         at.sent += 1;

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use bytes::Bytes;
-use client_core::{ClientEvent, seal};
+use client_core::ClientEvent;
 use wire::content::{Content, Text};
 use wire::{AccountId, ChatId};
 
@@ -84,7 +84,7 @@ fn talked(setting: &Setting, chats: usize, messages: usize) -> Result<(f64, f64)
 /// One message from each phone in each of its chats, until all are acknowledged.
 fn say_in_all(stage: &mut Stage, pairs: &[(usize, usize)], found: &[(ChatId, AccountId)]) -> Result<()> {
     for (&(phone, _), &(chat, peer)) in pairs.iter().zip(found) {
-        stage.fleet.send(phone, chat, peer, text(chat))?;
+        stage.fleet.send(phone, chat, peer, text())?;
     }
     let mut left = pairs.len();
     stage.until(PATIENCE, |happened| {
@@ -105,7 +105,7 @@ pub(super) fn catch_up(setting: &Setting, figures: &mut Figures) -> Result<()> {
         stage.fleet.stop(1);
         for _ in 0..missed / 50 {
             for _ in 0..50 {
-                stage.fleet.send(0, chat, peer, text(chat))?;
+                stage.fleet.send(0, chat, peer, text())?;
             }
             let mut left = 50;
             stage.until(PATIENCE, |happened| {
@@ -140,7 +140,7 @@ pub(super) fn heads(setting: &Setting, figures: &mut Figures) -> Result<()> {
     stage.people(1 + count)?;
     let pairs: Vec<(usize, usize)> = (1..=count).map(|other| (other, 0)).collect();
     for (&(phone, _), (chat, peer)) in pairs.iter().zip(stage.fleet.find(&pairs)?) {
-        stage.fleet.send(phone, chat, peer, text(chat))?;
+        stage.fleet.send(phone, chat, peer, text())?;
     }
     let mut left = count;
     stage.until(PATIENCE, |happened| {
@@ -201,8 +201,8 @@ fn grown(stage: &Stage, before: u64, count: usize) -> Result<f64> {
     Ok(stage.server.resident_bytes()?.saturating_sub(before) as f64 / count as f64)
 }
 
-fn text(chat: ChatId) -> Bytes {
-    seal::seal(chat, &Content::Text(Text { text: "g".repeat(100), sent_at_us: 0, reply_to: None }))
+fn text() -> Bytes {
+    Content::Text(Text { text: "g".repeat(100), sent_at_us: 0, reply_to: None }).encode()
 }
 
 fn median_ms(mut samples: Vec<Duration>) -> f64 {

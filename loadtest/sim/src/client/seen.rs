@@ -80,7 +80,17 @@ impl SimClient {
                 let member = out.checker.account_name(member);
                 out.say(format_args!("{who} sees that {member} types: {typing}"));
             }
-            ClientEvent::Connecting | ClientEvent::Synced | ClientEvent::DeviceAdded { .. } => {}
+            ClientEvent::Connecting
+            | ClientEvent::Synced
+            | ClientEvent::DeviceAdded { .. }
+            | ClientEvent::MembersChanged { .. }
+            | ClientEvent::Gone { .. }
+            | ClientEvent::Unreadable { .. }
+            | ClientEvent::WelcomeUnreadable { .. }
+            | ClientEvent::Unreachable { .. }
+            | ClientEvent::GroupDone { .. }
+            | ClientEvent::GroupFailed { .. }
+            | ClientEvent::StorageFailed { .. } => {}
             ClientEvent::Cursor { chat, cursor } => {
                 let (chat, member) = (out.checker.chat_name(chat), out.checker.account_name(cursor.member));
                 let (delivered, read) = (cursor.delivered, cursor.read);
@@ -154,7 +164,7 @@ impl SimClient {
 
 /// What a message says, as far as a line has room: its words say who wrote it and how many came before.
 fn said(message: &client_core::Message) -> String {
-    match client_core::seal::open(message.chat, &message.content) {
+    match Content::decode(&message.content) {
         Ok(Content::Text(text)) => text.text.chars().take(24).collect(),
         _ => "nothing readable".into(),
     }

@@ -4,7 +4,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use client_core::seal;
 use loadtest_workload::{Act, words};
 use store::keys::direct_chat_id;
 use wire::content::{Content, Text};
@@ -201,7 +200,7 @@ impl World {
             client.said += 1;
             let start: String = text.chars().take(24).collect();
             let sent_at_us = self.out.time.since_start().as_micros() as u64;
-            let content = seal::seal(chat, &Content::Text(Text { text, sent_at_us, reply_to: None }));
+            let content = Content::Text(Text { text, sent_at_us, reply_to: None }).encode();
             self.out.say(format_args!(
                 "{} writes to {}: {start} ({} B)",
                 name(phone),

@@ -1,0 +1,7 @@
+//! Several phones and a server that keeps the epoch rule: chats are made, people come and go, processes die at every moment,
+//! and what anybody says is read by all who are in the chat, once and in order, and by nobody else.
+
+mod direct;
+mod phone;
+mod server;
+mod world;
