@@ -116,6 +116,19 @@ pub enum Bucket {
     Requests(AccountId),
     /// Lookups of an account.
     Lookups(AccountId),
+    /// Commits of an account.
+    Commits(AccountId),
+    /// Groups that an account makes (R119).
+    Groups(AccountId),
+    /// Accounts whose key packages an account asks for.
+    Claims(AccountId),
+    /// Key packages of one account that another asks for.
+    ClaimsOf {
+        /// Who asks.
+        by: AccountId,
+        /// Whose.
+        of: AccountId,
+    },
     /// Unauthenticated requests of an address (R122, C20).
     Anonymous(std::net::IpAddr),
     /// Early data from an address, before anything of it is looked at (G18).

@@ -101,7 +101,7 @@ error_codes! {
     AlreadyMember = 316, Never, "a member or device of the chat already";
     ChatExists = 317, Never, "the chat exists already";
     CannotLeave = 318, Never, "a chat of two cannot be left";
-    KeyPackageInvalid = 319, Never, "a key package is empty or too large, or too many are stored";
+    KeyPackageInvalid = 319, Never, "a key package is not the device's own, not to be used now or too large, or too many are stored";
     // Finding things.
     NotFound = 400, Never, "nothing was found";
     // The protocol.

@@ -8,7 +8,9 @@ use bytes::Bytes;
 use wire::proof::Exporter;
 use wire::{CloseCode, DecodeError, ErrorCode, Event, Refusal, Request};
 
+use crate::collect::Collecting;
 use crate::command::append::ChatUp;
+use crate::command::inbox::InboxUp;
 use crate::command::{self, Caller, Identity, Step};
 use crate::cx::{Cx, Pending};
 use crate::early::{self, EarlyHello};
@@ -46,8 +48,12 @@ pub(crate) enum Up {
     Session,
     /// Nothing has been said on it.
     New,
-    /// A request in work.
-    Request,
+    /// A request in work, and how many bytes of a commit it holds.
+    Request { commit_bytes: u32 },
+    /// A commit that is not whole yet.
+    Commit(Box<Collecting>),
+    /// The device's inbox's.
+    Inbox(InboxUp),
     /// A chat's. Boxed: most connections have none, and a leaf of their map has room for eleven.
     Chat(Box<ChatUp>),
 }
@@ -69,6 +75,8 @@ pub(crate) struct Conn {
     pub(crate) streams: BTreeMap<StreamId, Up>,
     /// Requests in work.
     requests: usize,
+    /// Whether a timer looks at commits that are not whole.
+    pub(crate) commits_timed: bool,
     /// Streams opened before `Hello` was accepted: nothing is read from them until then.
     held: Vec<StreamId>,
     /// When the connection may say again that its person types.
@@ -89,6 +97,7 @@ impl Conn {
             session_stream: None,
             streams: BTreeMap::new(),
             requests: 0,
+            commits_timed: false,
             held: Vec::new(),
             typing_at: None,
             deferred: Vec::new(),
@@ -151,6 +160,7 @@ impl Conn {
             // It was told that this is the end: what it says after that, it says again on its next connection.
             return;
         }
+        let link = self.link;
         let Some(up) = self.streams.get_mut(&stream) else { return };
         let request = match Request::decode(body) {
             Ok(request) => request,
@@ -159,8 +169,13 @@ impl Conn {
         match up {
             Up::Session => self.session_frame(cx, stream, &request),
             Up::New => self.first_frame(cx, stream, request),
-            Up::Request => self.abandon(cx, stream, CloseCode::Unexpected),
+            Up::Request { .. } => self.abandon(cx, stream, CloseCode::Unexpected),
+            Up::Commit(_) => self.commit_frame(cx, stream, request),
             Up::Chat(_) => self.chat_frame(cx, stream, request),
+            Up::Inbox(up) => match up.frame(cx, link, stream, &request) {
+                Ok(()) => {}
+                Err(code) => self.abandon(cx, stream, code),
+            },
         }
     }
 
@@ -193,11 +208,16 @@ impl Conn {
                     Err(code) => self.answer_refused(cx, stream, code.refuse()),
                 }
             }
+            Request::InboxUp => match self.identity() {
+                Some(who) => drop(self.streams.insert(stream, Up::Inbox(InboxUp { who }))),
+                None => self.answer_refused(cx, stream, ErrorCode::Unauthenticated.refuse()),
+            },
             Request::Hello(_)
             | Request::Ping { .. }
             | Request::Append(_)
             | Request::MoveCursor { .. }
-            | Request::Typing { .. } => self.abandon(cx, stream, CloseCode::Unexpected),
+            | Request::Typing { .. }
+            | Request::Part { .. } => self.abandon(cx, stream, CloseCode::Unexpected),
             request => self.begin_call(cx, stream, request),
         }
     }
@@ -207,26 +227,42 @@ impl Conn {
         if cx.is_busy() || self.requests >= cx.limits.requests_in_flight {
             return self.answer_refused(cx, stream, ErrorCode::Busy.refuse());
         }
-        self.streams.insert(stream, Up::Request);
+        self.streams.insert(stream, Up::Request { commit_bytes: 0 });
         self.requests += 1;
         if matches!(self.stage, Stage::Early(_) | Stage::Opening(_)) && !early::may_answer(&request) {
+            if matches!(request, Request::CommitGroup(_)) {
+                // Its parts wait where they are.
+                cx.output(Output::Pause { link: self.link, stream });
+            }
             return self.deferred.push((stream, request));
         }
         self.call(cx, stream, request);
     }
 
     fn call(&mut self, cx: &mut Cx, stream: StreamId, request: Request) {
-        let caller = Caller { remote: self.remote, exporter: self.exporter, identity: self.identity() };
-        let step = command::begin(cx, &caller, request);
+        let caller = self.caller();
+        let step = match request {
+            Request::CommitGroup(commit) if caller.identity.is_some() => {
+                return self.begin_commit(cx, stream, commit);
+            }
+            request => command::begin(cx, &caller, request),
+        };
         let place = (self.link, stream);
         step_call(cx, Some(self), place, caller, step);
+    }
+
+    pub(crate) fn caller(&self) -> Caller {
+        Caller { remote: self.remote, exporter: self.exporter, identity: self.identity() }
     }
 
     /// Performs the requests that had to wait for the handshake.
     pub(crate) fn call_deferred(&mut self, cx: &mut Cx) {
         for (stream, request) in std::mem::take(&mut self.deferred) {
-            if !matches!(self.streams.get(&stream), Some(Up::Request)) {
+            if !matches!(self.streams.get(&stream), Some(Up::Request { .. })) {
                 continue;
+            }
+            if matches!(request, Request::CommitGroup(_)) {
+                cx.output(Output::Resume { link: self.link, stream });
             }
             if cx.is_busy() {
                 self.answer_refused(cx, stream, ErrorCode::Busy.refuse());
@@ -277,7 +313,7 @@ impl Conn {
     pub(crate) fn answer(&mut self, cx: &mut Cx, stream: StreamId, frames: impl IntoIterator<Item = Bytes>) {
         let link = self.link;
         match self.streams.remove(&stream) {
-            Some(Up::Request) => self.requests -= 1,
+            Some(Up::Request { .. } | Up::Commit(_)) => self.requests -= 1,
             Some(_) => {}
             None => return,
         }
@@ -293,7 +329,7 @@ impl Conn {
         let link = self.link;
         match self.streams.remove(&stream) {
             Some(Up::Session) => cx.output(Output::Close { link, code }),
-            Some(Up::Request) => {
+            Some(Up::Request { .. } | Up::Commit(_)) => {
                 self.requests -= 1;
                 self.deferred.retain(|&(deferred, _)| deferred != stream);
                 cx.output(Output::Reset { link, stream, code });
@@ -308,7 +344,7 @@ impl Conn {
         let link = self.link;
         match self.streams.get_mut(&stream) {
             Some(Up::Session) => cx.output(Output::Close { link, code: CloseCode::Done }),
-            Some(Up::New) => {
+            Some(Up::New | Up::Inbox(_)) => {
                 self.streams.remove(&stream);
                 cx.output(Output::Finish { link, stream });
             }
@@ -317,7 +353,9 @@ impl Conn {
                     self.streams.remove(&stream);
                 }
             }
-            Some(Up::Request) | None => {}
+            // It ends before all of it is there.
+            Some(Up::Commit(_)) => self.abandon(cx, stream, CloseCode::Malformed),
+            Some(Up::Request { .. }) | None => {}
         }
         self.held.retain(|&held| held != stream);
     }

@@ -9,8 +9,9 @@ use rand::{RngCore, SeedableRng};
 use rand_chacha::ChaCha20Rng;
 use store::ephemeral::EphemeralOp;
 use store::op::{CheckDevice, Message, Op};
-use wire::{AccountId, ChatId, Event};
+use wire::{AccountId, ChatId, Event, LogId};
 
+use crate::collect::Room;
 use crate::command::{Call, Caller};
 use crate::counters::{Counters, Timing, Timings};
 use crate::delivery::Turns;
@@ -41,6 +42,8 @@ pub(crate) struct Cx {
     pub(crate) hints: VecDeque<(Hint, Option<LinkId>)>,
     pub(crate) counters: Counters,
     pub(crate) timings: Timings,
+    /// What commits take up that arrive or are in work.
+    pub(crate) commits: Room,
     rng: ChaCha20Rng,
     out: VecDeque<Output>,
     pending: BTreeMap<OpId, Pending>,
@@ -81,11 +84,11 @@ pub(crate) enum Pending {
     /// A cursor move was committed, or refused.
     Move(Move),
     /// Entries were read for delivery.
-    Tail { link: LinkId, chat: ChatId },
+    Tail { link: LinkId, log: LogId },
     /// A chat that became active was read.
-    OpenChat { link: LinkId, chat: ChatId },
+    OpenChat { link: LinkId, log: LogId },
     /// Members' cursors were read for delivery.
-    Cursors { link: LinkId, chat: ChatId },
+    Cursors { link: LinkId, log: LogId },
     /// A step of a request finished.
     Call { link: LinkId, stream: StreamId, caller: Box<Caller>, call: Box<Call> },
 }
@@ -99,6 +102,7 @@ impl Pending {
 
 impl Cx {
     pub(crate) fn new(config: NodeConfig, now: Now) -> Cx {
+        let commits = Room::of(config.limits.commit_bytes_in_flight);
         Cx {
             limits: config.limits,
             keys: config.keys,
@@ -114,6 +118,7 @@ impl Cx {
             hints: VecDeque::new(),
             counters: Counters::default(),
             timings: Timings::default(),
+            commits,
             rng: ChaCha20Rng::from_seed(config.seed),
             out: VecDeque::new(),
             pending: BTreeMap::new(),
@@ -247,7 +252,7 @@ impl Cx {
     }
 
     /// Performs the moves that were gathered for a log; those that find no room stay, and are due again.
-    pub(crate) fn flush_moves(&mut self, log: wire::LogId) {
+    pub(crate) fn flush_moves(&mut self, log: LogId) {
         while !self.is_busy()
             && let Some(mut gathered) = self.moves.take(log)
         {

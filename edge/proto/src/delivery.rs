@@ -1,36 +1,41 @@
-//! What a session owes of each chat, and how it is carried: a chat down stream is a tail of the log.
+//! What a session owes of each log, and how it is carried: a down stream is a tail of the log. The logs are its account's chats, and
+//! the device's own inbox.
 //!
-//! A [`ChatDelivery`] holds numbers: the log's head as far as known, and up to where entries were sent. What lies
+//! A [`LogDelivery`] holds numbers: the log's head as far as known, and up to where entries were sent. What lies
 //! between is owed; it is read from the store (or its cache) when the stream takes more, a burst at a time, so a reader
-//! that does not read costs one burst and no more. Chats that owe nothing for a while are forgotten; a hint brings them
+//! that does not read costs one burst and no more. Logs that owe nothing for a while are forgotten; a hint brings them
 //! back with one fresh read.
 //!
-//! Bounds: [`limits::CHAT_DOWN_STREAMS_MAX`] streams, newest activity first; [`BURST_BYTES_MAX`] unsent bytes each.
+//! Invariant (I5): whoever is no member any more is sent entries up to where that ended, nothing else, and then the streams end.
+//!
+//! Bounds: [`limits::CHAT_DOWN_STREAMS_MAX`] streams, the inbox first, then newest activity; [`BURST_BYTES_MAX`] unsent bytes
+//! each, or one entry; of an entry in several frames one frame, and of one log at a time.
 
+mod ended;
+mod hints;
+mod large;
 mod own;
+mod reads;
 mod streams;
 mod turns;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use bytes::Bytes;
 use mutation::Mutation;
-use store::op::{
-    ChatState, MemberAsOf, MemberCursor, MemberCursors, MoveCursor, NotMember, Op, OpenChat, Tail, Tailed,
-};
-use wire::{AccountId, ChatId, DeviceId, Event, LogId, Seq, WallTime, limits};
+use store::op::{ChatState, InboxState, MemberAsOf, MemberCursor, MemberCursors, MoveCursor, Op, Tail};
+use wire::{AccountId, DeviceId, Event, LogId, Seq, WallTime};
 
 use crate::command::history::cursor;
-use crate::conn::{Conn, Stage, Up};
+use crate::conn::{Conn, Stage};
 use crate::counters::Timing;
 use crate::cx::{Cx, Pending};
-use crate::io::{EffectError, LinkId, Output, StreamId};
+use crate::io::{LinkId, Output, StreamId};
 use crate::moves::Move;
 use crate::session::Session;
-use crate::timers::Timer;
 
+pub(crate) use self::large::Large;
 use self::streams::finish_down;
 pub(crate) use self::turns::{Turns, Waiting};
 
@@ -38,15 +43,19 @@ pub(crate) use self::turns::{Turns, Waiting};
 const BURST_ENTRIES_MAX: usize = 32;
 const BURST_BYTES_MAX: usize = 16 * 1024;
 
-/// One chat of one session.
+/// One log of one session.
 #[derive(Debug)]
-pub(crate) struct ChatDelivery {
+pub(crate) struct LogDelivery {
     peer: Option<AccountId>,
     /// What the store last said of the account's membership: what a tail may take for granted.
     member: Option<MemberAsOf>,
+    /// It is no member any more: nothing comes after `head`.
+    ended: bool,
+    /// A hint has named a place after that: it may be a member again.
+    named_again: bool,
     /// The log's last place, as far as known.
     head: Seq,
-    /// When the chat was last active: newest first.
+    /// When the log was last active: newest first, and the inbox before all chats.
     last_at: WallTime,
     /// Entries up to here were sent.
     sent: Seq,
@@ -58,19 +67,19 @@ pub(crate) struct ChatDelivery {
     typing: BTreeMap<AccountId, bool>,
     /// Members' cursors that moved since then are to be read.
     cursors_since: Option<WallTime>,
-    /// Whether the chat's own state is still being read.
+    /// Whether the log's own state is still being read.
     opening: bool,
     /// Whether entries are being read.
     tailing: bool,
     /// Whether cursors are being read.
     reading_cursors: bool,
-    /// A read failed; until the chat's timer it is not repeated.
+    /// A read failed; until the log's timer it is not repeated.
     backing_off: bool,
     down: Down,
     active_at: Instant,
 }
 
-/// A chat's down stream.
+/// A log's down stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Down {
     Closed,
@@ -86,12 +95,14 @@ enum Down {
     },
 }
 
-impl ChatDelivery {
-    /// A chat that a hint named and the session did not know.
-    fn unknown(head: Seq, at: WallTime, now: Instant) -> Box<ChatDelivery> {
-        Box::new(ChatDelivery {
+impl LogDelivery {
+    /// A log that a hint named and the session did not know.
+    fn unknown(head: Seq, at: WallTime, now: Instant) -> Box<LogDelivery> {
+        Box::new(LogDelivery {
             peer: None,
             member: None,
+            ended: false,
+            named_again: false,
             head,
             last_at: at,
             sent: Seq::ZERO,
@@ -111,18 +122,49 @@ impl ChatDelivery {
     /// Takes what the store says of the chat; hints that came meanwhile stand.
     fn learn(&mut self, state: &ChatState, stated: Option<Seq>) {
         self.peer = state.peer;
-        self.member = state.member();
-        self.head = self.head.max(state.head);
+        self.stands(state.member(), state.head);
         self.last_at = self.last_at.max(state.last_at);
         // A client knows best what it has, but not more than there is, and not what it may have.
-        self.sent = stated.filter(|&seq| seq <= state.head).unwrap_or(state.delivered).max(state.floor);
+        let begins = stated.filter(|&seq| seq <= state.head).unwrap_or(state.delivered).max(state.floor);
+        self.sent = self.sent.max(begins);
         self.hinted = self.hinted.filter(|(seq, _)| *seq > self.sent);
         self.opening = false;
     }
 
+    /// The device's inbox, of which entries up to `sent` were. Of all logs it comes first: a chat is of no use without the
+    /// welcome that is in it.
+    fn inbox(head: Seq, sent: Seq, now: Instant) -> Box<LogDelivery> {
+        let mut delivery = LogDelivery::unknown(head, WallTime(u64::MAX), now);
+        delivery.learn_inbox(head, sent);
+        delivery
+    }
+
+    fn learn_inbox(&mut self, head: Seq, sent: Seq) {
+        (self.head, self.sent) = (self.head.max(head), sent);
+        self.last_at = WallTime(u64::MAX);
+        self.hinted = self.hinted.filter(|(seq, _)| *seq > self.sent);
+        self.opening = false;
+    }
+
+    /// Takes what the store says of the account's membership, and of the last place that it may know of.
+    fn stands(&mut self, member: Option<MemberAsOf>, head: Seq) {
+        self.member = member;
+        self.ended = member.is_none();
+        self.named_again = self.ended && self.head > head;
+        if self.ended {
+            // Nothing is owed to who has left beyond where they did, whatever hints said.
+            self.head = head;
+            self.cursors.clear();
+            self.typing.clear();
+            self.cursors_since = None;
+        } else {
+            self.head = self.head.max(head);
+        }
+    }
+
     /// A chat that the session did not know or has let go of, as the store has it.
-    pub(crate) fn at(state: &ChatState, cursors_since: Option<WallTime>, now: Instant) -> Box<ChatDelivery> {
-        let mut delivery = ChatDelivery::unknown(state.head, state.last_at, now);
+    pub(crate) fn at(state: &ChatState, cursors_since: Option<WallTime>, now: Instant) -> Box<LogDelivery> {
+        let mut delivery = LogDelivery::unknown(state.head, state.last_at, now);
         delivery.learn(state, None);
         delivery.cursors_since = cursors_since;
         delivery
@@ -130,8 +172,7 @@ impl ChatDelivery {
 
     /// What hints should have said.
     pub(crate) fn catch_up(&mut self, state: &ChatState, cursors_since: Option<WallTime>) {
-        self.member = state.member();
-        self.head = self.head.max(state.head);
+        self.stands(state.member(), state.head);
         self.last_at = self.last_at.max(state.last_at);
         self.cursors_since = match (self.cursors_since, cursors_since) {
             (Some(a), Some(b)) => Some(a.min(b)),
@@ -158,190 +199,75 @@ impl ChatDelivery {
 
 impl Conn {
     /// A session has begun: everything owed is found and carried.
-    pub(crate) fn begin_delivery(&mut self, cx: &mut Cx, states: Vec<ChatState>) {
+    pub(crate) fn begin_delivery(&mut self, cx: &mut Cx, inbox: InboxState, states: Vec<ChatState>) {
         let now = cx.now.instant;
         let Stage::Active(session) = &mut self.stage else { return };
         let stated = std::mem::take(&mut session.stated);
-        let mut known = BTreeSet::new();
+        let mut known = BTreeSet::from([session.begin_inbox(inbox, now)]);
         for state in &states {
-            known.insert(state.chat);
-            let mut fresh = ChatDelivery::unknown(state.head, state.last_at, now);
-            let chat = session.chats.get_mut(&state.chat).unwrap_or(&mut fresh);
+            let log = LogId::Chat(state.chat);
+            known.insert(log);
+            let mut fresh = LogDelivery::unknown(state.head, state.last_at, now);
+            let chat = session.logs.get_mut(&log).unwrap_or(&mut fresh);
             chat.learn(state, stated.get(&state.chat).copied());
-            chat.cursors_since = state.moved.then_some(session.receipts_since);
+            chat.cursors_since = (state.moved && !chat.ended).then_some(session.receipts_since);
             if chat.owes() {
-                session.chats.entry(state.chat).or_insert(fresh);
+                session.logs.entry(log).or_insert(fresh);
             }
         }
-        let hinted: Vec<ChatId> =
-            session.chats.keys().copied().filter(|chat| !known.contains(chat)).collect();
-        session.unsynced = Some(session.chats.keys().copied().collect());
-        let mut order: Vec<_> = session.chats.iter().map(|(&id, chat)| (Reverse(chat.last_at), id)).collect();
+        let hinted: Vec<LogId> = session.logs.keys().copied().filter(|log| !known.contains(log)).collect();
+        session.unsynced = Some(session.logs.keys().copied().collect());
+        let mut order: Vec<_> = session.logs.iter().map(|(&id, log)| (Reverse(log.last_at), id)).collect();
         order.sort_unstable();
-        for chat in hinted {
-            self.open_chat(cx, chat);
+        for log in hinted {
+            self.open_log(cx, log);
         }
-        for (_, chat) in order {
-            self.pump(cx, chat);
+        for (_, log) in order {
+            self.pump(cx, log);
         }
         self.note_synced(cx);
     }
 
-    fn chat_mut(&mut self, chat: ChatId) -> Option<(&mut Session, LinkId)> {
+    fn log_mut(&mut self, log: LogId) -> Option<(&mut Session, LinkId)> {
         let link = self.link;
         match &mut self.stage {
-            Stage::Active(session) if session.chats.contains_key(&chat) => Some((session, link)),
+            Stage::Active(session) if session.logs.contains_key(&log) => Some((session, link)),
             _ => None,
         }
     }
 
-    /// A hint: the chat has an entry at `seq`, perhaps with it.
-    pub(crate) fn hint_entry(
-        &mut self,
-        cx: &mut Cx,
-        chat: ChatId,
-        seq: Seq,
-        at: WallTime,
-        frame: Option<&Bytes>,
-    ) {
-        let (now, link) = (cx.now.instant, self.link);
-        let Some(session) = self.hinted_session() else { return };
-        let Some(delivery) = session.chats.get_mut(&chat) else {
-            let mut delivery = ChatDelivery::unknown(seq, at, now);
-            delivery.hinted = frame.map(|_| (seq, at));
-            session.chats.insert(chat, delivery);
-            return self.open_chat(cx, chat);
-        };
-        if seq > delivery.head {
-            // A repeat, which the sweeper's hints often are, makes an old chat no newer than others.
-            delivery.head = seq;
-            delivery.last_at = delivery.last_at.max(at);
-        }
-        let follows =
-            seq == delivery.sent.next() || seq > delivery.sent && mutation::on(Mutation::HintWithoutReread);
-        let next = !delivery.opening && !delivery.tailing && follows;
-        if let (Down::Open { stream, full: false }, Some(frame), true) = (delivery.down, frame, next) {
-            delivery.sent = seq;
-            confirm_unasked(cx, (session.account, session.device), (link, stream), chat, seq);
-            delivery.active_at = now;
-            delivery.down = Down::Open { stream, full: true };
-            handed(cx, Some(at));
-            return cx.send_frame(link, stream, frame.clone());
-        }
-        // The sweeper's hint comes without an entry and says nothing of a commit.
-        if frame.is_some() && seq > delivery.sent {
-            delivery.hinted.get_or_insert((seq, at));
-        }
-        self.pump(cx, chat);
-    }
-
-    /// A hint: a member's cursors moved.
-    pub(crate) fn hint_cursor(&mut self, cx: &mut Cx, chat: ChatId, moved: MemberCursor, except: DeviceId) {
-        let now = cx.now;
-        let Some(session) = self.hinted_session() else { return };
-        if session.device == except {
-            return;
-        }
-        let known = session.chats.contains_key(&chat);
-        let unknown = || ChatDelivery::unknown(Seq::ZERO, now.wall, now.instant);
-        let delivery = session.chats.entry(chat).or_insert_with(unknown);
-        keep_newest(&mut delivery.cursors, moved);
-        if known { self.pump(cx, chat) } else { self.open_chat(cx, chat) }
-    }
-
-    /// A hint: a member types, or has stopped. Only who has the chat open hears it, and only what goes at once; nobody
-    /// hears of oneself, on whichever device.
-    pub(crate) fn hint_typing(
-        &mut self,
-        cx: &mut Cx,
-        chat: ChatId,
-        member: AccountId,
-        typing: bool,
-        except: DeviceId,
-    ) {
-        let is_open = self.streams.values().any(|up| matches!(up, Up::Chat(up) if up.chat() == chat));
-        let now = cx.now;
-        let Stage::Active(session) = &mut self.stage else { return };
-        if !is_open || session.device == except || session.account == member {
-            return;
-        }
-        if cx.is_loaded() {
-            cx.counters.typing_dropped += 1;
-            return;
-        }
-        let full = session.downs >= limits::CHAT_DOWN_STREAMS_MAX;
-        let known = session.chats.contains_key(&chat);
-        let unknown = || ChatDelivery::unknown(Seq::ZERO, now.wall, now.instant);
-        let delivery = session.chats.entry(chat).or_insert_with(unknown);
-        match delivery.down {
-            Down::Open { full: false, .. } => {}
-            Down::Closed | Down::Opening if !full => {}
-            _ => {
-                cx.counters.typing_dropped += 1;
-                return;
-            }
-        }
-        delivery.typing.insert(member, typing);
-        if known { self.pump(cx, chat) } else { self.open_chat(cx, chat) }
-    }
-
-    /// Reads a chat that the session does not know; while the session itself is being read, that read will tell.
-    fn open_chat(&mut self, cx: &mut Cx, chat: ChatId) {
-        let link = self.link;
-        let Stage::Active(session) = &self.stage else { return };
-        if !cx.may_read() {
-            return self.wait_for_turn(cx, chat);
-        }
-        let (account, device) = (session.account, session.device);
-        cx.store(Op::OpenChat(OpenChat { account, device, chat }), Pending::OpenChat { link, chat });
-    }
-
-    /// A chat was read.
-    pub(crate) fn chat_opened(
-        &mut self,
-        cx: &mut Cx,
-        chat: ChatId,
-        result: Result<Result<ChatState, NotMember>, EffectError>,
-    ) {
-        let Some((session, _)) = self.chat_mut(chat) else { return };
-        match result {
-            Ok(Ok(state)) => {
-                if let Some(delivery) = session.chats.get_mut(&chat) {
-                    delivery.learn(&state, None);
-                }
-                self.pump(cx, chat);
-            }
-            Ok(Err(NotMember)) => self.forget(cx, chat),
-            Err(error) => self.back_off(cx, chat, error),
-        }
-    }
-
-    /// Does the next thing for a chat: reads what is owed, or opens a stream, or sends, or lets go.
-    pub(crate) fn pump(&mut self, cx: &mut Cx, chat: ChatId) {
+    /// Does the next thing for a log: reads what is owed, or opens a stream, or sends, or lets go.
+    pub(crate) fn pump(&mut self, cx: &mut Cx, log: LogId) {
         let now = cx.now.instant;
-        let Some((session, link)) = self.chat_mut(chat) else { return };
+        let Some((session, link)) = self.log_mut(log) else { return };
         let account = session.account;
-        let syncing = session.unsynced.as_ref().is_some_and(|unsynced| unsynced.contains(&chat));
-        let Some(delivery) = session.chats.get_mut(&chat) else { return };
+        let syncing = session.unsynced.as_ref().is_some_and(|unsynced| unsynced.contains(&log));
+        let may_tail = session.large.may_tail(log);
+        let Some(delivery) = session.logs.get_mut(&log) else { return };
         if delivery.opening || delivery.backing_off {
             return;
+        }
+        if delivery.ended && !delivery.owes() && !session.large.is_within(log) {
+            return self.end_log(cx, log);
         }
         let mut waits = false;
         if let (Some(since), false) = (delivery.cursors_since, delivery.reading_cursors) {
             if cx.may_read() {
                 delivery.reading_cursors = true;
-                let op = Op::MemberCursors(MemberCursors { log: LogId::Chat(chat), account, since });
-                cx.store(op, Pending::Cursors { link, chat });
+                cx.store(
+                    Op::MemberCursors(MemberCursors { log, account, since }),
+                    Pending::Cursors { link, log },
+                );
             } else {
                 waits = true;
             }
         }
         match delivery.down {
-            Down::Closed if delivery.is_sendable() => self.want_stream(cx, chat),
-            Down::Closed if !delivery.owes() => self.forget(cx, chat),
+            Down::Closed if delivery.is_sendable() => self.want_stream(cx, log),
+            Down::Closed if !delivery.owes() => self.forget(cx, log),
             Down::Open { stream, full } if delivery.is_sendable() && has_room(full) => {
                 delivery.active_at = now;
-                waits |= !send_owed(cx, account, (link, stream), chat, delivery);
+                waits |= !send_owed(cx, account, (link, stream), log, delivery, may_tail);
             }
             Down::Open { stream, full: false } if syncing && !delivery.owes() => {
                 finish_down(cx, link, stream, delivery);
@@ -349,90 +275,33 @@ impl Conn {
             _ => {}
         }
         if waits {
-            self.wait_for_turn(cx, chat);
+            self.wait_for_turn(cx, log);
         }
     }
 
-    /// Entries were read.
-    pub(crate) fn tailed(&mut self, cx: &mut Cx, chat: ChatId, result: Result<Tailed, EffectError>) {
-        let Some((session, link)) = self.chat_mut(chat) else { return };
-        let Some(delivery) = session.chats.get_mut(&chat) else { return };
-        delivery.tailing = false;
-        let tailed = match result {
-            Ok(tailed) => tailed,
-            Err(error) => return self.back_off(cx, chat, error),
-        };
-        delivery.member = tailed.member;
-        // Nothing is owed to who has left beyond where they did, whatever hints said.
-        delivery.head = match tailed.member {
-            Some(_) => delivery.head.max(tailed.head),
-            None => tailed.head,
-        };
-        if let Down::Open { stream, .. } = delivery.down {
-            for entry in tailed.entries {
-                if entry.seq == delivery.sent.next() {
-                    delivery.sent = entry.seq;
-                    confirm_unasked(cx, (session.account, session.device), (link, stream), chat, entry.seq);
-                    delivery.down = Down::Open { stream, full: true };
-                    let hinted = delivery.hinted.take_if(|(seq, _)| *seq <= entry.seq);
-                    handed(cx, hinted.filter(|(seq, _)| *seq == entry.seq).map(|(_, at)| at));
-                    entry.into_frames().for_each(|frame| cx.send_frame(link, stream, frame));
-                }
-            }
-        }
-        self.pump(cx, chat);
-    }
-
-    /// Members' cursors were read.
-    pub(crate) fn cursors_read(
-        &mut self,
-        cx: &mut Cx,
-        chat: ChatId,
-        result: Result<Result<Vec<MemberCursor>, NotMember>, EffectError>,
-    ) {
-        let Some((session, _)) = self.chat_mut(chat) else { return };
-        let Some(delivery) = session.chats.get_mut(&chat) else { return };
-        delivery.reading_cursors = false;
-        match result {
-            Ok(Ok(cursors)) => {
-                delivery.cursors_since = None;
-                cursors.into_iter().for_each(|moved| keep_newest(&mut delivery.cursors, moved));
-                self.pump(cx, chat);
-            }
-            Ok(Err(NotMember)) => self.forget(cx, chat),
-            Err(error) => self.back_off(cx, chat, error),
-        }
-    }
-
-    /// The store could not be read: what is owed stays owed, and is read again.
-    fn back_off(&mut self, cx: &mut Cx, chat: ChatId, error: EffectError) {
-        let Some((session, link)) = self.chat_mut(chat) else { return };
-        if let Some(delivery) = session.chats.get_mut(&chat) {
-            delivery.backing_off = true;
-            cx.after(error.retry_after.max(Duration::from_millis(50)), Timer::Chat(link, chat));
-        }
-    }
-
-    /// Lets a chat go: it owes nothing, or its account is no longer a member.
-    fn forget(&mut self, cx: &mut Cx, chat: ChatId) {
+    /// Lets a log go: it owes nothing, or its account never was a member.
+    fn forget(&mut self, cx: &mut Cx, log: LogId) {
         let link = self.link;
         if let Stage::Active(session) = &mut self.stage {
-            session.reads.forget(chat);
-            let down = session.chats.remove(&chat).map(|delivery| delivery.down);
-            if let Some(Down::Open { stream, .. }) = down {
+            session.reads.forget(log);
+            let delivery = session.logs.remove(&log);
+            if let (LogId::Device(_), Some(delivery)) = (log, &delivery) {
+                session.inbox_sent = delivery.sent;
+            }
+            if let Some(Down::Open { stream, .. }) = delivery.map(|delivery| delivery.down) {
                 // Its end is waited for by the stream alone.
                 cx.output(Output::Finish { link, stream });
             }
         }
-        self.settle(cx, chat);
+        self.settle(cx, log);
     }
 
-    /// A chat that was owed something at `Hello` is no longer.
-    fn settle(&mut self, cx: &mut Cx, chat: ChatId) {
+    /// A log that was owed something at `Hello` is no longer.
+    fn settle(&mut self, cx: &mut Cx, log: LogId) {
         if let Stage::Active(session) = &mut self.stage
             && let Some(unsynced) = &mut session.unsynced
         {
-            unsynced.remove(&chat);
+            unsynced.remove(&log);
         }
         self.note_synced(cx);
     }
@@ -444,6 +313,21 @@ impl Conn {
             let through = session.began;
             self.say(cx, &Event::Synced { through });
         }
+    }
+}
+
+impl Session {
+    /// Where delivery of the device's inbox begins, and the inbox's log.
+    fn begin_inbox(&mut self, inbox: InboxState, now: Instant) -> LogId {
+        let InboxState { head, delivered, .. } = inbox;
+        self.inbox_sent = delivered;
+        let log = LogId::Device(self.device);
+        match self.logs.get_mut(&log) {
+            Some(delivery) => delivery.learn_inbox(head, delivered),
+            None if head > delivered => drop(self.logs.insert(log, LogDelivery::inbox(head, delivered, now))),
+            None => {}
+        }
+        log
     }
 }
 
@@ -465,21 +349,14 @@ fn confirm_unasked(
     cx: &mut Cx,
     (account, device): (AccountId, DeviceId),
     (link, stream): (LinkId, StreamId),
-    chat: ChatId,
+    log: LogId,
     delivered: Seq,
 ) {
     if mutation::on(Mutation::CursorOnSend) {
-        let (log, read) = (LogId::Chat(chat), Seq::ZERO);
+        let read = Seq::ZERO;
         let op = MoveCursor { log, account, device, delivered, read, in_doubt: false, now: cx.now.wall };
         cx.moves.add(Move { op, link, stream });
         cx.flush_moves(log);
-    }
-}
-
-fn keep_newest(cursors: &mut BTreeMap<AccountId, MemberCursor>, moved: MemberCursor) {
-    let kept = cursors.entry(moved.member).or_insert(moved);
-    if (moved.delivered, moved.read) >= (kept.delivered, kept.read) {
-        *kept = moved;
     }
 }
 
@@ -488,8 +365,9 @@ fn send_owed(
     cx: &mut Cx,
     account: AccountId,
     (link, stream): (LinkId, StreamId),
-    chat: ChatId,
-    delivery: &mut ChatDelivery,
+    log: LogId,
+    delivery: &mut LogDelivery,
+    may_tail: bool,
 ) -> bool {
     if !delivery.cursors.is_empty() || !delivery.typing.is_empty() {
         delivery.down = Down::Open { stream, full: true };
@@ -501,15 +379,15 @@ fn send_owed(
     while let Some((_, moved)) = delivery.cursors.pop_first() {
         cx.send(link, stream, &Event::CursorMoved(cursor(moved)));
     }
-    if delivery.has_entries() && !delivery.tailing {
+    if delivery.has_entries() && !delivery.tailing && may_tail {
         if !cx.may_read() {
             return false;
         }
         delivery.tailing = true;
-        let (log, member, after) = (LogId::Chat(chat), delivery.member, delivery.sent);
+        let (member, after) = (delivery.member, delivery.sent);
         let (entries_max, bytes_max) = (BURST_ENTRIES_MAX, BURST_BYTES_MAX);
         let tail = Tail { log, account, member, after, entries_max, bytes_max };
-        cx.store(Op::Tail(tail), Pending::Tail { link, chat });
+        cx.store(Op::Tail(tail), Pending::Tail { link, log });
     }
     true
 }

@@ -144,9 +144,8 @@ pub(crate) fn may_answer(request: &Request) -> bool {
         | Request::Refresh(_)
         | Request::Logout
         | Request::RevokeDevice { .. }
-        | Request::Lookup { .. } => false,
-        // What is known of groups, and not done yet.
-        Request::CommitGroup(_)
+        | Request::Lookup { .. }
+        | Request::CommitGroup(_)
         | Request::Part { .. }
         | Request::LeaveGroup { .. }
         | Request::GetGroup { .. }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use store::ephemeral::Route;
-use store::op::MemberCursor;
-use wire::{AccountId, ChatId, DeviceId, Seq, WallTime};
+use store::op::{Left, MemberCursor};
+use wire::{AccountId, ChatId, DeviceId, LogId, Seq, WallTime};
 
 /// Something that sessions of some accounts should know. Cheap to clone: bytes and lists are shared.
 #[derive(Debug, Clone)]
@@ -19,10 +19,25 @@ pub enum Hint {
         seq: Seq,
         /// Its time.
         at: WallTime,
+        /// The entry as a frame, prefix included; `None` if it is in several: then it is read.
+        frame: Option<Bytes>,
+        /// Its members, those included whose membership it ended.
+        accounts: Arc<[AccountId]>,
+        /// Whose membership it ended: they look for themselves what they may still hear (I5).
+        ended: Arc<[AccountId]>,
+    },
+    /// A device's inbox has a new entry.
+    Inbox {
+        /// Whose device.
+        account: AccountId,
+        /// Which.
+        device: DeviceId,
+        /// The entry's place.
+        seq: Seq,
+        /// Its time.
+        at: WallTime,
         /// The entry as a frame, prefix included.
         frame: Bytes,
-        /// Its members.
-        accounts: Arc<[AccountId]>,
     },
     /// A member's cursors moved.
     Cursor {
@@ -50,8 +65,8 @@ pub enum Hint {
     },
     /// The sweeper found a device behind.
     Behind {
-        /// The chat.
-        chat: ChatId,
+        /// In which log: a chat's, or its own inbox.
+        log: LogId,
         /// Its head.
         head: Seq,
         /// Whose device.
@@ -82,13 +97,23 @@ pub enum Hint {
 }
 
 impl Hint {
+    /// What the log says of somebody who has gone, or of a device that has ended; `None` if it was said before.
+    pub(crate) fn of_left(left: Left, ended: &[AccountId]) -> Option<Hint> {
+        let Left { log: LogId::Chat(chat), seq, at, frame: Some(frame), members, .. } = left else {
+            return None;
+        };
+        let (accounts, ended) = (members.into(), ended.into());
+        Some(Hint::Entry { chat, seq, at, frame: Some(frame), accounts, ended })
+    }
+
     /// The accounts whose sessions it concerns.
     pub fn accounts(&self) -> &[AccountId] {
         match self {
             Hint::Entry { accounts, .. } | Hint::Cursor { accounts, .. } | Hint::Typing { accounts, .. } => {
                 accounts
             }
-            Hint::Behind { account, .. }
+            Hint::Inbox { account, .. }
+            | Hint::Behind { account, .. }
             | Hint::DeviceAdded { account, .. }
             | Hint::DeviceEnded { account, .. } => std::slice::from_ref(account),
             Hint::Replaced(route) => std::slice::from_ref(&route.account),

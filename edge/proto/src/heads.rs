@@ -9,9 +9,11 @@ use std::time::Duration;
 
 use store::op::{ChatState, DeviceError, Op, OpenSession, SessionState};
 
+use wire::LogId;
+
 use crate::conn::{Conn, Stage};
 use crate::cx::{Cx, Pending};
-use crate::delivery::ChatDelivery;
+use crate::delivery::LogDelivery;
 use crate::io::EffectError;
 use crate::session::{RECEIPTS_MARGIN, Session, device_refusal};
 use crate::timers::Timer;
@@ -35,6 +37,7 @@ impl Conn {
     /// Hints were lost: the heads are due after `delay`, unless they are already.
     pub(crate) fn lose_hints(&mut self, cx: &mut Cx, delay: Duration) {
         let link = self.link;
+        self.members_changed(None);
         let Some(session) = self.hinted_session() else { return };
         match session.heads {
             Heads::Known => {
@@ -76,7 +79,10 @@ impl Conn {
         let again = session.heads == Heads::Reading { again: true };
         session.heads = if again || result.is_err() { Heads::Due } else { Heads::Known };
         match result {
-            Ok(Ok(state)) => state.chats.iter().for_each(|chat| self.learn_head(cx, chat)),
+            Ok(Ok(state)) => {
+                self.hint_inbox(cx, state.inbox.head);
+                state.chats.iter().for_each(|chat| self.learn_head(cx, chat));
+            }
             Ok(Err(error)) => return self.goodbye(cx, device_refusal(error)),
             Err(error) => return cx.after(error.retry_after.max(SPREAD), Timer::Heads(link)),
         }
@@ -88,16 +94,17 @@ impl Conn {
     fn learn_head(&mut self, cx: &mut Cx, state: &ChatState) {
         let now = cx.now;
         let Stage::Active(session) = &mut self.stage else { return };
-        let Session { chats, .. } = &mut **session;
+        let Session { logs, .. } = &mut **session;
         let since = state.moved.then(|| now.wall - RECEIPTS_MARGIN);
-        match chats.get_mut(&state.chat) {
+        let log = LogId::Chat(state.chat);
+        match logs.get_mut(&log) {
             Some(delivery) => delivery.catch_up(state, since),
             None if state.head > state.delivered || since.is_some() => {
-                let delivery = ChatDelivery::at(state, since, now.instant);
-                chats.insert(state.chat, delivery);
+                let delivery = LogDelivery::at(state, since, now.instant);
+                logs.insert(log, delivery);
             }
             None => return,
         }
-        self.pump(cx, state.chat);
+        self.pump(cx, log);
     }
 }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use store::ephemeral::{EphemeralOp, EphemeralOutput};
 use store::op::{Op, OpOutput};
 use wire::proof::Exporter;
-use wire::{ChatId, CloseCode, ErrorCode, Phone, Secret, WallTime};
+use wire::{CloseCode, ErrorCode, LogId, Phone, Secret, WallTime};
 
 use crate::Hint;
 
@@ -109,8 +109,8 @@ pub enum Input {
     DownOpened {
         /// On which connection.
         link: LinkId,
-        /// For which chat.
-        chat: ChatId,
+        /// For which log.
+        log: LogId,
         /// The stream, or `None` if the peer allows no more now: [`Input::StreamsAvailable`] follows when it does.
         stream: Option<StreamId>,
     },
@@ -143,12 +143,12 @@ pub enum Input {
 /// What a node asks of its driver, in order.
 #[derive(Debug)]
 pub enum Output {
-    /// Open a server stream for a chat and answer with [`Input::DownOpened`].
+    /// Open a server stream for a log and answer with [`Input::DownOpened`].
     OpenDown {
         /// On which connection.
         link: LinkId,
-        /// For which chat.
-        chat: ChatId,
+        /// For which log: a chat's, or the device's inbox.
+        log: LogId,
     },
     /// Send one frame, prefix included.
     Send {

@@ -11,6 +11,7 @@
 //! read from a connection before its `Hello` is accepted, and early data only appends, moves cursors and reads; every queue here has a bound from [`Limits`] or
 //! [`wire::limits`].
 
+mod collect;
 mod command;
 mod conn;
 mod counters;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use mutation::Mutation;
 use store::ephemeral::{EphemeralOutput, Route};
 use store::op::OpOutput;
-use wire::{AccountId, CloseCode, ErrorCode, Event};
+use wire::{AccountId, CloseCode, DeviceId, ErrorCode, Event, LogId};
 
 use crate::command::{append, mismatch, taken};
 use crate::conn::{Conn, Stage, Up, step_call};
@@ -135,8 +135,8 @@ impl Node {
             Input::Reset { link, stream } => self.with(link, |conn, cx| conn.on_reset(cx, stream)),
             Input::Drained { link, stream } => self.with(link, |conn, cx| conn.drained(cx, stream)),
             Input::Delivered { link, stream } => self.with(link, |conn, cx| conn.on_delivered(cx, stream)),
-            Input::DownOpened { link, chat, stream } => {
-                self.with(link, |conn, cx| conn.down_opened(cx, chat, stream))
+            Input::DownOpened { link, log, stream } => {
+                self.with(link, |conn, cx| conn.down_opened(cx, log, stream))
             }
             Input::StreamsAvailable { link } => self.with(link, |conn, cx| conn.streams_available(cx)),
         }
@@ -180,8 +180,9 @@ impl Node {
             Timer::Stale(link) => self.with(link, |conn, cx| session::stale(cx, conn)),
             Timer::Offline(account, at) => presence::look(&mut self.cx, account, at),
             Timer::Recheck(link) => self.with(link, |conn, cx| session::recheck(cx, conn)),
+            Timer::Commits(link) => self.with(link, |conn, cx| conn.end_slow_commits(cx)),
             Timer::Heads(link) => self.with(link, Conn::read_heads),
-            Timer::Chat(link, chat) => self.with(link, |conn, cx| conn.chat_timer(cx, chat)),
+            Timer::Log(link, log) => self.with(link, |conn, cx| conn.log_timer(cx, log)),
             Timer::Goodbye(link) => {
                 self.with(link, |conn, cx| conn.goodbye(cx, ErrorCode::ShuttingDown.refuse()))
             }
@@ -333,26 +334,26 @@ impl Node {
     /// Reads for delivery.
     fn read(&mut self, pending: Pending, result: Result<EffectOutput, EffectError>) {
         match pending {
-            Pending::Tail { link, chat } => {
+            Pending::Tail { link, log } => {
                 let tailed = result.map(|output| match output {
                     EffectOutput::Store(OpOutput::Tail(tailed)) => tailed,
                     other => mismatch("Tail", &other),
                 });
-                self.with(link, |conn, cx| conn.tailed(cx, chat, tailed));
+                self.with(link, |conn, cx| conn.tailed(cx, log, tailed));
             }
-            Pending::OpenChat { link, chat } => {
+            Pending::OpenChat { link, log } => {
                 let state = result.map(|output| match output {
                     EffectOutput::Store(OpOutput::OpenChat(state)) => state,
                     other => mismatch("OpenChat", &other),
                 });
-                self.with(link, |conn, cx| conn.chat_opened(cx, chat, state));
+                self.with(link, |conn, cx| conn.chat_opened(cx, log, state));
             }
-            Pending::Cursors { link, chat } => {
+            Pending::Cursors { link, log } => {
                 let cursors = result.map(|output| match output {
                     EffectOutput::Store(OpOutput::MemberCursors(cursors)) => cursors,
                     other => mismatch("MemberCursors", &other),
                 });
-                self.with(link, |conn, cx| conn.cursors_read(cx, chat, cursors));
+                self.with(link, |conn, cx| conn.cursors_read(cx, log, cursors));
             }
             other => unreachable!("{other:?} is no read"),
         }
@@ -389,37 +390,53 @@ impl Node {
     /// Gives a hint to the sessions it concerns, and an entry not to the one that has it.
     fn apply(&mut self, hint: &Hint, has_entry: Option<LinkId>) {
         match hint {
-            Hint::Entry { chat, seq, at, frame, accounts } => self.for_accounts(accounts, |conn, cx| {
-                if has_entry != Some(conn.link) {
-                    conn.hint_entry(cx, *chat, *seq, *at, Some(frame));
-                }
-            }),
+            Hint::Entry { .. } => self.apply_entry(hint, has_entry),
+            Hint::Inbox { account, device, seq, at, frame } => {
+                self.for_device(*account, *device, |conn, cx| {
+                    conn.hint_entry(cx, LogId::Device(*device), *seq, *at, Some(frame));
+                })
+            }
             Hint::Cursor { chat, cursor, except, accounts } => {
-                self.for_accounts(accounts, |conn, cx| conn.hint_cursor(cx, *chat, *cursor, *except));
+                self.for_accounts(accounts, |conn, cx| {
+                    conn.hint_cursor(cx, LogId::Chat(*chat), *cursor, *except)
+                });
             }
             Hint::Typing { chat, member, typing, except, accounts } => {
                 self.for_accounts(accounts, |conn, cx| {
                     conn.hint_typing(cx, *chat, *member, *typing, *except)
                 });
             }
-            Hint::Behind { chat, head, account, device } => self.for_accounts(&[*account], |conn, cx| {
-                if conn.session().is_some_and(|session| session.device == *device) {
-                    let at = cx.now.wall;
-                    conn.hint_entry(cx, *chat, *head, at, None);
-                }
+            Hint::Behind { log, head, account, device } => self.for_device(*account, *device, |conn, cx| {
+                let at = cx.now.wall;
+                conn.hint_entry(cx, *log, *head, at, None);
             }),
             Hint::DeviceAdded { account, device, name, at } => self.for_accounts(&[*account], |conn, cx| {
                 if conn.session().is_some_and(|session| session.device != *device) {
                     conn.say(cx, &Event::DeviceAdded { device: *device, name: name.to_string(), at: *at });
                 }
             }),
-            Hint::DeviceEnded { account, device } => self.for_accounts(&[*account], |conn, cx| {
-                if conn.hinted_session().is_some_and(|session| session.device == *device) {
-                    conn.goodbye(cx, ErrorCode::TokenRevoked.refuse());
-                }
+            Hint::DeviceEnded { account, device } => self.for_device(*account, *device, |conn, cx| {
+                conn.goodbye(cx, ErrorCode::TokenRevoked.refuse());
             }),
             Hint::Replaced(route) => self.replaced(route),
         }
+    }
+
+    fn apply_entry(&mut self, hint: &Hint, has_entry: Option<LinkId>) {
+        let Hint::Entry { chat, seq, at, frame, accounts, ended } = hint else { return };
+        let log = LogId::Chat(*chat);
+        self.for_accounts(accounts, |conn, cx| {
+            if !ended.is_empty() {
+                conn.members_changed(Some(log));
+            }
+            let account = conn.hinted_session().map(|session| session.account);
+            let has_gone = account.is_some_and(|account| ended.contains(&account));
+            match frame {
+                _ if has_entry == Some(conn.link) => {}
+                Some(frame) if !has_gone => conn.hint_entry(cx, log, *seq, *at, Some(frame)),
+                _ => conn.hint_to_read(cx, log, *seq, *at),
+            }
+        });
     }
 
     fn replaced(&mut self, route: &Route) {
@@ -430,6 +447,14 @@ impl Node {
                 }
             });
         }
+    }
+
+    fn for_device(&mut self, account: AccountId, device: DeviceId, mut f: impl FnMut(&mut Conn, &mut Cx)) {
+        self.for_accounts(&[account], |conn, cx| {
+            if conn.hinted_session().is_some_and(|session| session.device == device) {
+                f(conn, cx);
+            }
+        });
     }
 
     fn for_accounts(&mut self, accounts: &[AccountId], mut f: impl FnMut(&mut Conn, &mut Cx)) {

@@ -51,10 +51,10 @@ pub fn perform(endpoint: &mut Endpoint, output: Output) -> Left {
     match output {
         Output::Perform { op, effect } => return Left::Effect(op, effect),
         Output::Publish(hint) => return Left::Publish(hint),
-        Output::OpenDown { link, chat } => {
+        Output::OpenDown { link, log } => {
             let opened = endpoint.open(wire_link::LinkId(link.0), Role::ChatDown);
             let stream = opened.ok().map(|stream| StreamId(stream.number()));
-            return Left::Input(Input::DownOpened { link, chat, stream });
+            return Left::Input(Input::DownOpened { link, log, stream });
         }
         Output::Close { link, code } => endpoint.close(wire_link::LinkId(link.0), code, ""),
         Output::Send { link, stream, frame } => {

@@ -14,12 +14,12 @@ use store::op::{DeviceError, Op, OpenSession, SessionState};
 use wire::event::Connected;
 use wire::proof::Purpose;
 use wire::request::{Credentials, Hello};
-use wire::{AccountId, ChatId, CloseCode, DeviceId, ErrorCode, Event, Refusal, Seq, WallTime};
+use wire::{AccountId, ChatId, CloseCode, DeviceId, ErrorCode, Event, LogId, Refusal, Seq, WallTime};
 
 use crate::conn::{Conn, Stage};
 use crate::counters::Timing;
 use crate::cx::{Cx, Pending};
-use crate::delivery::{ChatDelivery, Waiting};
+use crate::delivery::{Large, LogDelivery, Waiting};
 use crate::heads::Heads;
 use crate::io::{EffectError, LinkId, Output, StreamId};
 use crate::limits::Rates;
@@ -46,22 +46,26 @@ pub(crate) struct Session {
     pub(crate) device: DeviceId,
     pub(crate) version: u16,
     pub(crate) token_expires: WallTime,
-    /// Chats with something to deliver, or that lately had. Boxed: a leaf of the map has room for eleven, most have few.
-    pub(crate) chats: BTreeMap<ChatId, Box<ChatDelivery>>,
-    /// Chats that wait for a stream, newest activity first.
-    pub(crate) waiting: BTreeSet<(Reverse<WallTime>, ChatId)>,
-    /// Chats that wait for a read.
+    /// Chats, and the device's inbox, with something to deliver, or that lately had. Boxed: a leaf of the map has room for eleven, most have few.
+    pub(crate) logs: BTreeMap<LogId, Box<LogDelivery>>,
+    /// Up to where the device's inbox was sent, while it is none of them.
+    pub(crate) inbox_sent: Seq,
+    /// An entry of several frames that is being sent.
+    pub(crate) large: Large,
+    /// Logs that wait for a stream: the inbox, then chats, newest activity first.
+    pub(crate) waiting: BTreeSet<(Reverse<WallTime>, LogId)>,
+    /// Logs that wait for a read.
     pub(crate) reads: Waiting,
     /// Down streams opening, open, or with an end not yet acknowledged.
     pub(crate) downs: usize,
     /// Those of them that are open, and whose they are.
-    pub(crate) streams: BTreeMap<StreamId, ChatId>,
+    pub(crate) streams: BTreeMap<StreamId, LogId>,
     /// What `Hello` stated, until the session's state is read.
     pub(crate) stated: BTreeMap<ChatId, Seq>,
     /// Cursor moves since then are owed.
     pub(crate) receipts_since: WallTime,
-    /// Chats that were owed something at `Hello` and still are; `None` once `Synced` was sent.
-    pub(crate) unsynced: Option<BTreeSet<ChatId>>,
+    /// Logs that were owed something at `Hello` and still are; `None` once `Synced` was sent.
+    pub(crate) unsynced: Option<BTreeSet<LogId>>,
     /// The server's time when the session began.
     pub(crate) began: WallTime,
     /// Whether hints were lost since the heads of its chats were read.
@@ -75,7 +79,9 @@ impl Session {
             device: claims.device,
             version,
             token_expires: claims.expires,
-            chats: BTreeMap::new(),
+            logs: BTreeMap::new(),
+            inbox_sent: Seq::ZERO,
+            large: Large::default(),
             waiting: BTreeSet::new(),
             reads: Waiting::default(),
             downs: 0,
@@ -249,7 +255,7 @@ pub(crate) fn opened(
     conn.connected(cx, connected);
     conn.release(cx);
     conn.call_deferred(cx);
-    conn.begin_delivery(cx, state.chats);
+    conn.begin_delivery(cx, state.inbox, state.chats);
 }
 
 /// A session that began with an expired token has had its time to renew it.

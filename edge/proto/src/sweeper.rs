@@ -114,11 +114,13 @@ impl Sweeper {
     }
 }
 
-/// What a device that is behind is told. Sessions carry chats only, so far; no other log has entries yet.
+/// What a device that is behind is told. Sessions carry chats and the device's inbox; calls have no entries yet.
 fn hint(behind: &Behind) -> Option<Hint> {
-    let LogId::Chat(chat) = behind.log else { return None };
-    let (head, account, device) = (behind.head, behind.account, behind.device);
-    Some(Hint::Behind { chat, head, account, device })
+    let Behind { log, head, account, device } = *behind;
+    match log {
+        LogId::Chat(_) | LogId::Device(_) => Some(Hint::Behind { log, head, account, device }),
+        LogId::Call(_) => None,
+    }
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Instant;
 
-use wire::{AccountId, ChatId, LogId, WallTime};
+use wire::{AccountId, LogId, WallTime};
 
 use crate::io::LinkId;
 
@@ -16,8 +16,10 @@ pub(crate) enum Timer {
     Recheck(LinkId),
     /// A session that began with an expired token should have renewed it.
     Stale(LinkId),
-    /// A chat may have been idle, or a failed read of it is tried again.
-    Chat(LinkId, ChatId),
+    /// A log's stream may have been idle, or a failed read of it is tried again.
+    Log(LinkId, LogId),
+    /// A connection's oldest commit that is not whole has had its time.
+    Commits(LinkId),
     /// A session looks at the heads of its chats again.
     Heads(LinkId),
     /// Gathered cursor moves of a log are due.

@@ -127,7 +127,14 @@ fn g18_whoever_replays_a_flight_is_answered_nothing_that_is_not_named_here() {
             | Request::Ping { .. }
             | Request::Append(_)
             | Request::MoveCursor { .. }
-            | Request::Typing { .. } => assert!(is_reset && !answered, "{name}"),
+            | Request::Typing { .. }
+            | Request::Part { .. } => assert!(is_reset && !answered, "{name}"),
+            // On it only cursors move; whoever replays them moves nothing back.
+            Request::InboxUp => assert!(!is_reset && !answered, "{name}"),
+            // What it states follows: see below.
+            Request::CommitGroup(_) => {
+                assert!(!answered && !is_reset && world.paused.contains(&(a.link, stream)), "{name}");
+            }
             // Anything that is added later, too.
             _ => {
                 assert!(!answered && !is_reset, "{name}");
@@ -141,6 +148,7 @@ fn g18_whoever_replays_a_flight_is_answered_nothing_that_is_not_named_here() {
         waiting.iter().all(|&stream| !world.heard_on(a.link, stream).is_empty()),
         "and then they are not"
     );
+    assert!(world.paused.iter().all(|(link, _)| *link != a.link), "nor is a commit");
 }
 
 #[test]

@@ -164,7 +164,8 @@ fn r156_anonymous_sessions_may_ask_for_nothing_else() {
             | Request::Ping { .. }
             | Request::Append(_)
             | Request::MoveCursor { .. }
-            | Request::Typing { .. } => {
+            | Request::Typing { .. }
+            | Request::Part { .. } => {
                 let stream = world.open(link);
                 world.say(link, stream, &request);
                 assert!(world.reset.contains(&(link, stream)), "{name}");

@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use edge_proto::{Hint, Input};
 use store::keys::OUTBOX_SHARDS;
-use store::op::{ClearOutbox, Op, OpOutput, Sweep};
-use wire::LogId;
+use store::op::{Behind, ClearOutbox, Op, OpOutput, Sweep};
 
 use super::act::Act;
 use super::world::{World, failure};
@@ -65,10 +64,9 @@ impl World {
                 continue;
             };
             for behind in swept.behind {
-                let LogId::Chat(chat) = behind.log else { continue };
-                let (head, account, device) = (behind.head, behind.account, behind.device);
+                let Behind { log, head, account, device } = behind;
                 for node in 0..2 {
-                    self.input(node, Input::Hint(Hint::Behind { chat, head, account, device }));
+                    self.input(node, Input::Hint(Hint::Behind { log, head, account, device }));
                 }
             }
             if !swept.keys.is_empty() {

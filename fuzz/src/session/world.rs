@@ -294,7 +294,7 @@ impl World {
                     self.input(to, Input::Hint(hint));
                 }
             }
-            Output::OpenDown { link, chat } => self.open_down(node, link, chat),
+            Output::OpenDown { link, log } => self.open_down(node, link, log),
             Output::Send { link, stream, frame } => self.sent(link, stream, &frame),
             Output::Close { link, .. } => self.close(link),
             Output::Finish { link, stream } => self.on(link, stream, |stream| {
@@ -322,7 +322,8 @@ impl World {
         self.links.iter_mut().find(|link| link.id == id && !link.closed)
     }
 
-    fn open_down(&mut self, node: usize, id: LinkId, chat: wire::ChatId) {
+    fn open_down(&mut self, node: usize, id: LinkId, log: wire::LogId) {
+        let wire::LogId::Chat(chat) = log else { panic!("nobody here writes to an inbox") };
         let number = StreamId(self.number());
         let Some(link) = self.link(id) else { return };
         let stream = (link.downs() < link.allowed).then_some(number);
@@ -334,7 +335,7 @@ impl World {
             (stream.up_over, stream.stalled) = (true, link.stalls_new);
             link.streams.push(stream);
         }
-        self.nodes[node].handle_input(Input::DownOpened { link: id, chat, stream }, self.now);
+        self.nodes[node].handle_input(Input::DownOpened { link: id, log, stream }, self.now);
     }
 
     fn resume(&mut self, node: usize, id: LinkId, stream: StreamId) {

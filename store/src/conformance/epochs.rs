@@ -139,7 +139,13 @@ pub(super) async fn i3_a_repeat_of_a_commit_gets_its_first_place<E: Env>(env: &E
     let log = first.log;
     let made = answer!(world, Commit, first.clone()).unwrap();
     let update = Commit { now: at(5), ..world.by(&b, log, 2, 1, Action::Update).await };
+    world.move_cursor(&b, log, (1, 1), at(4)).await.unwrap();
     let updated = answer!(world, Commit, update.clone()).unwrap();
+    assert_eq!(
+        world.opened(&b, log).await.unwrap().delivered,
+        Seq(1),
+        "what it committed is still to be read"
+    );
     world.says(&a, log, sealed(9, 2), at(6)).await.unwrap();
     let leaf = world.leaf(&a, log, &b).await;
     let action = Action::Remove { accounts: vec![b.account] };

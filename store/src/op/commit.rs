@@ -113,8 +113,6 @@ pub struct Committed {
     pub inboxes: Vec<Welcomed>,
     /// Whether this `client_msg_id` was committed before.
     pub repeat: bool,
-    /// The committing device's cursor after it, as of an append.
-    pub delivered: Seq,
 }
 
 /// An entry of an inbox.
@@ -204,9 +202,8 @@ impl Commit {
 /// Cost: the reads of an append, the leaf table and what trees are needed together with them; then, together, a device for each
 /// that is added or removed, an inbox's head for each that is added, and some cursors.
 pub(super) fn commit<T: Tx>(tx: &mut T, fold: &mut Fold, op: &Commit) -> Result<Committed, CommitError> {
-    let delivered = fold.device(op.sender, op.device).unwrap_or_default();
     if let Some(place) = fold.place(op.sender, op.client_msg_id) {
-        return repeat(fold, op, place, delivered);
+        return repeat(fold, op, place);
     }
     let plan = check::check(fold, op)?;
     Ok(write::write(tx, fold, op, plan))
@@ -214,7 +211,7 @@ pub(super) fn commit<T: Tx>(tx: &mut T, fold: &mut Fold, op: &Commit) -> Result<
 
 /// The answer to a commit that is in the log. If it may be there because of a lost answer to this very request, it is
 /// answered as if for the first time, so that fan-out is not lost with the answer.
-fn repeat(fold: &Fold, op: &Commit, place: &Place, delivered: Seq) -> Result<Committed, CommitError> {
+fn repeat(fold: &Fold, op: &Commit, place: &Place) -> Result<Committed, CommitError> {
     let Ok(Event::Entry(entry)) = Event::decode(&frame::body_of(&place.frame)) else {
         return Err(CommitError::Mismatch);
     };
@@ -231,7 +228,6 @@ fn repeat(fold: &Fold, op: &Commit, place: &Place, delivered: Seq) -> Result<Com
         members: if again { everyone(fold, op) } else { Vec::new() },
         inboxes: Vec::new(),
         repeat: !again,
-        delivered,
     })
 }
 

@@ -43,7 +43,9 @@ pub struct Config {
     pub stream_window_bytes: u32,
     /// Bytes of ours that QUIC holds unacknowledged, per link: the bound of what a peer that acknowledges nothing costs.
     pub send_window_bytes: u64,
-    /// Bytes that wait in one stream's queue in front of that window. Past it, [`SendError::Full`](crate::SendError::Full).
+    /// Bytes that wait in one stream's queue in front of that window: the largest request, a commit with its tree and welcomes
+    /// ([`COMMIT_BYTES_MAX`](wire::limits::COMMIT_BYTES_MAX)), and the largest answer, a page with a commit in it, go in at
+    /// once. Past it, [`SendError::Full`](crate::SendError::Full).
     pub stream_queue_bytes_max: usize,
     /// The same, for all streams of a link together.
     pub link_queue_bytes_max: usize,
@@ -183,7 +185,7 @@ impl Config {
             peer_uni: StreamLimits { initial: 0, max: 0 },
             stream_window_bytes: 64 * 1024,
             send_window_bytes: 256 * 1024,
-            stream_queue_bytes_max: 512 * 1024,
+            stream_queue_bytes_max: 896 * 1024,
             link_queue_bytes_max: 2 * 1024 * 1024,
             mtu_discovery: false,
         }

@@ -13,11 +13,12 @@ use bytes::Bytes;
 use edge_node::{Config, RunningNode, SmsConfig};
 use loadtest_cluster::store_of_node;
 use mutation::Mutation;
-use wire::event::{Event, Kind, Verified};
+use wire::event::{Event, InboxEntry, Kind, Verified};
 use wire::proof::{self, Exporter, Purpose};
 use wire::request::{self, Request};
 use wire::{
-    AccountId, ChatId, ClientMsgId, Epoch, InstallId, RegistrationId, RequestId, Role, Secret, Seq, WallTime,
+    AccountId, ChatId, ClientMsgId, Epoch, ErrorCode, InstallId, RegistrationId, RequestId, Role, Secret,
+    Seq, WallTime,
 };
 use wire_link::tls::{SessionStore, Trust};
 use wire_link::{ClientConfig, Config as LinkConfig, Endpoint, LinkId, Secrets, StreamId};
@@ -26,6 +27,7 @@ use wire_udp::Driver;
 mod again;
 pub mod hygiene;
 mod path;
+pub mod phone;
 mod scrape;
 
 pub use again::wall;
@@ -387,6 +389,23 @@ impl Raw {
     pub fn heard(&self, chat: ChatId) -> Vec<Event> {
         let of_chat = |events: &&VecDeque<Event>| matches!(events.front(), Some(Event::ChatDown { chat: c, .. }) if *c == chat);
         self.inbox.values().filter(of_chat).flatten().cloned().collect()
+    }
+
+    /// Everything heard of the device's inbox so far.
+    pub fn heard_of_inbox(&self) -> Vec<InboxEntry> {
+        let of_inbox = |events: &&VecDeque<Event>| matches!(events.front(), Some(Event::InboxDown { .. }));
+        let entry =
+            |event: &Event| if let Event::InboxEntry(entry) = event { Some(entry.clone()) } else { None };
+        self.inbox.values().filter(of_inbox).flatten().filter_map(entry).collect()
+    }
+
+    /// The one refusal that a request is answered with.
+    #[track_caller]
+    pub fn refused(&mut self, request: &Request) -> ErrorCode {
+        match &self.ask(request)[..] {
+            [Event::Refused(refusal)] => refusal.code,
+            other => panic!("{other:?}"),
+        }
     }
 
     pub fn seqs(&self, chat: ChatId) -> Vec<u64> {

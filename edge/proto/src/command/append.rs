@@ -1,7 +1,7 @@
 //! What a device says in one chat: messages and cursor moves on the chat's up stream.
 //!
 //! Order: messages of one stream go to the store in the order they came, in groups, and a group only after the one
-//! before it is committed. A refusal that may be retried ends the stream, so that nothing after it overtakes it. An ack
+//! before it is committed. A refusal that may be retried, also in another epoch, ends the stream, so that nothing after it overtakes it. An ack
 //! leaves only after the commit, and fan-out belongs to the commit, whether the connection is still there or not.
 
 use std::collections::VecDeque;
@@ -44,8 +44,10 @@ pub(crate) struct ChatUp {
     /// Messages in the group that is being counted or committed.
     in_work: usize,
     paused: bool,
-    /// A retryable refusal was sent: whatever still comes is not looked at.
+    /// A refusal was sent after which nothing may be appended that still comes: it is not looked at.
     ended: bool,
+    /// The account is no member any more: the stream ends once what is in work is answered.
+    expelled: bool,
     /// The client has said all.
     finished: bool,
 }
@@ -66,6 +68,7 @@ impl ChatUp {
             in_work: 0,
             paused: false,
             ended: false,
+            expelled: false,
             finished: false,
         })
     }
@@ -100,24 +103,35 @@ impl ChatUp {
         delivered: Seq,
         read: Seq,
     ) {
-        if self.ended {
-            return;
-        }
-        let log = LogId::Chat(self.chat);
-        let Identity { account, device } = self.who;
-        if !cx.moves.has_room(log, device, cx.limits.effects_in_flight) {
-            cx.counters.refused.add(ErrorCode::Busy);
-            return cx.send(link, stream, &Event::Refused(ErrorCode::Busy.refuse()));
-        }
-        let op = MoveCursor { log, account, device, delivered, read, in_doubt: false, now: cx.now.wall };
-        if cx.moves.add(Move { op, link, stream }) {
-            cx.after(until_moves(cx.limits.cursor_coalesce_ms, cx.now.wall), Timer::Moves(log));
+        if !self.ended {
+            gather(cx, self.who, LogId::Chat(self.chat), (link, stream), (delivered, read));
         }
     }
 
     /// The chat that the stream is for.
     pub(crate) fn chat(&self) -> ChatId {
         self.chat
+    }
+
+    /// Whether the device has a chat open by this stream.
+    pub(crate) fn is_open(&self, chat: ChatId) -> bool {
+        self.chat == chat && !self.ended
+    }
+
+    /// The account is no member any more: the stream ends, and says why. What the client has to say of what arrived before,
+    /// it says on another one.
+    pub(crate) fn expel(&mut self, cx: &mut Cx, link: LinkId, stream: StreamId) {
+        self.expelled = true;
+        if self.in_work == 0 && !self.ended {
+            cx.counters.refused.add(ErrorCode::NotMember);
+            cx.send(link, stream, &Event::Refused(ErrorCode::NotMember.refuse()));
+            self.end(cx, link, stream);
+        }
+    }
+
+    /// Somebody is no member any more: who hears of typing is asked anew.
+    pub(crate) fn members_changed(&mut self) {
+        self.typing.members_changed();
     }
 
     /// The person types, or has stopped.
@@ -248,6 +262,14 @@ impl ChatUp {
             self.answered(cx, result);
             cx.send(link, stream, &append_answer(message, result));
         }
+        if results.iter().any(|result| result.as_ref().is_err_and(|error| needs_another_epoch(*error))) {
+            self.end(cx, link, stream);
+            return self.finished;
+        }
+        if self.expelled {
+            self.expel(cx, link, stream);
+            return self.finished;
+        }
         if self.paused && self.queue.len() < limits::APPENDS_IN_FLIGHT_MAX / 2 {
             self.paused = false;
             cx.output(Output::Resume { link, stream });
@@ -268,14 +290,38 @@ impl ChatUp {
     /// Refuses the oldest message, for now, and with it everything after it: the stream ends.
     fn refuse_next(&mut self, cx: &mut Cx, link: LinkId, stream: StreamId, refusal: Refusal) {
         let Some(message) = self.queue.pop_front() else { return };
-        self.queue.clear();
-        self.arrived.clear();
         cx.counters.refused.add(refusal.code);
-        self.ended = true;
         let (client_msg_id, epoch) = (message.client_msg_id, Epoch::ZERO);
         cx.send(link, stream, &Event::AppendRefused { client_msg_id, refusal, epoch });
+        self.end(cx, link, stream);
+    }
+
+    /// Nothing that still comes is looked at.
+    fn end(&mut self, cx: &mut Cx, link: LinkId, stream: StreamId) {
+        self.queue.clear();
+        self.arrived.clear();
+        self.ended = true;
         cx.output(Output::Finish { link, stream });
         cx.output(Output::Stop { link, stream, code: CloseCode::Cancelled });
+    }
+}
+
+/// Gathers a device's cursor moves in a log, for a moment.
+pub(super) fn gather(
+    cx: &mut Cx,
+    who: Identity,
+    log: LogId,
+    (link, stream): (LinkId, StreamId),
+    (delivered, read): (Seq, Seq),
+) {
+    let Identity { account, device } = who;
+    if !cx.moves.has_room(log, device, cx.limits.effects_in_flight) {
+        cx.counters.refused.add(ErrorCode::Busy);
+        return cx.send(link, stream, &Event::Refused(ErrorCode::Busy.refuse()));
+    }
+    let op = MoveCursor { log, account, device, delivered, read, in_doubt: false, now: cx.now.wall };
+    if cx.moves.add(Move { op, link, stream }) {
+        cx.after(until_moves(cx.limits.cursor_coalesce_ms, cx.now.wall), Timer::Moves(log));
     }
 }
 
@@ -302,6 +348,14 @@ fn append_answer(message: &Message, result: &Result<Appended, AppendError>) -> E
             };
             Event::AppendRefused { client_msg_id, refusal: append_code(error).refuse(), epoch }
         }
+    }
+}
+
+/// Whether a message must be sealed anew, so that nothing after it may be appended before it.
+fn needs_another_epoch(error: AppendError) -> bool {
+    match error {
+        AppendError::CommitFirst | AppendError::StaleEpoch { .. } => true,
+        AppendError::NotMember | AppendError::RecipientUnknown => false,
     }
 }
 
@@ -347,8 +401,9 @@ pub(crate) fn fan_out(
                 if *accounts != *appended.members {
                     accounts = appended.members.as_slice().into();
                 }
-                let (seq, at, frame) = (appended.seq, appended.at, appended.frame.clone());
-                let hint = Hint::Entry { chat, seq, at, frame, accounts: accounts.clone() };
+                let (seq, at, frame) = (appended.seq, appended.at, Some(appended.frame.clone()));
+                let (accounts, ended) = (accounts.clone(), Arc::from([]));
+                let hint = Hint::Entry { chat, seq, at, frame, accounts, ended };
                 let knows =
                     own.as_mut().and_then(|conn| conn.has_own(cx.now, chat, appended).then_some(conn.link));
                 cx.publish_except(hint, knows);

@@ -42,7 +42,9 @@ impl DeviceCall {
             }
             (DeviceCall::Revoke { who, device }, EffectOutput::Store(OpOutput::RevokeDevice(result))) => {
                 match result {
-                    Ok(_) => {
+                    Ok(revoked) => {
+                        let told = revoked.told.into_iter().filter_map(|left| Hint::of_left(left, &[]));
+                        told.for_each(|hint| cx.publish(hint));
                         cx.publish(Hint::DeviceEnded { account: who.account, device });
                         Step::answer(&Event::Done)
                     }

@@ -4,8 +4,12 @@
 mod account;
 pub(crate) mod append;
 mod chats;
+pub(crate) mod commit;
 mod device;
+mod group;
 pub(crate) mod history;
+pub(crate) mod inbox;
+mod key_packages;
 mod register;
 mod typing;
 
@@ -60,6 +64,9 @@ pub(crate) enum Call {
     Device(device::DeviceCall),
     History(history::HistoryCall),
     Chats(chats::ChatsCall),
+    Commit(Box<commit::CommitCall>),
+    Group(group::GroupCall),
+    KeyPackages(key_packages::KeyPackagesCall),
 }
 
 impl Step {
@@ -80,51 +87,52 @@ impl From<ErrorCode> for Step {
 
 /// Begins a request: who may ask it, and is it within its rates.
 pub(crate) fn begin(cx: &mut Cx, caller: &Caller, request: Request) -> Step {
-    match rate(&cx.limits.rates, caller, &request) {
-        Ok(take) => Step::perform(Effect::Ephemeral(EphemeralOp::Take(vec![take])), Call::Counted(request)),
+    match rates(&cx.limits.rates, caller, &request) {
+        Ok(takes) => Step::perform(Effect::Ephemeral(EphemeralOp::Take(takes)), Call::Counted(request)),
         Err(code) => code.into(),
     }
 }
 
 /// What a request counts against, or why this caller may not ask it. Without a wildcard: who may ask a new request is
 /// decided here.
-fn rate(rates: &Rates, caller: &Caller, request: &Request) -> Result<Take, ErrorCode> {
+fn rates(rates: &Rates, caller: &Caller, request: &Request) -> Result<Vec<Take>, ErrorCode> {
     let who = caller.identity.ok_or(ErrorCode::Unauthenticated);
-    match request {
-        Request::Register(_) | Request::VerifyOtp(_) | Request::Refresh(_) => Ok(Take {
-            bucket: Bucket::Anonymous(caller.remote),
-            rate: Rates::per_minute(rates.anonymous_per_minute),
-        }),
+    let take = match request {
+        Request::Register(_) | Request::VerifyOtp(_) | Request::Refresh(_) => {
+            let bucket = Bucket::Anonymous(caller.remote);
+            Take { bucket, rate: Rates::per_minute(rates.anonymous_per_minute) }
+        }
         Request::Lookup { .. } => {
             let bucket = Bucket::Lookups(who?.account);
-            Ok(Take { bucket, rate: Rates::per_hour(rates.lookups_per_hour) })
+            Take { bucket, rate: Rates::per_hour(rates.lookups_per_hour) }
         }
         Request::Logout
         | Request::ListDevices
         | Request::RevokeDevice { .. }
         | Request::GetMessages(_)
         | Request::GetChats { .. }
-        | Request::GetReceipts { .. } => {
-            let bucket = Bucket::Requests(who?.account);
-            Ok(Take { bucket, rate: Rates::per_minute(rates.requests_per_minute) })
-        }
-        // What is known of groups, and not done yet.
-        Request::CommitGroup(_)
-        | Request::Part { .. }
+        | Request::GetReceipts { .. }
         | Request::LeaveGroup { .. }
         | Request::GetGroup { .. }
         | Request::GetTree { .. }
-        | Request::PublishKeyPackages(_)
-        | Request::ClaimKeyPackages(_)
-        | Request::InboxUp => who.and(Err(ErrorCode::Unsupported)),
+        | Request::PublishKeyPackages(_) => {
+            let bucket = Bucket::Requests(who?.account);
+            Take { bucket, rate: Rates::per_minute(rates.requests_per_minute) }
+        }
+        Request::ClaimKeyPackages(claim) => return Ok(key_packages::claim_takes(rates, who?, claim)),
+        // Counted once all of it is there, by `commit::begin`.
+        Request::CommitGroup(_) => return Err(who.err().unwrap_or(ErrorCode::Unsupported)),
         Request::Hello(_)
         | Request::Ping { .. }
         | Request::ChatUp { .. }
         | Request::Append(_)
         | Request::MoveCursor { .. }
         | Request::Typing { .. }
-        | Request::Unknown => Err(ErrorCode::Unsupported),
-    }
+        | Request::Part { .. }
+        | Request::InboxUp
+        | Request::Unknown => return Err(ErrorCode::Unsupported),
+    };
+    Ok(vec![take])
 }
 
 impl Call {
@@ -137,7 +145,12 @@ impl Call {
     ) -> Step {
         let output = match result {
             Ok(output) => output,
-            Err(error) => return Step::Refuse(error.into()),
+            Err(error) => {
+                if let Call::Commit(call) = &self {
+                    call.failed(cx, error);
+                }
+                return Step::Refuse(error.into());
+            }
         };
         match self {
             Call::Counted(request) => match taken(&output) {
@@ -151,6 +164,9 @@ impl Call {
             Call::Device(call) => call.resume(cx, output),
             Call::History(call) => call.resume(output),
             Call::Chats(call) => call.resume(output),
+            Call::Commit(call) => call.resume(cx, output),
+            Call::Group(call) => call.resume(cx, output),
+            Call::KeyPackages(call) => call.resume(output),
         }
     }
 }
@@ -179,21 +195,22 @@ fn start(cx: &mut Cx, caller: &Caller, request: Request) -> Result<Step, ErrorCo
         Request::GetMessages(request) => history::HistoryCall::messages(who?, &request),
         Request::GetReceipts { chat, seq } => history::HistoryCall::receipts(who?, chat, seq),
         Request::GetChats { after } => chats::ChatsCall::begin(who?, after),
-        // What is known of groups, and not done yet.
-        Request::CommitGroup(_)
-        | Request::Part { .. }
-        | Request::LeaveGroup { .. }
-        | Request::GetGroup { .. }
-        | Request::GetTree { .. }
-        | Request::PublishKeyPackages(_)
-        | Request::ClaimKeyPackages(_)
-        | Request::InboxUp => return Err(ErrorCode::Unsupported),
+        Request::LeaveGroup { chat, client_msg_id } => group::GroupCall::leave(cx, who?, chat, client_msg_id),
+        Request::GetGroup { chat } => group::GroupCall::state(who?, chat),
+        Request::GetTree { chat, epoch } => group::GroupCall::tree(who?, chat, epoch),
+        Request::PublishKeyPackages(request) => {
+            key_packages::KeyPackagesCall::publish(who?, cx.now.wall, request)?
+        }
+        Request::ClaimKeyPackages(request) => key_packages::KeyPackagesCall::claim(request),
         Request::Hello(_)
         | Request::Ping { .. }
         | Request::ChatUp { .. }
         | Request::Append(_)
         | Request::MoveCursor { .. }
         | Request::Typing { .. }
+        | Request::CommitGroup(_)
+        | Request::Part { .. }
+        | Request::InboxUp
         | Request::Unknown => return Err(ErrorCode::Unsupported),
     })
 }

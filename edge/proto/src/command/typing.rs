@@ -23,6 +23,8 @@ const MEMBERS_KNOWN: Duration = Duration::from_secs(60);
 pub(crate) struct Typing {
     members: Option<(Instant, Arc<[AccountId]>)>,
     reading: bool,
+    /// They have changed since that was begun: what it brings is told nobody.
+    outdated: bool,
     next_at: Option<Instant>,
 }
 
@@ -52,6 +54,12 @@ impl Typing {
         cx.store(Op::Members(members), Pending::Members { link, stream, typing });
     }
 
+    /// They are not as they were. A read that is on its way may be of before.
+    pub(crate) fn members_changed(&mut self) {
+        self.members = None;
+        self.outdated = self.reading;
+    }
+
     /// The chat's members were read. Somebody who is none tells nobody.
     pub(crate) fn members_read(
         &mut self,
@@ -62,6 +70,10 @@ impl Typing {
         members: Result<Result<Vec<AccountId>, NotMember>, EffectError>,
     ) {
         self.reading = false;
+        if std::mem::take(&mut self.outdated) {
+            cx.counters.typing_dropped += 1;
+            return;
+        }
         let Ok(Ok(members)) = members else { return };
         let members: Arc<[AccountId]> = members.into();
         self.members = Some((cx.now.instant, members.clone()));

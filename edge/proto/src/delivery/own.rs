@@ -6,9 +6,9 @@
 use std::time::Instant;
 
 use store::op::Appended;
-use wire::{ChatId, Seq, WallTime};
+use wire::{ChatId, LogId, Seq, WallTime};
 
-use super::ChatDelivery;
+use super::LogDelivery;
 use crate::conn::{Conn, Stage};
 use crate::io::Now;
 
@@ -22,7 +22,7 @@ impl Conn {
         }
         match &mut self.stage {
             Stage::Active(session) => {
-                let delivery = session.chats.get_mut(&chat);
+                let delivery = session.logs.get_mut(&LogId::Chat(chat));
                 delivery.is_none_or(|delivery| delivery.skip_own(seq, at, now.instant))
             }
             // What it stated when it had not said this yet is what delivery begins with.
@@ -35,7 +35,7 @@ impl Conn {
     }
 }
 
-impl ChatDelivery {
+impl LogDelivery {
     /// Counts an entry as sent that the device has, if it is the next; `true` if it was.
     fn skip_own(&mut self, seq: Seq, at: WallTime, now: Instant) -> bool {
         if self.opening || self.sent.next() != seq {

@@ -1,19 +1,19 @@
 //! Reads for delivery take turns: a part of what a node may have in work is theirs, and what finds no room waits.
 //!
-//! What waits is a chat's id in its session and the session's place in a line, no more: connections take turns, in the
-//! order in which they came, a chat at a time, so that somebody with thousands of chats holds nobody else up.
+//! What waits is a log's id in its session and the session's place in a line, no more: connections take turns, in the
+//! order in which they came, a log at a time, so that somebody with thousands of chats holds nobody else up.
 //! Invariant: somebody waits only while reads are in work, and each that finishes calls the next.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
-use wire::ChatId;
+use wire::LogId;
 
 use crate::conn::{Conn, Stage};
 use crate::cx::Cx;
 use crate::io::LinkId;
 
-/// The connections with chats that wait for a read, in line. Bounded by the connections.
+/// The connections with logs that wait for a read, in line. Bounded by the connections.
 #[derive(Debug, Default)]
 pub(crate) struct Turns {
     line: BTreeMap<u64, LinkId>,
@@ -22,12 +22,12 @@ pub(crate) struct Turns {
     called: bool,
 }
 
-/// What of one session waits for a read. Bounded by its chats.
+/// What of one session waits for a read. Bounded by its logs.
 #[derive(Debug, Default)]
 pub(crate) struct Waiting {
-    chats: BTreeSet<ChatId>,
+    logs: BTreeSet<LogId>,
     /// The one that was called last: the next follows it, and then from the beginning.
-    last: Option<ChatId>,
+    last: Option<LogId>,
     place: Option<u64>,
 }
 
@@ -64,42 +64,42 @@ impl Turns {
 }
 
 impl Waiting {
-    /// A chat is gone.
-    pub(crate) fn forget(&mut self, chat: ChatId) {
-        self.chats.remove(&chat);
+    /// A log is gone.
+    pub(crate) fn forget(&mut self, log: LogId) {
+        self.logs.remove(&log);
     }
 
-    fn take(&mut self) -> Option<ChatId> {
+    fn take(&mut self) -> Option<LogId> {
         let after = self.last.map_or(Bound::Unbounded, Bound::Excluded);
-        let chat = *self.chats.range((after, Bound::Unbounded)).next().or(self.chats.first())?;
-        self.chats.remove(&chat);
-        self.last = Some(chat);
-        Some(chat)
+        let log = *self.logs.range((after, Bound::Unbounded)).next().or(self.logs.first())?;
+        self.logs.remove(&log);
+        self.last = Some(log);
+        Some(log)
     }
 }
 
 impl Conn {
-    /// A chat's read finds no room: it waits for its turn.
-    pub(super) fn wait_for_turn(&mut self, cx: &mut Cx, chat: ChatId) {
+    /// A log's read finds no room: it waits for its turn.
+    pub(super) fn wait_for_turn(&mut self, cx: &mut Cx, log: LogId) {
         let link = self.link;
         if let Stage::Active(session) = &mut self.stage {
-            session.reads.chats.insert(chat);
+            session.reads.logs.insert(log);
             session.reads.place.get_or_insert_with(|| cx.turns.join(link));
         }
     }
 
-    /// It is the connection's turn: one of its chats goes on, and it goes to the end of the line if more of them wait.
+    /// It is the connection's turn: one of its logs goes on, and it goes to the end of the line if more of them wait.
     pub(crate) fn take_turn(&mut self, cx: &mut Cx) {
         let link = self.link;
         let Stage::Active(session) = &mut self.stage else { return };
         session.reads.place = None;
-        let Some(chat) = session.reads.take() else { return };
-        if !session.reads.chats.is_empty() {
+        let Some(log) = session.reads.take() else { return };
+        if !session.reads.logs.is_empty() {
             session.reads.place = Some(cx.turns.join(link));
         }
-        match session.chats.get(&chat) {
-            Some(delivery) if delivery.opening => self.open_chat(cx, chat),
-            Some(_) => self.pump(cx, chat),
+        match session.logs.get(&log) {
+            Some(delivery) if delivery.opening => self.open_log(cx, log),
+            Some(_) => self.pump(cx, log),
             None => {}
         }
     }

@@ -27,6 +27,7 @@ use wire::{
 use self::backend::TestStore;
 
 pub mod backend;
+pub mod groups;
 
 pub const START: WallTime = WallTime(1_700_000_000_000);
 
@@ -57,6 +58,10 @@ pub struct World {
     unread: Vec<(LinkId, StreamId, Bytes)>,
     /// Streams whose reader does not read.
     pub stalled: BTreeSet<(LinkId, StreamId)>,
+    /// Streams that the node opens are stalled from the beginning.
+    pub stalls_new: bool,
+    /// Bytes of frames that stalled streams have not taken.
+    pub unsent: BTreeMap<(LinkId, StreamId), usize>,
     /// Store ops fail with this while it is set; what may be done all the same is done.
     pub outage: Option<EffectError>,
     /// Effects are held back while it is set.
@@ -125,6 +130,8 @@ impl World {
             asked: Vec::new(),
             unread: Vec::new(),
             stalled: BTreeSet::new(),
+            stalls_new: false,
+            unsent: BTreeMap::new(),
             outage: None,
             hold: false,
             held: VecDeque::new(),
@@ -178,9 +185,13 @@ impl World {
                 Output::Perform { op, effect } if self.hold => self.held.push_back((op, effect)),
                 Output::Perform { op, effect } => self.perform(op, effect),
                 Output::Publish(_) => {}
-                Output::OpenDown { link, chat } => {
-                    let stream = Some(self.next_stream());
-                    self.node.handle_input(Input::DownOpened { link, chat, stream }, self.now);
+                Output::OpenDown { link, log } => {
+                    let stream = self.next_stream();
+                    if self.stalls_new {
+                        self.stalled.insert((link, stream));
+                    }
+                    let stream = Some(stream);
+                    self.node.handle_input(Input::DownOpened { link, log, stream }, self.now);
                 }
                 Output::Send { link, stream, frame } => self.sent(link, stream, &frame),
                 Output::Finish { link, stream } => {
@@ -244,9 +255,23 @@ impl World {
     fn sent(&mut self, link: LinkId, stream: StreamId, frame: &Bytes) {
         let event = Event::decode(&wire::frame::body_of(frame)).expect("a node sends what decodes");
         self.heard.entry((link, stream)).or_default().push(event);
-        if !self.stalled.contains(&(link, stream)) {
+        if self.stalled.contains(&(link, stream)) {
+            *self.unsent.entry((link, stream)).or_default() += frame.len();
+        } else {
             self.node.handle_input(Input::Drained { link, stream }, self.now);
         }
+    }
+
+    /// What of a link's streams waits to be taken.
+    pub fn stalled_frames(&self, link: LinkId) -> Vec<(StreamId, usize)> {
+        let unsent = self.unsent.range((link, StreamId(0))..=(link, StreamId(u64::MAX)));
+        unsent.map(|((_, stream), bytes)| (*stream, *bytes)).collect()
+    }
+
+    /// A stalled stream takes what waits for it.
+    pub fn drain(&mut self, link: LinkId, stream: StreamId) {
+        self.unsent.remove(&(link, stream));
+        self.input(Input::Drained { link, stream });
     }
 
     // ---- what clients do ----

@@ -21,7 +21,7 @@ use store::op::Op;
 use store::sim::Sim;
 use store::testing::VirtualClock;
 use store::{Store, StoreConfig};
-use wire::{ErrorCode, Secret};
+use wire::{ErrorCode, LogId, Secret};
 use wire_link::testing::{Datagram, Network, plain_server, secrets};
 use wire_link::{Config, Endpoint, Event, ServerConfig};
 
@@ -153,7 +153,7 @@ impl Edge {
 
     /// Which stream carries which chat to whom is for the network to know, which has to choose.
     fn note(&self, input: &Input) {
-        if let &Input::DownOpened { link, chat, stream: Some(stream) } = input
+        if let &Input::DownOpened { link, log: LogId::Chat(chat), stream: Some(stream) } = input
             && let Some(&remote) = self.remotes.get(&link)
         {
             self.shared.borrow_mut().streams.insert((remote, stream.0), chat);

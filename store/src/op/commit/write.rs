@@ -7,7 +7,7 @@ use wire::{AccountId, Epoch, LogId, MemberRole, Seq, limits};
 use super::check::Plan;
 use super::{Action, Commit, Committed, NewLeaf, Welcomed};
 use crate::keys;
-use crate::op::append::{OwnCursor, make_direct, write_entry};
+use crate::op::append::{make_direct, write_entry};
 use crate::op::batch::Fold;
 use crate::op::tail::StoredEntry;
 use crate::record::{self, AccountChat, Group, Head, Leaf, Member, Present, Record, TreeNeeds};
@@ -19,12 +19,8 @@ pub(super) fn write<T: Tx>(tx: &mut T, fold: &mut Fold, op: &Commit, plan: Plan)
     if let (Some(peer), LogId::Chat(chat)) = (plan.makes_direct, op.log) {
         make_direct(tx, fold, chat, (op.sender, peer));
     }
-    let mut own = OwnCursor::new(fold.device(op.sender, op.device));
+    // The committer's cursor stays: its device has the commit by the log alone, where it sees that it was taken.
     let entry = append(tx, fold, op);
-    own.appended(entry.seq);
-    if let Some(delivered) = own.moved() {
-        fold.move_device(tx, op.sender, op.device, delivered);
-    }
     let epoch = op.epoch.next();
     fold.change_head(|head| (head.epoch, head.commit_first) = (epoch, false));
     let mut members = fold.everyone();
@@ -36,8 +32,7 @@ pub(super) fn write<T: Tx>(tx: &mut T, fold: &mut Fold, op: &Commit, plan: Plan)
     keep_tree(tx, op, epoch, entry.seq);
     let inboxes = op.adds.iter().map(|add| welcome(tx, fold, op, add, (epoch, entry.seq))).collect();
     let Head { seq, last_at: at, .. } = fold.head();
-    let delivered = own.delivered();
-    Committed { seq, at, epoch, entry: Some(entry), members, inboxes, repeat: false, delivered }
+    Committed { seq, at, epoch, entry: Some(entry), members, inboxes, repeat: false }
 }
 
 /// The entry, cut into pieces that frames and values can hold.
