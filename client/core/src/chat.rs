@@ -79,7 +79,7 @@ impl Chat {
             blocked_until: None,
             held: Held::default(),
             gone: row.gone,
-            group: Group::default(),
+            group: Group::new(row.have > Seq::ZERO),
         }
     }
 

@@ -117,6 +117,8 @@ pub(crate) enum Work {
     Looking,
     /// Key packages are asked for.
     Claiming(Claim),
+    /// The server was asked to let this account go.
+    Leaving,
     /// The commit is kept, and on its way: the log or a refusal settles it.
     Sent,
 }
@@ -169,6 +171,11 @@ impl Claim {
 }
 
 impl Group {
+    /// Of a chat that has a log already, or of which nothing is known.
+    pub(crate) fn new(is_there: bool) -> Group {
+        Group { is_there, ..Group::default() }
+    }
+
     /// The epoch, if this device is in the group.
     pub(crate) fn epoch(&self) -> Option<Epoch> {
         match self.stage {
@@ -220,7 +227,7 @@ impl Group {
         match &mut self.work {
             Work::Idle => self.work = Work::Due(at),
             Work::Due(due) => *due = at.min(*due),
-            Work::Again | Work::Looking | Work::Claiming(_) | Work::Sent => {}
+            Work::Again | Work::Looking | Work::Claiming(_) | Work::Leaving | Work::Sent => {}
         }
     }
 

@@ -108,6 +108,9 @@ impl Client {
 
     /// Makes the commit that was claimed for, as far as the packages go.
     pub(super) fn make_commit(&mut self, chat: ChatId, mut claim: Claim, now: Now) {
+        if self.groups.commits.contains_key(&chat) {
+            return self.send_commit(chat, now);
+        }
         let leaves = self.leaves(chat);
         let mut adds = self.candidates(&claim, &leaves);
         let id = match (&claim.goal, self.groups.plans.get(&chat)) {
@@ -348,7 +351,7 @@ impl Client {
         if self.groups.commits.remove(&chat).is_some() {
             self.persist(Write::CommitDone { chat });
         }
-        self.set_work(chat, Work::Idle);
+        self.end_work(chat, |work| matches!(work, Work::Sent));
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use mutation::Mutation;
 use wire::event::Entry;
-use wire::{ChatId, ClientMsgId, Seq, WallTime};
+use wire::{ChatId, ClientMsgId, Epoch, Seq, WallTime};
 
 use super::Client;
 use crate::chat::Arrival;
@@ -59,6 +59,10 @@ impl Client {
     }
 
     fn take_entry(&mut self, chat: ChatId, entry: Entry, now: Now) {
+        if self.stage(chat) == Stage::Creating && entry.epoch > Epoch::ZERO {
+            // Another's group is there already: what this device made is not it.
+            self.drop_commit(chat);
+        }
         let stage = self.stage(chat);
         let Some(state) = self.chats.get_mut(&chat) else { return };
         match state.arrival(entry.seq) {

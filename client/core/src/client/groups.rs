@@ -118,7 +118,7 @@ impl Client {
         if !self.is_identified() {
             return;
         }
-        let is_asking = |work: &Work| matches!(work, Work::Looking | Work::Claiming(_));
+        let is_asking = |work: &Work| matches!(work, Work::Looking | Work::Claiming(_) | Work::Leaving);
         let mut room =
             WORKING_MAX.saturating_sub(self.chats.values().filter(|c| is_asking(&c.group.work)).count());
         let (mut begin, mut go_on) = (Vec::new(), Vec::new());
@@ -219,9 +219,20 @@ impl Client {
         }
     }
 
+    /// Ends a step of the work in a chat. `false` if that is at another one by now: then what came is of no use.
+    pub(super) fn end_work(&mut self, chat: ChatId, is: impl Fn(&Work) -> bool) -> bool {
+        let Some(state) = self.chats.get_mut(&chat).filter(|state| is(&state.group.work)) else {
+            return false;
+        };
+        state.group.work = Work::Idle;
+        true
+    }
+
     /// The server said how a chat's group stands.
     pub(super) fn on_group(&mut self, chat: ChatId, events: &[Event], now: Now) {
-        self.set_work(chat, Work::Idle);
+        if !self.end_work(chat, |work| matches!(work, Work::Looking)) {
+            return;
+        }
         let stage = self.stage(chat);
         match (events, stage) {
             ([Event::Group(group)], Stage::Inside(epoch)) if group.epoch == epoch => {
@@ -275,7 +286,9 @@ impl Client {
 
     pub(super) fn on_claimed(&mut self, chat: ChatId, events: Vec<Event>, now: Now) {
         let Some(state) = self.chats.get_mut(&chat) else { return };
-        let Work::Claiming(mut claim) = std::mem::take(&mut state.group.work) else { return };
+        let Work::Claiming(claim) = &mut state.group.work else { return };
+        let mut claim = std::mem::replace(claim, Claim::new(Goal::Update, Vec::new()));
+        state.group.work = Work::Idle;
         match <[Event; 1]>::try_from(events) {
             Ok([Event::KeyPackages { packages, has_more }]) => match claim.take(packages, has_more) {
                 Some(after) => {
@@ -327,11 +340,7 @@ impl Client {
         state.gone = true;
         self.persist(Write::Gone { chat });
         self.notify(ClientEvent::Gone { chat, by });
-        self.fail_all(chat, ErrorCode::NotMember.refuse());
-        if let Some(up) = self.chats.get_mut(&chat).and_then(|state| state.up.take()) {
-            self.finish(up.stream);
-        }
-        self.work_due(now);
+        self.pump_chat(chat, now);
     }
 }
 

@@ -122,8 +122,8 @@ impl Client {
         let Some(state) = self.chats.get_mut(&chat) else { return };
         state.group.attempts.reset();
         state.group.remains(after.iter().copied());
-        let needs = state.group.needs.any();
         self.need_own_devices(chat, &after.iter().map(|(_, device)| *device).collect(), now);
+        let needs = self.chats.get(&chat).is_some_and(|state| state.group.needs.any());
         if plan {
             self.work_within(chat, std::time::Duration::ZERO, now);
         } else if needs {

@@ -148,12 +148,14 @@ impl Client {
     pub(super) fn ask_to_leave(&mut self, chat: ChatId, now: Now) {
         let Some(row) = self.groups.plans.get(&chat) else { return };
         let request = Request::LeaveGroup { chat, client_msg_id: row.client_msg_id };
-        self.set_work(chat, Work::Looking);
+        self.set_work(chat, Work::Leaving);
         self.run(Errand::Leave(chat), &request, now);
     }
 
     pub(super) fn on_left(&mut self, chat: ChatId, events: &[Event], now: Now) {
-        self.set_work(chat, Work::Idle);
+        if !self.end_work(chat, |work| matches!(work, Work::Leaving)) {
+            return;
+        }
         match events {
             [Event::Done] => self.leave_behind(chat, self.own_account(), now),
             [Event::Refused(refusal)] if refusal.code == ErrorCode::NotMember => {

@@ -2,6 +2,8 @@
 //! and what anybody says is read by all who are in the chat, once and in order, and by nobody else.
 
 mod direct;
+mod groups;
 mod phone;
 mod server;
+mod storm;
 mod world;

@@ -11,7 +11,9 @@ use wire::event::{
     InboxItem, KeyPackage, Kind, MemberRole, Welcome,
 };
 use wire::request::{Action, Append, CommitGroup, PublishKeyPackages};
-use wire::{AccountId, ChatId, ClientMsgId, DeviceId, Epoch, ErrorCode, Refusal, Seq, WallTime, limits};
+use wire::{
+    AccountId, ChatId, ClientMsgId, DeviceId, Epoch, ErrorCode, Refusal, RequestId, Seq, WallTime, limits,
+};
 use wire_mls::{Leaves, inspect};
 
 /// A member, or somebody who was one.
@@ -35,6 +37,7 @@ pub(crate) struct Log {
     pub(crate) peers: Option<[AccountId; 2]>,
     about: Option<GroupAbout>,
     pub(crate) delivered: BTreeMap<DeviceId, Seq>,
+    pub(crate) read: BTreeMap<AccountId, Seq>,
     pub(crate) places: BTreeMap<ClientMsgId, Seq>,
 }
 
@@ -46,6 +49,7 @@ pub(crate) struct Server {
     pub(crate) keys: BTreeMap<DeviceId, [u8; 32]>,
     pub(crate) logs: BTreeMap<ChatId, Log>,
     pub(crate) packages: BTreeMap<DeviceId, (VecDeque<Bytes>, Option<Bytes>)>,
+    pub(crate) published: BTreeMap<DeviceId, RequestId>,
     pub(crate) inboxes: BTreeMap<DeviceId, (Vec<InboxEntry>, Seq)>,
     pub(crate) trees: BTreeMap<(ChatId, Epoch), Bytes>,
     /// Answers to `GetTree` are wrong so often.
@@ -75,6 +79,12 @@ impl Log {
 
     pub(crate) fn is_member(&self, account: AccountId) -> bool {
         self.members.get(&account).is_some_and(|member| member.ended.is_none())
+    }
+
+    /// The other account of a 1:1 chat.
+    pub(crate) fn peer_of(&self, account: AccountId) -> Option<AccountId> {
+        let peers = self.peers.filter(|peers| peers.contains(&account))?;
+        Some(if peers[0] == account { peers[1] } else { peers[0] })
     }
 
     fn everyone(&self) -> BTreeSet<AccountId> {
@@ -152,11 +162,11 @@ impl Server {
     ) -> Result<(Seq, Seq), (Refusal, Epoch)> {
         let refuse = |code: ErrorCode| Err((code.refuse(), Epoch::ZERO));
         let Some(log) = self.logs.get_mut(&chat) else { return refuse(ErrorCode::NotMember) };
-        if !log.is_member(who.0) {
-            return refuse(ErrorCode::NotMember);
-        }
         if let Some(&seq) = log.places.get(&append.client_msg_id) {
             return Ok((seq, log.delivered.get(&who.1).copied().unwrap_or_default()));
+        }
+        if !log.is_member(who.0) {
+            return refuse(ErrorCode::NotMember);
         }
         if append.epoch != log.epoch {
             self.stale += 1;
@@ -348,11 +358,12 @@ impl Server {
 
     pub(crate) fn publish(&mut self, who: Who, publish: PublishKeyPackages) -> Event {
         let (stored, resort) = self.packages.entry(who.1).or_default();
-        let known: BTreeSet<&Bytes> = stored.iter().collect();
-        let new: Vec<Bytes> = publish.packages.iter().filter(|p| !known.contains(p)).cloned().collect();
-        stored.extend(new);
-        if publish.last_resort.is_some() {
-            *resort = publish.last_resort;
+        // A repeat adds nothing: what was handed out stays so.
+        if self.published.insert(who.1, publish.request) != Some(publish.request) {
+            stored.extend(publish.packages);
+            if publish.last_resort.is_some() {
+                *resort = publish.last_resort;
+            }
         }
         Event::KeyPackagesStored { count: stored.len() as u32 }
     }

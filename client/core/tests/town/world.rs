@@ -1,15 +1,15 @@
 //! Phones and their server, and what goes between them: in turn, or in random order from a seed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use client_core::{ClientEvent, Now, Passed, StreamTag};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use wire::event::{Connected, Device, EntryKind, EntryPart, Event};
+use wire::event::{Connected, Cursor, Device, EntryKind, EntryPart, Event};
 use wire::request::Request;
-use wire::{AccountId, ChatId, ClientMsgId, ErrorCode, Role, Seq, WallTime, limits};
+use wire::{AccountId, ChatId, ClientMsgId, Epoch, ErrorCode, Role, Seq, WallTime, limits};
 
 use crate::phone::Phone;
 use crate::server::Server;
@@ -21,8 +21,14 @@ pub(crate) struct World {
     pub(crate) phones: Vec<Phone>,
     /// What each message says that was typed.
     pub(crate) typed: BTreeMap<ClientMsgId, (ChatId, usize, Bytes)>,
+    /// The ids in the order in which a phone's person typed them in a chat.
+    order: BTreeMap<(ChatId, usize), Vec<ClientMsgId>>,
     /// What a server in the middle does to entries as it hands them out.
     pub(crate) tamper: Option<fn(&mut wire::event::Entry)>,
+    /// The server refuses some messages, for a while or for good, and sends entries twice.
+    pub(crate) faults: bool,
+    /// Messages that it refuses for good.
+    pub(crate) refused: BTreeSet<ClientMsgId>,
     /// Devices in one answer to a claim.
     pub(crate) claim_page: usize,
     ids: u64,
@@ -54,11 +60,16 @@ impl World {
             server: Server { at: now.wall, ..Server::default() },
             phones: Vec::new(),
             typed: BTreeMap::new(),
+            order: BTreeMap::new(),
             tamper: None,
+            faults: false,
+            refused: BTreeSet::new(),
             claim_page: limits::CLAIM_DEVICES_MAX,
             ids: 0,
         };
-        people.iter().for_each(|&person| drop(world.add(person)));
+        for &person in people {
+            world.add(person);
+        }
         world
     }
 
@@ -91,7 +102,10 @@ impl World {
         let is_kept = disk.kept.outbox.iter().any(|row| row.client_msg_id == id)
             || disk.sent.contains_key(&id)
             || disk.failed.contains(&id);
-        is_kept.then(|| self.typed.insert(id, (chat, phone, said)));
+        if is_kept {
+            self.typed.insert(id, (chat, phone, said));
+            self.order.entry((chat, phone)).or_default().push(id);
+        }
         is_kept.then_some(id)
     }
 
@@ -143,10 +157,12 @@ impl World {
                 *cursor = delivered.max(*cursor);
                 return true;
             }
-            Request::MoveCursor { delivered, .. } => {
+            Request::MoveCursor { delivered, read } => {
                 let chat = chat.expect("a chat");
-                assert!(delivered <= phone.disk.have(chat), "I4: kept before it is said");
+                assert!(delivered.max(read) <= phone.disk.have(chat), "I4: kept before it is said");
                 if let Some(log) = self.server.logs.get_mut(&chat) {
+                    let was = log.read.entry(who.0).or_default();
+                    *was = read.max(*was);
                     let cursor = log.delivered.entry(who.1).or_default();
                     *cursor = delivered.max(*cursor);
                 }
@@ -193,7 +209,18 @@ impl World {
     fn append(&mut self, at: usize, tag: StreamTag, chat: ChatId, append: wire::request::Append) {
         let phone = &mut self.phones[at];
         let (client_msg_id, who) = (append.client_msg_id, (phone.account, phone.device()));
-        match self.server.append(who, chat, append) {
+        let is_there = self.server.logs.get(&chat).is_some_and(|log| log.places.contains_key(&client_msg_id));
+        let fate = if self.faults && !is_there { self.rng.random_range(0..30) } else { 30 };
+        if fate == 0 || self.refused.contains(&client_msg_id) {
+            self.refused.insert(client_msg_id);
+            let refusal = ErrorCode::RecipientUnknown.refuse();
+            return phone.answer(tag, Event::AppendRefused { client_msg_id, refusal, epoch: Epoch::ZERO });
+        }
+        let answer = match fate {
+            1 => Err((ErrorCode::RateLimited.after(Duration::from_millis(700)), Epoch::ZERO)),
+            _ => self.server.append(who, chat, append),
+        };
+        match answer {
             Ok((seq, delivered)) => {
                 let sent = phone.sent_down.entry(chat).or_default();
                 if delivered == seq && sent.next() == seq {
@@ -231,7 +258,7 @@ impl World {
             version: 1,
             identity: Some((phone.account, device)),
             server_time: self.now.wall,
-            token_expires: self.now.wall + Duration::from_secs(3600),
+            token_expires: self.now.wall + Duration::from_secs(10_000_000),
             chats: 1,
             refresh: false,
             key_packages: packages as u32,
@@ -239,6 +266,23 @@ impl World {
         phone.answer(tag, Event::Connected(connected));
         phone.answer(tag, Event::Synced { through: self.now.wall });
         phone.greeted = true;
+        self.tell_cursors(at);
+    }
+
+    /// Where this person's cursors stand is owed.
+    fn tell_cursors(&mut self, at: usize) {
+        let phone = &mut self.phones[at];
+        let (member, device, now) = (phone.account, phone.device(), self.now.wall);
+        for (chat, log) in self.server.logs.iter().filter(|(_, log)| log.is_member(member)) {
+            let delivered = log.delivered.get(&device).copied().unwrap_or_default();
+            let read = log.read.get(&member).copied().unwrap_or_default();
+            let withheld = Vec::new();
+            let cursor = Cursor { member, delivered, delivered_at: now, read, read_at: now, withheld };
+            let from_seq = phone.sent_down[chat].next();
+            let peer = log.peer_of(member);
+            let down = phone.down_stream(Some(*chat), Event::ChatDown { chat: *chat, from_seq, peer });
+            phone.answer(down, Event::CursorMoved(cursor));
+        }
     }
 
     /// Puts the next entry of a chat, or of the inbox, on its way to a phone; `false` if there is none.
@@ -266,7 +310,10 @@ impl World {
         let Some(member) = log.members.get(&phone.account) else { return false };
         // A session that hears of a chat only now begins with what its account may read.
         let base = Seq(member.joined.0 - 1);
-        let sent = phone.sent_down.get(&chat).copied().unwrap_or_default().max(base);
+        let mut sent = phone.sent_down.get(&chat).copied().unwrap_or_default().max(base);
+        if self.faults && sent > base && self.rng.random_ratio(1, 10) {
+            sent = Seq(sent.0 - 1);
+        }
         let last = member.ended.unwrap_or(log.head());
         if sent >= last {
             return false;
@@ -275,8 +322,7 @@ impl World {
         if let Some(tamper) = self.tamper {
             tamper(&mut entry);
         }
-        let peers = log.peers.filter(|peers| peers.contains(&phone.account));
-        let peer = peers.map(|peers| if peers[0] == phone.account { peers[1] } else { peers[0] });
+        let peer = log.peer_of(phone.account);
         let down = phone.down_stream(Some(chat), Event::ChatDown { chat, from_seq: entry.seq, peer });
         let seq = entry.seq;
         phone.sent_down.insert(chat, seq);
@@ -329,7 +375,7 @@ impl World {
     /// are started again.
     pub(crate) fn settle(&mut self) {
         let mut quiet = 0;
-        for _ in 0..40_000 {
+        for _ in 0..6000 {
             for phone in &mut self.phones {
                 if phone.client.is_none() && !phone.away && phone.drains > 0 {
                     phone.start(self.now);
@@ -345,6 +391,24 @@ impl World {
             self.pass(Duration::from_millis(if busy { 1 } else { 200 }));
         }
         let who: Vec<usize> = (0..self.phones.len()).filter(|at| !self.phones[*at].is_settled()).collect();
+        for &at in &who {
+            let kept = &self.phones[at].disk.kept;
+            eprintln!("phone {at}: {:?} {:?} {:?}", kept.outbox, kept.commits.len(), kept.plans);
+            let noteworthy = |event: &&ClientEvent| {
+                !matches!(event, ClientEvent::Arrived(_) | ClientEvent::Sent(_) | ClientEvent::Cursor { .. })
+            };
+            eprintln!("told: {:?}", self.phones[at].told.iter().filter(noteworthy).collect::<Vec<_>>());
+            let inbox = self.server.inboxes.get(&self.phones[at].device());
+            eprintln!("inbox: {:?} of {:?}", kept.inbox, inbox.map(|(all, cursor)| (all.len(), cursor)));
+            for row in &kept.outbox {
+                let log = self.server.logs.get(&row.chat);
+                eprintln!(
+                    "log: {:?}",
+                    log.map(|log| (log.head(), log.epoch, &log.members, &log.pending, &log.leaves))
+                );
+                eprintln!("row: {:?}", kept.chat(row.chat));
+            }
+        }
         panic!("it never comes to rest: {who:?}");
     }
 
@@ -360,8 +424,20 @@ impl World {
         }
         for (chat, log) in &self.server.logs {
             for (at, phone) in self.phones.iter().enumerate() {
+                self.check_order(*chat, log, at);
                 self.check_phone(*chat, log, at, phone);
             }
+        }
+    }
+
+    /// What one phone's person typed in a chat is there in the order in which they did.
+    fn check_order(&self, chat: ChatId, log: &crate::server::Log, at: usize) {
+        let own = log.entries.iter().filter(|entry| entry.device == self.phones[at].device());
+        let own = own.filter(|entry| self.typed.contains_key(&entry.client_msg_id));
+        let mut order = self.order.get(&(chat, at)).into_iter().flatten();
+        for entry in own {
+            let found = order.any(|id| *id == entry.client_msg_id);
+            assert!(found, "phone {at} did not say {} in this order", entry.seq);
         }
     }
 
@@ -399,15 +475,6 @@ impl World {
     /// Whether a phone was told something.
     pub(crate) fn was_told(&self, phone: usize, is: impl Fn(&ClientEvent) -> bool) -> bool {
         self.phones[phone].told.iter().any(is)
-    }
-
-    /// The places of a chat that a phone could read from, up to its end, without a hole: where its reading begins.
-    pub(crate) fn reads_from(&self, phone: usize, chat: ChatId) -> Option<Seq> {
-        let phone = &self.phones[phone];
-        let first = |places: &mut dyn Iterator<Item = Seq>| places.min();
-        let messages = phone.disk.messages.keys().filter(|(of, _)| *of == chat).map(|(_, seq)| *seq);
-        let passed = phone.disk.passed.keys().filter(|(of, _)| *of == chat).map(|(_, seq)| *seq);
-        first(&mut messages.chain(passed))
     }
 
     pub(crate) fn random(&mut self, most: usize) -> usize {
