@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use client_core::quic::Bridge;
-use client_core::{Ask, Client, ClientEvent, Config, MemoryKv, Now, OUTBOX_MAX, Output, Snapshot, Write};
+use client_core::{Ask, Client, ClientEvent, Config, Now, OUTBOX_MAX, Output, Snapshot, Write};
 use wire::event::Event;
 use wire::request::Request;
 use wire::{Refusal, Retry, WallTime, limits};
@@ -36,8 +36,6 @@ pub struct Session {
     pub profile: Profile,
     /// What decides.
     pub client: Client,
-    /// MLS state, as long as the process lives.
-    rows: MemoryKv,
     driver: Driver,
     bridge: Bridge,
     server: Target,
@@ -98,13 +96,12 @@ impl Session {
             server_name: target.name.clone(),
             key_packages: limits::KEY_PACKAGES_PUBLISHED_MAX,
         };
-        let rows = MemoryKv::default();
-        let mut client = Client::new(&config, snapshot, Box::new(rows.clone()), now());
+        let rows = Box::new(profile.db.mls_reader()?);
+        let mut client = Client::new(&config, snapshot, rows, now());
         client.start(now());
         Ok(Session {
             profile,
             client,
-            rows,
             driver,
             bridge: Bridge::default(),
             server: target,
