@@ -86,9 +86,10 @@ impl Client {
         }
     }
 
-    /// Whether some of the account's devices are not among these.
+    /// Whether some of the account's devices are not among these: as the server said, or as was known before.
     pub(super) fn lacks_own_devices(&self, inside: &BTreeSet<DeviceId>) -> bool {
-        self.own_devices.listed.as_ref().is_some_and(|listed| !listed.is_subset(inside))
+        let OwnDevices { listed, seen } = &self.own_devices;
+        !listed.as_ref().unwrap_or(seen).is_subset(inside)
     }
 
     /// If no chat lacks any of them, they need not be looked for again.
