@@ -122,7 +122,8 @@ impl World {
         for a in 0..USERS {
             for b in a + 1..USERS {
                 let chat = direct_chat_id(self.account(a), self.account(b));
-                self.out.checker.may_chat(chat, [a, b]);
+                let of = [(a, self.account(a)), (b, self.account(b))];
+                self.out.checker.may_chat(chat, of);
             }
         }
         Ok(())
