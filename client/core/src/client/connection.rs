@@ -128,7 +128,7 @@ impl Client {
         asks.into_iter().for_each(|ask| self.send_ask(ask, now));
         if identified {
             self.publish_if_few(connected.key_packages, now);
-            self.list_devices_once(now);
+            self.list_devices_if_old(now);
             for chat in self.chats.values_mut().filter(|chat| chat.has_news()) {
                 chat.tell_at = Some(now.instant);
             }

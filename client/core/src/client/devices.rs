@@ -1,9 +1,11 @@
 //! The account's other devices: each chat is to have them.
 //!
-//! Which there are is asked once in a process, and when the server tells of a new one. Those that every chat was seen to have
+//! Which there are is asked with a connection, and when the server tells of a new one, which it does to those whom it
+//! reaches at that moment. Those that every chat was seen to have
 //! are kept, so that a device is not looked for in all chats with each start.
 
 use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
 
 use wire::event::Event;
 use wire::request::Request;
@@ -15,30 +17,36 @@ use crate::group::Stage;
 use crate::io::Now;
 use crate::kept::Write;
 
+/// Which devices there are is not asked again sooner, unless the server tells of one.
+const LISTED_FOR: Duration = Duration::from_secs(60);
+
 /// The account's other devices.
 #[derive(Debug, Default)]
 pub(super) struct OwnDevices {
     /// As the server said; `None` before it has.
     listed: Option<BTreeSet<DeviceId>>,
+    asked_at: Option<Instant>,
     /// Those of them that were seen to: see [`Write::OwnDevices`].
     seen: BTreeSet<DeviceId>,
 }
 
 impl OwnDevices {
     pub(super) fn new(seen: Vec<DeviceId>) -> OwnDevices {
-        OwnDevices { listed: None, seen: seen.into_iter().collect() }
+        OwnDevices { listed: None, asked_at: None, seen: seen.into_iter().collect() }
     }
 }
 
 impl Client {
-    /// Asks which devices there are, unless that is known.
-    pub(super) fn list_devices_once(&mut self, now: Now) {
-        if self.own_devices.listed.is_none() {
+    /// There is a connection: asks which devices there are, unless that was asked just now.
+    pub(super) fn list_devices_if_old(&mut self, now: Now) {
+        let asked_at = self.own_devices.asked_at.filter(|_| self.own_devices.listed.is_some());
+        if asked_at.is_none_or(|at| at + LISTED_FOR <= now.instant) {
             self.list_devices(now);
         }
     }
 
     pub(super) fn list_devices(&mut self, now: Now) {
+        self.own_devices.asked_at = Some(now.instant);
         self.run(Errand::Devices, &Request::ListDevices, now);
     }
 
@@ -86,9 +94,10 @@ impl Client {
         }
     }
 
-    /// Whether some of the account's devices are not among these.
+    /// Whether some of the account's devices are not among these: as the server said, or as was known before.
     pub(super) fn lacks_own_devices(&self, inside: &BTreeSet<DeviceId>) -> bool {
-        self.own_devices.listed.as_ref().is_some_and(|listed| !listed.is_subset(inside))
+        let OwnDevices { listed, seen, .. } = &self.own_devices;
+        !listed.as_ref().unwrap_or(seen).is_subset(inside)
     }
 
     /// If no chat lacks any of them, they need not be looked for again.

@@ -164,11 +164,8 @@ impl Client {
         // A group that this device was making has given way.
         self.forget_commit(chat);
         self.look_up(chat);
-        let inside = joined.members.iter().map(|(_, leaf)| leaf.device).collect();
-        let lacks_own = self.lacks_own_devices(&inside);
         if let Some(state) = self.chats.get_mut(&chat) {
             state.join(welcome.seq, now.instant);
-            state.group.needs.devices = lacks_own;
         }
         self.persist(Write::Joined { chat, seq: welcome.seq });
         self.seen_in_inbox(now);
@@ -176,9 +173,8 @@ impl Client {
         self.members_changed(MembersChange { chat, seq, at, by, added: accounts, removed });
         self.release(chat, now);
         self.pump_chat(chat, now);
-        if lacks_own {
-            self.tidy(chat, false, now);
-        }
+        let inside = joined.members.iter().map(|(_, leaf)| leaf.device).collect();
+        self.need_own_devices(chat, &inside, now);
     }
 
     /// Whether these accounts may be in a chat: in a 1:1 chat nobody but its two may.
