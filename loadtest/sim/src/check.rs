@@ -130,6 +130,11 @@ impl Checker {
         self.chats.entry(chat).or_insert(ChatLog::new(name, None));
     }
 
+    /// The groups that there are, or will be.
+    pub(crate) fn groups(&self) -> Vec<ChatId> {
+        self.chats.iter().filter(|(_, log)| log.peers.is_none()).map(|(chat, _)| *chat).collect()
+    }
+
     /// A commit or a departure is kept, to be sent.
     pub(crate) fn asked(&mut self, id: ClientMsgId) {
         self.asked.insert(id);
@@ -225,7 +230,9 @@ impl Checker {
 
     /// Up to where a phone has a chat.
     fn have(&self, disk: &Disk, chat: ChatId, phone: usize) -> Seq {
-        disk.have(chat).max(self.start(chat, phone))
+        let account = self.phones.get(&phone).map(|(account, _)| *account);
+        let before = account.zip(self.chats.get(&chat)).map(|(account, log)| log.before(account));
+        disk.have(chat).max(self.start(chat, phone)).max(before.unwrap_or_default())
     }
 
     fn person(&self, phone: usize) -> usize {

@@ -115,6 +115,11 @@ impl SimClient {
         self.disk.login().map(|login| (login.account, login.device))
     }
 
+    /// Whether its process runs, and is a device's.
+    pub(crate) fn is_registered(&self) -> bool {
+        self.running.is_some() && self.disk.login().is_some()
+    }
+
     /// Whether the client has a session of its own account.
     pub(crate) fn is_ready(&self) -> bool {
         self.identity().is_some() && self.running.as_ref().is_some_and(|running| running.client.is_ready())
@@ -236,7 +241,7 @@ impl SimClient {
         &mut self,
         out: &mut Outside,
         chat: ChatId,
-        peer: AccountId,
+        peer: Option<AccountId>,
         content: Bytes,
     ) -> Result<(), Violation> {
         match &mut self.running {
@@ -245,7 +250,7 @@ impl SimClient {
         }
         out.counts.sent += 1;
         let mut full = false;
-        self.with(out, |client, now| full = client.send(chat, Some(peer), content, now).is_err())?;
+        self.with(out, |client, now| full = client.send(chat, peer, content, now).is_err())?;
         if full { Err(Violation::NotTaken) } else { Ok(()) }
     }
 
@@ -278,7 +283,11 @@ impl SimClient {
         self.with(out, |client, now| client.typing(chat, now))
     }
 
-    fn with(&mut self, out: &mut Outside, f: impl FnOnce(&mut Client, Now)) -> Result<(), Violation> {
+    pub(crate) fn with(
+        &mut self,
+        out: &mut Outside,
+        f: impl FnOnce(&mut Client, Now),
+    ) -> Result<(), Violation> {
         let now = self.now(out);
         match &mut self.running {
             Some(running) => {

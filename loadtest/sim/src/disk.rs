@@ -35,6 +35,11 @@ impl Disk {
         self.kept.chat(chat).map_or(Seq::ZERO, |row| row.have)
     }
 
+    /// Whether it knows a chat, and its person was not put out of it.
+    pub(crate) fn knows(&self, chat: ChatId) -> bool {
+        self.kept.chat(chat).is_some_and(|row| !row.gone)
+    }
+
     /// Up to where the user has read.
     pub(crate) fn read(&self, chat: ChatId) -> Seq {
         self.kept.chat(chat).map_or(Seq::ZERO, |row| row.read)

@@ -1,6 +1,7 @@
 //! The whole of it: three nodes, four people, and time that passes only when nothing else is left to do.
 
 mod acts;
+mod groups;
 mod processes;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -95,7 +95,7 @@ impl Client {
         self.persist_read(chat, read_before, read);
     }
 
-    fn persist_read(&mut self, chat: ChatId, before: Seq, read: Seq) {
+    pub(super) fn persist_read(&mut self, chat: ChatId, before: Seq, read: Seq) {
         if read > before {
             self.persist(Write::Read { chat, read });
         }

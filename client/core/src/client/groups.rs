@@ -155,7 +155,7 @@ impl Client {
                 self.claim(chat, Claim::new(Goal::Group, accounts), now);
             }
             (Stage::Outside, Some(_)) => self.plan_fails(chat, GroupFailure::NotMember),
-            (Stage::Outside, None) => self.begin_direct(chat, now),
+            (Stage::Outside, None) => self.begin_outside(chat, now),
             (Stage::Inside(_), plan) => {
                 let needs = self.chats.get(&chat).is_some_and(|state| state.group.needs.any());
                 if needs || plan.is_some() || self.is_blocked_by_epoch(chat) {
@@ -174,25 +174,31 @@ impl Client {
         self.chats.get(&chat).is_some_and(|state| state.group.is_behind())
     }
 
-    /// Makes the group of a 1:1 chat in which something waits to be said. If its log is there, it may have one.
-    fn begin_direct(&mut self, chat: ChatId, now: Now) {
-        let Some(peer) = self.wanted_peer(chat) else { return };
+    /// Something waits to be said in a chat in whose group this device is not. A chat of two that has no log yet gets its
+    /// group; of any other it is to be known whether this account is in it, and then another device brings this one in.
+    fn begin_outside(&mut self, chat: ChatId, now: Now) {
+        if !self.is_wanted_in(chat) {
+            return;
+        }
         let is_there = self.chats.get(&chat).is_some_and(|state| state.group.is_there);
-        if is_there { self.look_at_group(chat, now) } else { self.claim_direct(chat, peer, now) }
+        match self.peer_in(chat).filter(|_| !is_there) {
+            Some(peer) => self.claim_direct(chat, peer, now),
+            None => self.look_at_group(chat, now),
+        }
     }
 
-    /// The other account of a 1:1 chat in which something waits.
-    fn wanted_peer(&self, chat: ChatId) -> Option<AccountId> {
-        let state = self.chats.get(&chat)?;
-        if state.gone || !self.outbox.has(chat) {
-            return None;
-        }
-        state.peer.or_else(|| self.outbox.peer(chat))
+    fn is_wanted_in(&self, chat: ChatId) -> bool {
+        self.outbox.has(chat) && self.chats.get(&chat).is_some_and(|state| !state.gone)
+    }
+
+    /// The other account of a 1:1 chat.
+    fn peer_in(&self, chat: ChatId) -> Option<AccountId> {
+        self.chats.get(&chat).and_then(|state| state.peer).or_else(|| self.outbox.peer(chat))
     }
 
     /// A message waits in a chat without a group.
     pub(super) fn want_group(&mut self, chat: ChatId, now: Now) {
-        if self.wanted_peer(chat).is_some() {
+        if self.is_wanted_in(chat) {
             self.work_within(chat, Duration::ZERO, now);
         }
     }
@@ -240,11 +246,15 @@ impl Client {
             }
             // The log will say what came between; and if nothing waits for it, it is looked at again then.
             ([Event::Group(_)], Stage::Inside(_)) => self.work_again(chat, Duration::ZERO, now),
-            // Somebody was first, and adds this device, or has not thought of it.
-            ([Event::Group(group)], Stage::Outside) if group.epoch > Epoch::ZERO => {}
-            ([Event::Group(_)], Stage::Outside) => self.direct_is_free(chat, now),
+            // Somebody was first, and adds this device, or another one of its account will.
+            ([Event::Group(group)], Stage::Outside) if group.epoch > Epoch::ZERO => {
+                if self.is_wanted_in(chat) {
+                    self.work_again(chat, UNREACHABLE_FOR, now);
+                }
+            }
+            ([Event::Group(_)], Stage::Outside) => self.chat_is_free(chat, now),
             ([Event::Refused(refusal)], Stage::Outside) if is_absent(*refusal) => {
-                self.direct_is_free(chat, now)
+                self.chat_is_free(chat, now);
             }
             ([Event::Refused(refusal)], Stage::Inside(_)) if refusal.code == ErrorCode::NotMember => {
                 self.plan_fails(chat, GroupFailure::NotMember);
@@ -258,9 +268,14 @@ impl Client {
         }
     }
 
-    fn direct_is_free(&mut self, chat: ChatId, now: Now) {
-        if let Some(peer) = self.wanted_peer(chat) {
-            self.claim_direct(chat, peer, now);
+    /// There is no group that this account is in. A chat of two is made; in another nothing can be said.
+    fn chat_is_free(&mut self, chat: ChatId, now: Now) {
+        if !self.is_wanted_in(chat) {
+            return;
+        }
+        match self.peer_in(chat) {
+            Some(peer) => self.claim_direct(chat, peer, now),
+            None => self.fail_all(chat, ErrorCode::NotMember.refuse()),
         }
     }
 

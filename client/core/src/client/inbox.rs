@@ -164,10 +164,13 @@ impl Client {
         // A group that this device was making has given way.
         self.forget_commit(chat);
         self.look_up(chat);
-        if let Some(state) = self.chats.get_mut(&chat) {
-            state.join(welcome.seq, now.instant);
-        }
         self.persist(Write::Joined { chat, seq: welcome.seq });
+        if let Some(state) = self.chats.get_mut(&chat) {
+            let before = state.read;
+            state.join(welcome.seq, now.instant);
+            let read = state.read;
+            self.persist_read(chat, before, read);
+        }
         self.seen_in_inbox(now);
         let (seq, by, at, removed) = (welcome.seq, welcome.adder.0, self.server_now(now), Vec::new());
         self.members_changed(MembersChange { chat, seq, at, by, added: accounts, removed });

@@ -131,6 +131,12 @@ impl ChatLog {
         self.is_peer(account) || last.is_some_and(|(_, to)| to.is_none())
     }
 
+    /// Where the log begins for an account: the server has its cursors there when it comes in.
+    pub(super) fn before(&self, account: AccountId) -> Seq {
+        let last = self.spans.get(&account).and_then(|spans| spans.last());
+        last.filter(|_| self.peers.is_none()).map_or(Seq::ZERO, |(from, _)| Seq(from.0.saturating_sub(1)))
+    }
+
     /// Whether it ever was.
     pub(super) fn was_member(&self, account: AccountId) -> bool {
         self.is_peer(account) || self.spans.contains_key(&account)
