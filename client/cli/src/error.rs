@@ -59,6 +59,12 @@ pub enum CliError {
     /// Another process uses the profile.
     #[error("the profile is in use by another godwit process: stop it, or use another --profile")]
     InUse,
+    /// What the profile keeps of groups cannot be read.
+    #[error("this profile cannot go on: {0}")]
+    Stopped(String),
+    /// A change of a group that was not begun, or came to nothing.
+    #[error("{0}")]
+    Group(String),
     /// The profile's database.
     #[error(transparent)]
     Database(#[from] DbError),

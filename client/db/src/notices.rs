@@ -30,6 +30,8 @@ pub struct Notice {
     pub chat: ChatId,
     /// Behind this place.
     pub seq: Seq,
+    /// Which of those of one place; not counted, but of each another.
+    pub number: u64,
     /// The server's time.
     pub at: WallTime,
     /// What.
@@ -160,7 +162,8 @@ fn notice(row: &Row<'_>) -> rusqlite::Result<Notice> {
         _ if row.get("gone")? => Said::Gone(by),
         _ => Said::Members(by, accounts("added")?, accounts("removed")?),
     };
-    Ok(Notice { chat, seq: seq(row, "seq")?, at: time(row, "at")?, what })
+    let number = row.get::<_, i64>("n")?.try_into().unwrap_or(0);
+    Ok(Notice { chat, seq: seq(row, "seq")?, number, at: time(row, "at")?, what })
 }
 
 /// The number that a kind is kept as: one is never used for another.

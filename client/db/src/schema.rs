@@ -53,6 +53,8 @@ const GROUPS: &str = "
     ALTER TABLE outbox ADD COLUMN sealed BLOB;
     ALTER TABLE outbox ADD COLUMN sealed_epoch INTEGER;
     ALTER TABLE chats ADD COLUMN gone INTEGER NOT NULL DEFAULT 0;
+    -- What a group is called.
+    ALTER TABLE chats ADD COLUMN name TEXT;
     -- The place of the commit that added this device, if another device did.
     ALTER TABLE chats ADD COLUMN joined INTEGER NOT NULL DEFAULT 0;
     -- Entries that are no messages: what is what notices.rs calls it.

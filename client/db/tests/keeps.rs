@@ -158,6 +158,13 @@ fn r1_a_screen_of_chats_has_every_chat_with_what_is_new_in_it() {
         "one's own message is not unread"
     );
     assert_eq!((found[0].read, found[0].last.clone()), (Seq(1), Some(message(4, ME, 4))));
+    assert_eq!(found.iter().map(|summary| summary.messages).collect::<Vec<_>>(), [4, 0, 0]);
+    let group = ChatId::new([7; 16]);
+    db.name_group(group, "Picnic").expect("kept");
+    let found = db.summaries(ME).expect("chats");
+    let named =
+        found.iter().find(|summary| summary.chat == group).and_then(|summary| summary.name.as_deref());
+    assert_eq!(named, Some("Picnic"));
     assert_eq!(db.unread(CHAT, ME).expect("a count"), 2);
     // Pages go back from the end, oldest first within each.
     let page = |before, limit| db.page(CHAT, Seq(before), limit).expect("a page");
@@ -291,7 +298,7 @@ fn r165_a_database_of_before_groups_goes_on_with_all_that_is_in_it() {
     db(dir.path()).apply(&[Write::Queue(row(1)), Write::Arrived(message(3, BOB, 9))]).expect("kept");
     // What the second version added is taken away again.
     let before = "ALTER TABLE outbox DROP COLUMN sealed; ALTER TABLE outbox DROP COLUMN sealed_epoch;
-                  ALTER TABLE chats DROP COLUMN gone; ALTER TABLE chats DROP COLUMN joined;
+                  ALTER TABLE chats DROP COLUMN gone; ALTER TABLE chats DROP COLUMN joined; ALTER TABLE chats DROP COLUMN name;
                   DROP TABLE passed; DROP TABLE members; DROP TABLE commits; DROP TABLE plans;
                   DROP TABLE own_devices; DROP TABLE key_packages; PRAGMA user_version = 1";
     support::raw(dir.path()).execute_batch(before).expect("the first version");
