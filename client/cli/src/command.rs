@@ -2,6 +2,7 @@
 
 mod account;
 mod chat;
+mod group;
 mod history;
 mod lifecycle;
 mod register;
@@ -55,6 +56,10 @@ pub enum Command {
     History(history::History),
     /// Show when each member got and read one message.
     Info(history::Info),
+    /// Make groups, and change who is in them.
+    ///
+    /// Messages of a group go by `send --chat ID`, `tail` and `chat` as others do.
+    Group(group::GroupCommand),
     /// List the account's devices.
     Devices(account::DevicesCommand),
     /// End another device of the account; what it holds is worth nothing at once.
@@ -77,6 +82,7 @@ impl Command {
             Command::Chats(command) => command.run(),
             Command::History(command) => command.run(),
             Command::Info(command) => command.run(),
+            Command::Group(command) => command.run(),
             Command::Devices(command) => command.run(),
             Command::Revoke(command) => command.run(),
             Command::Logout(command) => command.run(),

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use client_core::SendError;
+use client_core::{GroupError, SendError};
 use client_db::DbError;
 use wire::{Refusal, Retry};
 
@@ -97,6 +97,12 @@ fn advice(waiting: usize) -> String {
         n => {
             format!("{n} messages wait in the outbox and leave with the next `godwit send` or `godwit tail`")
         }
+    }
+}
+
+impl From<GroupError> for CliError {
+    fn from(error: GroupError) -> CliError {
+        CliError::Group(error.to_string())
     }
 }
 
