@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use clap::Args;
 use client_cli::doctor::Reach;
+use client_cli::unlock::ProfileArgs;
 use doctor::{Finding, Level};
 use edge_node::Flags;
 
@@ -24,6 +25,9 @@ pub(crate) struct Doctor {
     /// Look at the way to the server of this profile.
     #[arg(long, value_name = "DIR")]
     profile: Option<PathBuf>,
+    /// Take the profile's passphrase, if it has one, from the first line of this file.
+    #[arg(long, value_name = "FILE", env = "GODWIT_PASSPHRASE_FILE")]
+    passphrase_file: Option<PathBuf>,
     /// Print JSON, one object per check on a line.
     #[arg(long)]
     json: bool,
@@ -50,7 +54,11 @@ impl Doctor {
     fn reach(&self) -> Option<Reach> {
         match (&self.server, &self.profile) {
             (Some(server), _) => Some(Reach::Server { server: server.clone(), ca: self.ca.clone() }),
-            (None, Some(dir)) => Some(Reach::Profile { dir: dir.clone(), ca: self.ca.clone() }),
+            (None, Some(dir)) => {
+                let passphrase_file = self.passphrase_file.clone();
+                let profile = ProfileArgs { profile: dir.clone(), passphrase_file };
+                Some(Reach::Profile { profile, ca: self.ca.clone() })
+            }
             (None, None) => None,
         }
     }

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use client_cli::profile::Profile;
 use client_cli::session::{Session, now};
 use client_core::ClientEvent;
+use client_db::Unlock;
 use loadtest_run::{Fleet, Metrics, Play, PlayError, Target, Violation};
 use loadtest_workload::{Act, Phone, Shape, words};
 use support::*;
@@ -122,7 +123,7 @@ fn evening(node: &Node, real: bool) -> (Evening, BTreeMap<&'static str, f64>) {
     let number = Fleet::number(1);
     let mut bob: Box<dyn Somebody> = if real {
         let person = node.person(&number, "Bob");
-        let session = Session::open(Profile::open(&person.profile).unwrap()).unwrap();
+        let session = Session::open(Profile::open(&person.profile, &Unlock::KeyFile).unwrap()).unwrap();
         Box::new(Real { session, events: Vec::new() })
     } else {
         let mut other = fleet(node, 1);

@@ -9,7 +9,7 @@ use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::Command;
 
-use support::hygiene::{LOG_LEVEL, append, clients_file, get};
+use support::hygiene::{LOG_LEVEL, append, clients_file, database, get};
 use support::{GODWIT, Node, Person, canary, of, phone, texts};
 
 struct Two {
@@ -64,11 +64,11 @@ fn r162_what_is_planted_in_a_log_is_found() {
     let Two { _dir, node, alice, bob } = talked();
     let secrets = node.secrets();
     let finds = |line: &str| secrets.find(line, &node.allowed()).len();
-    let key = std::fs::read(bob.profile.join("device.key")).expect("a key");
+    let db = database(&bob.profile);
+    let key: Vec<u8> = db.query_row("SELECT seed FROM device", [], |row| row.get(0)).expect("a key");
     let hex: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
     let sms = std::fs::read_to_string(node.sms()).expect("messages");
     let code = &sms.split("code is: ").nth(1).expect("a code")[..6];
-    let db = rusqlite::Connection::open(bob.profile.join("state.db")).expect("a profile");
     let login = "SELECT access, refresh FROM login";
     let row = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?));
     let (access, refresh): (String, Vec<u8>) = db.query_row(login, [], row).expect("a login");

@@ -203,8 +203,7 @@ fn copy_all(from: &Path, to: &Path) -> std::io::Result<()> {
 
 /// Chat and place of every message that a profile keeps.
 pub(crate) fn kept(profile: &Path) -> BTreeSet<(Id, u64)> {
-    let db = rusqlite::Connection::open(profile.join("state.db")).expect("a profile");
-    db.busy_timeout(super::support::PATIENCE).expect("set");
+    let db = super::support::hygiene::database(profile);
     let mut statement = db.prepare("SELECT chat, seq FROM messages").expect("the table is there");
     let row = |row: &rusqlite::Row<'_>| {
         let (chat, seq): (Vec<u8>, i64) = (row.get(0)?, row.get(1)?);

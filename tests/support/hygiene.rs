@@ -112,12 +112,27 @@ impl Node {
     }
 }
 
+/// The key of a profile's database, which is in the file beside it (`client/db/src/header.rs` has its form).
+fn key_of(profile: &Path) -> Option<Vec<u8>> {
+    let file = std::fs::read(profile.join("state.key")).ok()?;
+    Some(file.get(25..57).expect("a key").to_vec())
+}
+
+/// A profile's database, opened with its key by SQLCipher alone.
+pub fn database(profile: &Path) -> rusqlite::Connection {
+    let key = key_of(profile).expect("a profile");
+    let hex: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
+    let db = rusqlite::Connection::open(profile.join("state.db")).expect("a profile");
+    db.execute_batch(&format!("PRAGMA key = \"x'{hex}'\"")).expect("a key");
+    db.busy_timeout(PATIENCE).expect("set");
+    db
+}
+
 /// A device's key and tokens, and everything that was written on it or arrived there.
 fn of_profile(profile: &Path, secrets: &mut Secrets) {
-    let Ok(key) = std::fs::read(profile.join("device.key")) else { return };
-    secrets.bytes("a device's key", &key);
-    let db = rusqlite::Connection::open(profile.join("state.db")).expect("a profile");
-    db.busy_timeout(PATIENCE).expect("set");
+    let Some(key) = key_of(profile) else { return };
+    secrets.bytes("a database's key", &key);
+    let db = database(profile);
     let rows = |sql: &str, see: &mut dyn FnMut(&rusqlite::Row<'_>)| {
         let mut statement = db.prepare(sql).expect("the table is there");
         let mut rows = statement.query([]).expect("read");
@@ -125,6 +140,9 @@ fn of_profile(profile: &Path, secrets: &mut Secrets) {
             see(row);
         }
     };
+    rows("SELECT seed FROM device", &mut |row| {
+        secrets.bytes("a device's key", &row.get::<_, Vec<u8>>(0).expect("bytes"));
+    });
     rows("SELECT access, refresh FROM login", &mut |row| {
         secrets.word("a token", &row.get::<_, String>(0).expect("a text"));
         secrets.bytes("a token", &row.get::<_, Vec<u8>>(1).expect("bytes"));
@@ -134,5 +152,5 @@ fn of_profile(profile: &Path, secrets: &mut Secrets) {
             secrets.text(&text.text);
         }
     });
-    rows("SELECT text FROM draft", &mut |row| secrets.text(&row.get::<_, String>(0).expect("a text")));
+    rows("SELECT text FROM drafts", &mut |row| secrets.text(&row.get::<_, String>(0).expect("a text")));
 }

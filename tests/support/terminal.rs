@@ -1,5 +1,6 @@
 //! A terminal that nobody sits at: the real binary on a pseudo-terminal, and the screen that a person would see.
 
+use std::ffi::OsStr;
 use std::io::{Read, Write};
 use std::num::NonZero;
 use std::path::Path;
@@ -13,7 +14,7 @@ use pty_process::blocking::{Command, Pty};
 
 use super::{GODWIT, PATIENCE};
 
-/// `godwit chat` on a terminal.
+/// The binary on a terminal.
 pub struct Terminal {
     pty: Arc<Pty>,
     child: Child,
@@ -25,12 +26,16 @@ pub struct Terminal {
 
 impl Terminal {
     /// Starts `godwit chat` for a profile on a screen of so many rows and columns.
-    pub fn chat(profile: &Path, (rows, columns): (u16, u16)) -> Terminal {
+    pub fn chat(profile: &Path, size: (u16, u16)) -> Terminal {
+        Terminal::run(&["chat".as_ref(), "--profile".as_ref(), profile.as_os_str()], size)
+    }
+
+    /// Starts any command of the binary, with the terminal as its own.
+    pub fn run(args: &[&OsStr], (rows, columns): (u16, u16)) -> Terminal {
         let (pty, pts) = pty_process::blocking::open().expect("a pseudo-terminal");
         pty.resize(Size::new(rows, columns)).expect("resized");
         let child = Command::new(GODWIT)
-            .args(["chat", "--profile"])
-            .arg(profile)
+            .args(args)
             .env("TERM", "xterm-256color")
             .env("TZ", "UTC")
             .spawn(pts)

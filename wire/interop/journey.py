@@ -19,6 +19,7 @@ from pathlib import Path
 import frame_generated as fb
 
 import faults
+import groups
 import trespass
 from checks import REPLACED, REVOKED, closed_with, refusal, same
 from cli import both_stacks
@@ -403,7 +404,7 @@ async def run(node: Node, brief: Node | None, program: str | None, work: Path) -
         await c1_expiry(brief)
         count += 1
         say(f"ok  {c1_expiry.__doc__}")
-    for fault in [*faults.FAULTS, *trespass.TRESPASSES]:
+    for fault in [*groups.GROUPS, *faults.FAULTS, *trespass.TRESPASSES]:
         await fault(stage)
         await stage.exchange(f"after {fault.__name__}")
         count += 1

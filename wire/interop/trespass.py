@@ -99,6 +99,13 @@ async def anonymous_limits(stage: Stage) -> None:
         fb.LogoutT(),
         fb.RevokeDeviceT(id_table(stage.alice.key.device)),
         fb.ChatUpT(chat),
+        fb.InboxUpT(),
+        fb.LeaveGroupT(chat, id_table(new_id())),
+        fb.GetGroupT(chat),
+        fb.GetTreeT(chat, 1),
+        fb.PublishKeyPackagesT(id_table(new_id())),
+        fb.ClaimKeyPackagesT([chat]),
+        fb.CommitGroupT(chat, id_table(new_id()), 0, fb.Action.UpdateGroup, fb.UpdateGroupT()),
     ):
         await refusal(session.ask(request), 100)
     await still_good(session)
@@ -119,6 +126,9 @@ async def foreign_chats(stage: Stage) -> None:
         up.typing(True)
         await refusal(session.history(chat), 300)
         await refusal(session.ask(fb.GetReceiptsT(id_table(chat), 1)), 300)
+        await refusal(session.ask(fb.GetGroupT(id_table(chat))), 300)
+        await refusal(session.ask(fb.LeaveGroupT(id_table(chat), id_table(new_id()))), 300)
+        await refusal(session.ask(fb.GetTreeT(id_table(chat), 1)), 400)
         up.stream.finish()
     for chat, peer in ((stage.chat, stage.alice.account), (stage.chat, stage.bob.account), (new_id(), new_id())):
         await refusal(session.up(chat, peer).ack(), 304)

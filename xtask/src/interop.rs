@@ -21,7 +21,8 @@ pub(crate) fn run(fdb: &Fdb) -> Result<()> {
     let folder = workspace::target().join("tools").join("interop");
     schema(&folder.join("schema"))?;
     packages(&folder.join("venv"))?;
-    let mut test = fdb.cargo(&["test", "--test", "interop", "--", "--ignored", "--nocapture"]);
+    // Of the whole workspace: with one package's own choice of features its dependencies would be built once more.
+    let mut test = fdb.cargo(&["test", "--workspace", "--test", "interop", "--", "--ignored", "--nocapture"]);
     step::run(test.env("INTEROP_TOOLS", &folder))
 }
 

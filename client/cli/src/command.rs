@@ -9,18 +9,19 @@ mod send;
 mod tail;
 mod waiting;
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
+use client_db::Contact;
 use wire::event::Event;
 use wire::request::Request;
 use wire::{AccountId, ChatId, Phone, Secret};
 
 use crate::error::CliError;
 use crate::output::Form;
-use crate::profile::{Contact, Profile};
+use crate::profile::Profile;
 use crate::session::Session;
+use crate::unlock::ProfileArgs;
 
 /// What the terminal client does.
 #[derive(Debug, Subcommand)]
@@ -28,7 +29,8 @@ pub enum Command {
     /// Register this device: prove a phone number by a one-time code.
     ///
     /// The code comes by text message; it is asked for here unless --code or --code-file gives it. A number that is known
-    /// already logs this device in as another device of its account.
+    /// already logs this device in as another device of its account: it reads what is said from then on, and what was said
+    /// before stays on the account's other devices. Returns when others can encrypt for this device.
     Register(register::Register),
     /// Chat: all conversations on one screen, with ticks as they come.
     ///
@@ -47,7 +49,9 @@ pub enum Command {
     Tail(tail::Tail),
     /// List the chats, latest first.
     Chats(account::ChatsCommand),
-    /// Show messages of a chat from the server's log, with their ticks.
+    /// Show a chat's log: messages as this device has read them, with their ticks, and what else has a place in it.
+    ///
+    /// The server has ciphertext only. What was said before this device was added is on the account's other devices.
     History(history::History),
     /// Show when each member got and read one message.
     Info(history::Info),
@@ -83,9 +87,9 @@ impl Command {
 /// What every command takes.
 #[derive(Debug, Clone, Args)]
 pub struct Common {
-    /// The folder of this device: its key, tokens, outbox and messages.
-    #[arg(long, value_name = "DIR", env = "GODWIT_PROFILE", default_value = "godwit-profile")]
-    pub profile: PathBuf,
+    /// Which profile, and what opens it.
+    #[command(flatten)]
+    pub profile: ProfileArgs,
     /// Print JSON, one object a line.
     #[arg(long)]
     pub json: bool,
@@ -104,7 +108,7 @@ impl Common {
     }
 
     fn profile(&self) -> Result<Profile, CliError> {
-        Profile::open(&self.profile)
+        self.profile.open()
     }
 
     fn session(&self) -> Result<Session, CliError> {
@@ -135,14 +139,14 @@ fn parse_phone(text: &str) -> Result<Phone, CliError> {
 /// The person with a number: one met before, or found by the server's rate-limited lookup.
 fn find(session: &mut Session, phone: &str, timeout: Duration) -> Result<Contact, CliError> {
     let phone = parse_phone(phone)?;
-    if let Some(contact) = session.profile.contact(phone.expose())? {
+    if let Some(contact) = session.profile.db.contact(phone.expose())? {
         return Ok(contact);
     }
     let lookup = Request::Lookup { phone: Secret::new(phone.expose().to_owned()) };
     match session.request(lookup, timeout) {
         Ok(events) => match &events[..] {
             [Event::Found { account, name, chat }] => {
-                session.profile.learn(Some(phone.expose()), *account, name, *chat)?;
+                session.profile.db.learn(Some(phone.expose()), *account, name, *chat)?;
                 Ok(Contact { account: *account, name: name.clone(), chat: *chat })
             }
             _ => Err(CliError::Unexpected),
@@ -163,7 +167,10 @@ fn all_chats(session: &mut Session, timeout: Duration) -> Result<Vec<wire::event
         let [Event::Chats { chats, has_more }] = &events[..] else { return Err(CliError::Unexpected) };
         for chat in chats {
             if let Some((account, name)) = &chat.peer {
-                session.profile.learn(None, *account, name, chat.chat)?;
+                session.profile.db.learn(None, *account, name, chat.chat)?;
+            }
+            if let Some(name) = &chat.name {
+                session.profile.db.name_group(chat.chat, name)?;
             }
         }
         all.extend_from_slice(chats);

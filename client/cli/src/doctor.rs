@@ -13,10 +13,11 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use client_db::DbError;
 use doctor::{Finding, listed};
 
 use crate::error::CliError;
-use crate::profile::Profile;
+use crate::unlock::ProfileArgs;
 use handshake::{Answer, Ended, Met};
 use probe::Probe;
 
@@ -33,7 +34,7 @@ const EARLY_DATA_SKEW: Duration = Duration::from_secs(60);
 const SKEW_MAX: Duration = Duration::from_secs(600);
 
 /// Which server.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub enum Reach {
     /// One that was named.
     Server {
@@ -44,8 +45,8 @@ pub enum Reach {
     },
     /// The one that a profile is registered at.
     Profile {
-        /// The profile's folder.
-        dir: PathBuf,
+        /// Which, and what opens it.
+        profile: ProfileArgs,
         /// Instead of the CA that the profile remembers.
         ca: Option<PathBuf>,
     },
@@ -57,7 +58,7 @@ pub fn examine(reach: &Reach, patience: Duration) -> Vec<Finding> {
     let mut findings = Vec::new();
     let (server, ca) = match reach {
         Reach::Server { server, ca } => (server.clone(), ca.clone()),
-        Reach::Profile { dir, ca } => match of_profile(dir) {
+        Reach::Profile { profile, ca } => match of_profile(profile) {
             Ok(known) => {
                 findings.push(Finding::ok("profile", format!("this profile's server is {}.", known.address)));
                 (known.address, ca.clone().or(Some(known.ca)))
@@ -100,16 +101,23 @@ pub fn examine(reach: &Reach, patience: Duration) -> Vec<Finding> {
     findings
 }
 
-fn of_profile(dir: &std::path::Path) -> Result<crate::profile::Server, Finding> {
-    let known = Profile::open(dir).and_then(|profile| profile.server());
+fn of_profile(profile: &ProfileArgs) -> Result<crate::profile::Server, Finding> {
+    let known = profile.open().and_then(|profile| profile.server());
     let advice = "Register it with `godwit register`, or name the server with --server and --ca.";
     match known {
         Ok(Some(known)) => Ok(known),
         Ok(None) => Err(Finding::problem("profile", "this profile has no server yet.", advice)),
         Err(error @ CliError::LoginNeeded { .. }) => {
-            let why = format!("there is no profile in {}.", dir.display());
+            let why = format!("there is no profile in {}.", profile.profile.display());
             drop(error);
             Err(Finding::problem("profile", why, advice))
+        }
+        Err(error @ (CliError::Usage(_) | CliError::Database(DbError::WrongPassphrase))) => {
+            Err(Finding::problem(
+                "profile",
+                format!("{}.", error.chain()),
+                "Give its passphrase by --passphrase-file.",
+            ))
         }
         Err(error) => Err(Finding::problem(
             "profile",

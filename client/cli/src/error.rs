@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use client_core::SendError;
+use client_db::DbError;
 use wire::{Refusal, Retry};
 
 /// Why a command did not do what it was asked.
@@ -58,14 +59,23 @@ pub enum CliError {
     /// Another process uses the profile.
     #[error("the profile is in use by another godwit process: stop it, or use another --profile")]
     InUse,
-    /// The profile's files.
-    #[error("cannot use the profile in {}", path.display())]
+    /// What the profile keeps of groups cannot be read.
+    #[error("this profile cannot go on: {0}")]
+    Stopped(String),
+    /// A change of a group that was not begun, or came to nothing.
+    #[error("{0}")]
+    Group(String),
+    /// The profile's database.
+    #[error(transparent)]
+    Database(#[from] DbError),
+    /// Another file of the profile, or that of its passphrase.
+    #[error("cannot use {}", path.display())]
     Profile {
-        /// Where.
+        /// Which.
         path: PathBuf,
         /// Why.
         #[source]
-        source: Box<dyn std::error::Error + Send + Sync>,
+        source: std::io::Error,
     },
     /// The connection cannot even be tried.
     #[error("cannot connect to {server}")]

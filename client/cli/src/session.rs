@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use client_core::quic::Bridge;
-use client_core::{Ask, Client, ClientEvent, Config, MemoryKv, Now, OUTBOX_MAX, Output, Snapshot, Write};
+use client_core::{Ask, Client, ClientEvent, Config, Now, OUTBOX_MAX, Output, Snapshot, Write};
 use wire::event::Event;
 use wire::request::Request;
 use wire::{Refusal, Retry, WallTime, limits};
@@ -24,6 +24,9 @@ const ADOPT_INTERVAL: Duration = Duration::from_millis(100);
 /// A wait that ends this much too late by the clock on the wall was no wait: whatever was connected may be gone.
 const OVERSLEPT: Duration = Duration::from_secs(5);
 
+/// This long after something was kept, what it has replaced in the database goes for good.
+const FORGET_AFTER: Duration = Duration::from_secs(1);
+
 /// An orderly end waits this long for the server to have heard everything; whatever it has not is told next time.
 const WIND_DOWN_MAX: Duration = Duration::from_millis(500);
 
@@ -33,8 +36,6 @@ pub struct Session {
     pub profile: Profile,
     /// What decides.
     pub client: Client,
-    /// MLS state, as long as the process lives.
-    rows: MemoryKv,
     driver: Driver,
     bridge: Bridge,
     server: Target,
@@ -42,7 +43,11 @@ pub struct Session {
     events: Vec<ClientEvent>,
     adopted: i64,
     adopt_at: Instant,
+    /// When what was replaced goes for good, if anything was.
+    forget_at: Option<Instant>,
     last_trouble: String,
+    /// Everything that was owed when this connection began has come.
+    is_synced: bool,
 }
 
 /// Both readings of the machine's clock.
@@ -61,8 +66,8 @@ impl Session {
     ///
     /// # Errors
     /// [`CliError::LoginNeeded`], [`CliError::InUse`], or what keeps it from even trying.
-    pub fn open(mut profile: Profile) -> Result<Session, CliError> {
-        let (snapshot, last) = locked_snapshot(&mut profile)?;
+    pub fn open(profile: Profile) -> Result<Session, CliError> {
+        let (snapshot, last) = claimed_snapshot(&profile)?;
         if snapshot.login.is_none() {
             let why = "this profile is not logged in".to_owned();
             return Err(CliError::LoginNeeded { why, profile: profile.dir().to_owned() });
@@ -74,8 +79,8 @@ impl Session {
     ///
     /// # Errors
     /// As [`Session::open`].
-    pub fn open_anonymous(mut profile: Profile) -> Result<Session, CliError> {
-        let (kept, last) = locked_snapshot(&mut profile)?;
+    pub fn open_anonymous(profile: Profile) -> Result<Session, CliError> {
+        let (kept, last) = claimed_snapshot(&profile)?;
         Session::start(profile, Snapshot { login: None, ..kept }, last)
     }
 
@@ -87,19 +92,18 @@ impl Session {
         let target = resolve(&server.address)?;
         let driver = bind(&target, &server.ca)?;
         let config = Config {
-            device_key: profile.device_key().clone(),
+            device_key: profile.db.device_key().clone(),
             seed: random()?,
             name: concat!("godwit ", env!("CARGO_PKG_VERSION")).to_owned(),
             server_name: target.name.clone(),
             key_packages: limits::KEY_PACKAGES_PUBLISHED_MAX,
         };
-        let rows = MemoryKv::default();
-        let mut client = Client::new(&config, snapshot, Box::new(rows.clone()), now());
+        let rows = Box::new(profile.db.mls_reader()?);
+        let mut client = Client::new(&config, snapshot, rows, now());
         client.start(now());
         Ok(Session {
             profile,
             client,
-            rows,
             driver,
             bridge: Bridge::default(),
             server: target,
@@ -107,7 +111,9 @@ impl Session {
             events: Vec::new(),
             adopted,
             adopt_at: Instant::now(),
+            forget_at: None,
             last_trouble: "no answer".into(),
+            is_synced: false,
         })
     }
 
@@ -131,6 +137,7 @@ impl Session {
                 self.client.suspect(now());
             }
             self.adopt()?;
+            self.forget()?;
             self.client.handle_timeout(now());
             self.settle()?;
         }
@@ -165,9 +172,19 @@ impl Session {
         }
         self.adopt_at = Instant::now() + ADOPT_INTERVAL;
         let room = OUTBOX_MAX.saturating_sub(self.client.outbox_len());
-        for (n, row) in self.profile.outbox_after(self.adopted, room)? {
+        for (n, row) in self.profile.db.outbox_after(self.adopted, room)? {
             self.adopted = n;
             self.client.adopt(row, now());
+        }
+        Ok(())
+    }
+
+    /// Once a second at most, what was replaced or deleted in the database is made unreadable; `adopt_at` wakes often
+    /// enough.
+    fn forget(&mut self) -> Result<(), CliError> {
+        if self.forget_at.is_some_and(|at| Instant::now() >= at) {
+            let is_done = self.profile.db.forget()?;
+            self.forget_at = (!is_done).then(|| Instant::now() + FORGET_AFTER);
         }
         Ok(())
     }
@@ -181,8 +198,10 @@ impl Session {
                 other => outputs.push(other),
             }
         }
-        self.profile.apply(&writes)?;
-        writes.iter().for_each(|write| self.rows.apply(write));
+        if !writes.is_empty() {
+            self.profile.db.apply(&writes)?;
+            self.forget_at.get_or_insert(Instant::now() + FORGET_AFTER);
+        }
         for output in outputs {
             match self.bridge.perform(self.driver.endpoint(), output) {
                 Some(Output::Connect { early }) => self.connect(early),
@@ -220,12 +239,66 @@ impl Session {
                 Err(CliError::LoginNeeded { why: refusal.to_string(), profile })
             }
             ClientEvent::Replaced => Err(CliError::InUse),
+            ClientEvent::StorageFailed { reason } => Err(CliError::Stopped(reason.clone())),
             ClientEvent::Disconnected { reason, .. } => {
                 self.last_trouble.clone_from(reason);
+                self.is_synced = false;
+                Ok(())
+            }
+            ClientEvent::Synced => {
+                self.is_synced = true;
                 Ok(())
             }
             _ => Ok(()),
         }
+    }
+
+    /// Waits until others can encrypt for this device.
+    ///
+    /// # Errors
+    /// As [`Session::wait_for`].
+    pub fn until_reachable(&mut self, timeout: Duration) -> Result<(), CliError> {
+        self.wait_for(timeout, |session, _| {
+            (session.is_synced && session.client.is_reachable()).then_some(())
+        })
+    }
+
+    /// Waits until everything is here that the server had for this device when it was asked.
+    ///
+    /// # Errors
+    /// As [`Session::wait_for`].
+    pub fn catch_up(&mut self, timeout: Duration) -> Result<(), CliError> {
+        self.wait_for(timeout, |session, _| {
+            (session.is_synced && session.client.is_caught_up()).then_some(())
+        })
+    }
+
+    /// Takes turns until something holds, which is asked before the first turn and after every event. The events are for
+    /// whoever takes the next turn.
+    ///
+    /// # Errors
+    /// [`CliError::Unreachable`] after `timeout`, and as [`Session::turn`].
+    pub fn wait_for<T>(
+        &mut self,
+        timeout: Duration,
+        mut done: impl FnMut(&mut Session, Option<&ClientEvent>) -> Option<T>,
+    ) -> Result<T, CliError> {
+        let deadline = Instant::now() + timeout;
+        let mut seen = Vec::new();
+        let mut found = done(self, None);
+        while found.is_none() {
+            if Instant::now() >= deadline {
+                return Err(self.unreachable(timeout));
+            }
+            let events = self.turn(deadline)?;
+            for event in &events {
+                found = found.or_else(|| done(self, Some(event)));
+            }
+            found = found.or_else(|| done(self, None));
+            seen.extend(events);
+        }
+        self.events.splice(0..0, seen);
+        found.ok_or(CliError::Unexpected)
     }
 
     /// Asks, and waits for the whole answer.
@@ -234,25 +307,10 @@ impl Session {
     /// [`CliError::Refused`], [`CliError::Unreachable`] after `timeout`, and as [`Session::turn`].
     pub fn ask(&mut self, ask: Ask, timeout: Duration) -> Result<Vec<Event>, CliError> {
         let id = self.client.ask(ask, now());
-        let deadline = Instant::now() + timeout;
-        // What else happens meanwhile is for whoever takes the next turn.
-        let mut others = Vec::new();
-        let answer = loop {
-            let mut answer = None;
-            for event in self.turn(deadline)? {
-                match event {
-                    ClientEvent::Answer { ask, events } if ask == id => answer = Some(events),
-                    other => others.push(other),
-                }
-            }
-            if let Some(events) = answer {
-                break events;
-            }
-            if Instant::now() >= deadline {
-                return Err(self.unreachable(timeout));
-            }
-        };
-        self.events.splice(0..0, others);
+        let answer = self.wait_for(timeout, |_, event| match event {
+            Some(ClientEvent::Answer { ask, events }) if *ask == id => Some(events.clone()),
+            _ => None,
+        })?;
         match &answer[..] {
             [Event::Refused(refusal)] => Err(CliError::Refused(*refusal)),
             [] => Err(CliError::Refused(Refusal::from(wire::ErrorCode::Unavailable))),
@@ -296,9 +354,9 @@ fn overslept(began: Now, due: Instant) -> bool {
     now().wall.saturating_since(began.wall) > planned + OVERSLEPT
 }
 
-/// Takes the lock, then reads: nobody else changes the tokens and cursors that were read.
-fn locked_snapshot(profile: &mut Profile) -> Result<(Snapshot, i64), CliError> {
-    if profile.try_lock()? { profile.snapshot() } else { Err(CliError::InUse) }
+/// Takes the claim, then reads: nobody else changes the tokens and cursors that were read.
+fn claimed_snapshot(profile: &Profile) -> Result<(Snapshot, i64), CliError> {
+    if profile.db.claim()? { Ok(profile.db.snapshot()?) } else { Err(CliError::InUse) }
 }
 
 fn bind(target: &Target, ca: &Path) -> Result<Driver, CliError> {

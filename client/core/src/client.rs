@@ -276,6 +276,24 @@ impl Client {
         self.crypto.login(login.account, &self.key_seed, seed);
     }
 
+    /// A registration is a new beginning, whatever the device was before: no group has it, nobody has its key packages, and
+    /// its inbox is empty. What it has read stays.
+    fn begin_anew(&mut self) {
+        self.begin_crypto();
+        let chats: Vec<ChatId> = self.chats.keys().copied().collect();
+        chats.into_iter().for_each(|chat| self.forget_group(chat));
+        let have = Seq::ZERO;
+        if self.inbox.have > have {
+            self.inbox = Inbox::new(have);
+            self.persist(Write::Inbox { have });
+        }
+        if self.key_packages != KeyPackages::default() {
+            self.keep_key_packages(KeyPackages::default());
+        }
+        self.own_devices_unseen();
+        self.own_devices = OwnDevices::default();
+    }
+
     // ---- what users do ----
 
     /// Connects, and keeps connecting.
@@ -325,6 +343,16 @@ impl Client {
     /// Whether others can encrypt for this device: the server has said that it has its key packages.
     pub fn is_reachable(&self) -> bool {
         self.key_packages.publishing.is_none() && self.key_packages.last_resort_until > WallTime(0)
+    }
+
+    /// The other account of a 1:1 chat.
+    pub fn peer(&self, chat: ChatId) -> Option<AccountId> {
+        self.chats.get(&chat).and_then(|state| state.peer)
+    }
+
+    /// Whether nothing that has come waits for something else to be readable: no welcome is still to be seen to.
+    pub fn is_caught_up(&self) -> bool {
+        self.inbox.first().is_none()
     }
 
     /// Puts a message into the outbox. It leaves when the connection allows, in the order of its chat.

@@ -8,7 +8,7 @@ use wire::proof::Exporter;
 use wire::request::Request;
 use wire::{AccountId, ChatId, ClientMsgId, Refusal, RegistrationId, Role, Secret, Seq, WallTime};
 
-use crate::kept::{Message, Unreadable, Write};
+use crate::kept::{MembersChange, Message, Unreadable, Write};
 
 /// The two readings of time: one to measure with, one to show.
 #[derive(Debug, Clone, Copy)]
@@ -197,17 +197,8 @@ pub enum ClientEvent {
         /// What the server said, whole.
         events: Vec<Event>,
     },
-    /// Who is in a chat has changed; of a new device of a member nothing is said.
-    MembersChanged {
-        /// In which chat.
-        chat: ChatId,
-        /// Who did it.
-        by: AccountId,
-        /// Who is in it now and was not.
-        added: Vec<AccountId>,
-        /// Who was in it and is not.
-        removed: Vec<AccountId>,
-    },
+    /// Who is in a chat has changed.
+    MembersChanged(MembersChange),
     /// This account is in a chat no longer: it left, or somebody removed it.
     Gone {
         /// Which.

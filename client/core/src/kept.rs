@@ -47,6 +47,10 @@ pub enum Write {
         chat: ChatId,
         /// Its place.
         seq: Seq,
+        /// Who it is from, as the server says.
+        sender: AccountId,
+        /// The server's time.
+        at: WallTime,
         /// What it is.
         what: Passed,
     },
@@ -61,7 +65,13 @@ pub enum Write {
     Gone {
         /// Which.
         chat: ChatId,
+        /// Who did it.
+        by: AccountId,
+        /// The server's time.
+        at: WallTime,
     },
+    /// Who is in a chat has changed, for screens.
+    Members(MembersChange),
     /// A chat is known, with the other account of a 1:1 chat.
     Chat {
         /// Which.
@@ -151,6 +161,23 @@ pub enum Unreadable {
     Refused,
     /// A commit would bring somebody into a chat of two.
     Stranger,
+}
+
+/// Who is in a chat has changed; of a new device of a member nothing is said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MembersChange {
+    /// The chat.
+    pub chat: ChatId,
+    /// The place of the commit that did it.
+    pub seq: Seq,
+    /// The server's time.
+    pub at: WallTime,
+    /// Who did it.
+    pub by: AccountId,
+    /// Who is in it now and was not: everybody, where this device has just joined.
+    pub added: Vec<AccountId>,
+    /// Who was in it and is not.
+    pub removed: Vec<AccountId>,
 }
 
 /// A message that waits to be sent.
@@ -305,7 +332,7 @@ impl Snapshot {
                 row.have = row.have.max(*seq);
                 row.gone &= !matches!(write, Write::Joined { .. });
             }
-            Write::Gone { chat } => self.chat_mut(*chat).gone = true,
+            Write::Gone { chat, .. } => self.chat_mut(*chat).gone = true,
             &Write::Chat { chat, peer } => self.chat_mut(chat).peer = peer,
             &Write::Told { chat, delivered, read } => self.chat_mut(chat).told = (delivered, read),
             &Write::Read { chat, read } => {
@@ -313,7 +340,7 @@ impl Snapshot {
                 row.read = row.read.max(read);
             }
             // For screens: a client that starts anew asks for it.
-            Write::Cursor { .. } | Write::Mls(_) => {}
+            Write::Cursor { .. } | Write::Members(_) | Write::Mls(_) => {}
             Write::ReceiptsSince(since) => self.receipts_since = *since,
             Write::Inbox { have } => self.inbox = *have,
             Write::Commit(row) => {

@@ -217,7 +217,7 @@ impl Config {
             figment = figment.merge(Toml::file_exact(file));
         }
         // Read elsewhere: by the client commands, and for the log.
-        let client_side = ["profile", "server", "ca", "config", "log", "log_format"];
+        let client_side = ["profile", "passphrase_file", "server", "ca", "config", "log", "log_format"];
         // What the project's tests are told is no setting of the nodes they start.
         let env = Env::prefixed("GODWIT_")
             .ignore(&client_side)

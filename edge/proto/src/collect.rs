@@ -146,6 +146,8 @@ impl Conn {
         };
         match collecting.take(&bytes, left) {
             Ok(false) => {}
+            // As for any request, there must be room to begin.
+            Ok(true) if cx.is_busy() => self.answer_refused(cx, stream, ErrorCode::Busy.refuse()),
             Ok(true) => self.commit_whole(cx, stream),
             Err(PartError::Wrong) => {
                 cx.counters.malformed += 1;

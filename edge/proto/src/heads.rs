@@ -8,7 +8,6 @@
 use std::time::Duration;
 
 use store::op::{ChatState, DeviceError, Op, OpenSession, SessionState};
-
 use wire::LogId;
 
 use crate::conn::{Conn, Stage};

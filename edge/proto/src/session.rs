@@ -46,7 +46,8 @@ pub(crate) struct Session {
     pub(crate) device: DeviceId,
     pub(crate) version: u16,
     pub(crate) token_expires: WallTime,
-    /// Chats, and the device's inbox, with something to deliver, or that lately had. Boxed: a leaf of the map has room for eleven, most have few.
+    /// Chats, and the device's inbox, with something to deliver, or that lately had. Boxed: a leaf of the map has room for
+    /// eleven, most have few.
     pub(crate) logs: BTreeMap<LogId, Box<LogDelivery>>,
     /// Up to where the device's inbox was sent, while it is none of them.
     pub(crate) inbox_sent: Seq,

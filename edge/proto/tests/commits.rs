@@ -211,9 +211,7 @@ fn r152_a_commit_that_says_too_little_too_much_or_something_else_costs_its_strea
 
 #[test]
 fn r152_a_commit_that_stalls_is_given_up_and_leaves_no_room_taken() {
-    let mut limits = Limits::default();
-    limits.commit_bytes_in_flight = 100_000;
-    let mut world = World::with(limits);
+    let mut world = World::with(Limits { commit_bytes_in_flight: 100_000, ..Limits::default() });
     let (mut alice, _, chat) = friends(&mut world);
     let ask = alice.commit(chat, Action::Update, &[], &[], 1);
     let large = ask.clone().inflated(90_000);

@@ -132,7 +132,8 @@ impl<E: Env> World<E> {
 
     pub(super) async fn execute(&self, op: Op) -> OpOutput {
         loop {
-            match self.store.execute(op.clone()).await {
+            // On the heap: a case is one future, and a test's thread has a stack of 2 MiB.
+            match Box::pin(self.store.execute(op.clone())).await {
                 Ok(output) => return output,
                 Err(StoreError::Busy { .. }) => {}
                 Err(error) => panic!("{error:?}"),

@@ -20,7 +20,6 @@ mod typing;
 mod view;
 
 use std::io::IsTerminal;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, sync_channel};
@@ -33,8 +32,8 @@ use self::app::App;
 use self::keys::Input;
 use self::screen::Screen;
 use crate::error::CliError;
-use crate::profile::Profile;
 use crate::session::Session;
+use crate::unlock::ProfileArgs;
 
 /// Keys that wait to be handled; the keyboard waits when there are more.
 const INPUTS_MAX: usize = 256;
@@ -56,13 +55,13 @@ struct Terminal {
 /// # Errors
 /// [`CliError::Usage`] if standard output is no terminal; what [`Session`] ends with; [`CliError::Output`] when the
 /// terminal is gone.
-pub(crate) fn run(profile: &Path) -> Result<(), CliError> {
+pub(crate) fn run(profile: &ProfileArgs) -> Result<(), CliError> {
     if !std::io::stdout().is_terminal() {
         return Err(CliError::Usage(
             "chat needs a terminal as its standard output; scripts use `godwit send` and `godwit tail`",
         ));
     }
-    let session = Session::open(Profile::open(profile)?)?;
+    let session = Session::open(profile.open()?)?;
     let mut app = App::new(session)?;
     let result = run_on_screen(&mut app);
     let ended = app.close();

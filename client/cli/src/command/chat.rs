@@ -1,17 +1,15 @@
 //! `godwit chat`.
 
-use std::path::PathBuf;
-
 use clap::Args;
 
 use crate::error::CliError;
+use crate::unlock::ProfileArgs;
 
 /// See [`super::Command::Chat`].
 #[derive(Debug, Args)]
 pub struct Chat {
-    /// The folder of this device: its key, tokens, outbox and messages.
-    #[arg(long, value_name = "DIR", env = "GODWIT_PROFILE", default_value = "godwit-profile")]
-    profile: PathBuf,
+    #[command(flatten)]
+    profile: ProfileArgs,
 }
 
 impl Chat {

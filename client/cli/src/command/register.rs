@@ -27,6 +27,10 @@ pub struct Register {
     /// The name that others see, for a new account.
     #[arg(long, value_name = "NAME")]
     name: String,
+    /// Protect a new profile by a passphrase, asked for on the terminal; --passphrase-file does so, too. Without one its key
+    /// lies beside it, in a file for your user alone.
+    #[arg(long)]
+    passphrase: bool,
     /// What this device is called among your devices.
     #[arg(long, value_name = "LABEL", default_value = "terminal")]
     device_name: String,
@@ -50,7 +54,7 @@ impl Register {
         PersonName::parse(&self.name)
             .map_err(|_| CliError::Usage("a name is 1 to 255 characters, none of them control characters"))?;
         let profile = self.prepare()?;
-        let install = profile.install()?;
+        let install = profile.db.install();
         let mut session = Session::open_anonymous(profile)?;
         let older = self.code_file.as_deref().map_or(0, file_bytes);
         let register = request::Register {
@@ -65,7 +69,10 @@ impl Register {
             return Err(CliError::Unexpected);
         };
         let verified = self.verify(&mut session, &phone, registration, older, expires_in)?;
+        // Nobody can write to it before.
+        let reachable = session.until_reachable(timeout);
         session.close();
+        reachable?;
         self.common.form().print(
             || json!({"event": "registered", "account": verified.account.to_string(), "device": verified.device.to_string(), "name": verified.name}),
             || format!("{} is registered on this device (account {})", verified.name, verified.account),
@@ -75,7 +82,7 @@ impl Register {
 
     /// The profile with where to connect: what is said now, or was before.
     fn prepare(&self) -> Result<Profile, CliError> {
-        let profile = Profile::create(&self.common.profile)?;
+        let mut profile = self.common.profile.create(self.passphrase)?;
         let before = profile.server()?;
         let address = self.server.clone().or(before.as_ref().map(|server| server.address.clone()));
         let ca = self.ca.clone().or(before.map(|server| server.ca));

@@ -45,8 +45,8 @@ pub struct Send {
 
 impl Send {
     pub(super) fn run(self) -> Result<(), CliError> {
-        let mut profile = self.common.profile()?;
-        if !profile.try_lock()? {
+        let profile = self.common.profile()?;
+        if !profile.db.claim()? {
             return self.queue_for_other(profile);
         }
         let mut session = Session::open(profile)?;
@@ -145,7 +145,7 @@ impl Send {
             ));
         }
         let target = match (&self.to, self.chat) {
-            (Some(phone), _) => match profile.contact(parse_phone(phone)?.expose())? {
+            (Some(phone), _) => match profile.db.contact(parse_phone(phone)?.expose())? {
                 Some(contact) => Target { chat: contact.chat, peer: Some(contact.account) },
                 None => return Err(CliError::InUse),
             },
@@ -185,10 +185,10 @@ impl Send {
             if writes.is_empty() {
                 return Ok(());
             }
-            if profile.outbox_len()? + writes.len() > OUTBOX_MAX {
+            if profile.db.outbox_len()? + writes.len() > OUTBOX_MAX {
                 return Err(SendError::OutboxFull.into());
             }
-            profile.apply(&writes)?;
+            profile.db.apply(&writes)?;
             for write in &writes {
                 if let Write::Queue(row) = write {
                     waiting.add(row.client_msg_id);

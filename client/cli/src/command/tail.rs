@@ -4,16 +4,18 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use client_core::{ClientEvent, Message};
-use serde_json::json;
+use client_core::{ClientEvent, MembersChange, Message, Unreadable};
+use client_db::{Notice, Said};
+use serde_json::{Value, json};
 use wire::event::Cursor;
-use wire::{AccountId, ChatId, ClientMsgId};
+use wire::{AccountId, ChatId, ClientMsgId, Seq, WallTime};
 
 use super::lifecycle::{Change, Lifecycle};
 use super::{Common, all_chats};
 use crate::error::CliError;
 use crate::output::{Form, clock, printable, sent_at_us, text_of};
 use crate::session::{Session, micros_now, now};
+use crate::words;
 
 /// Stored messages that are read at a time, before they are shown.
 const SHOWN_AT_ONCE: u32 = 500;
@@ -106,7 +108,7 @@ impl Tailing<'_> {
     /// What arrived while nobody looked.
     fn show_stored(&mut self, session: &mut Session) -> Result<(), CliError> {
         while !self.is_full() {
-            let stored = session.profile.unshown(self.command.chat, SHOWN_AT_ONCE)?;
+            let stored = session.profile.db.unshown(self.command.chat, SHOWN_AT_ONCE)?;
             if stored.is_empty() {
                 break;
             }
@@ -158,6 +160,21 @@ impl Tailing<'_> {
                 Ok(self.form.print(json, || format!("-- disconnected ({reason}), again in {ms} ms"))?)
             }
             ClientEvent::Sent(message) => self.sent(message),
+            ClientEvent::MembersChanged(change) => self.members(session, change),
+            ClientEvent::Unreadable { chat, seq, sender, why } => {
+                self.unreadable(session, *chat, *seq, *sender, *why)
+            }
+            ClientEvent::Gone { chat, by } => self.gone(session, *chat, *by),
+            ClientEvent::Unreachable { chat } => self.note(
+                *chat,
+                || json!({"event": "unreachable", "chat": chat.to_string()}),
+                || Some("nothing can be said yet: no device of the other can be encrypted for".into()),
+            ),
+            ClientEvent::WelcomeUnreadable { chat } => self.note(
+                *chat,
+                || json!({"event": "welcome_unreadable", "chat": chat.to_string()}),
+                || Some("this device was added to a chat in a way that it cannot read".into()),
+            ),
             ClientEvent::DeviceAdded { name, at } => {
                 let json = || json!({"event": "device_added", "name": name, "at": at.as_millis()});
                 Ok(self.form.print(json, || {
@@ -171,7 +188,7 @@ impl Tailing<'_> {
     /// Whether an own message was told of by the `send` that sent it, and only now comes back from the server.
     fn was_told(&mut self, session: &Session, m: &Message) -> Result<bool, CliError> {
         let mine = Some(m.sender) == self.me && !self.sent.remove(&m.client_msg_id);
-        Ok(mine && session.profile.is_shown(m.chat, m.seq)?)
+        Ok(mine && session.profile.db.is_shown(m.chat, m.seq)?)
     }
 
     fn show(&mut self, session: &mut Session, m: &Message, live: bool) -> Result<(), CliError> {
@@ -179,8 +196,11 @@ impl Tailing<'_> {
             return Ok(());
         }
         let mine = Some(m.sender) == self.me;
-        let name =
-            if live && !mine { self.ask_name(session, m.sender)? } else { session.profile.name(m.sender)? };
+        let name = if live && !mine {
+            self.ask_name(session, m.sender)?
+        } else {
+            session.profile.db.name(m.sender)?
+        };
         let text = text_of(&m.content);
         let latency_us = sent_at_us(&m.content).filter(|_| live).map(|at| micros_now().saturating_sub(at));
         self.form.print(
@@ -200,7 +220,7 @@ impl Tailing<'_> {
                 format!("{} {who}: {}", clock(m.at), printable(&text))
             },
         )?;
-        session.profile.mark_shown(m.chat, m.seq)?;
+        session.profile.db.mark_shown(m.chat, m.seq)?;
         if self.command.read && !mine {
             session.client.mark_read(m.chat, m.seq, now());
         }
@@ -210,14 +230,87 @@ impl Tailing<'_> {
 
     /// What a sender is called. Somebody new is looked for among the chats once.
     fn ask_name(&mut self, session: &mut Session, sender: AccountId) -> Result<Option<String>, CliError> {
-        let known = session.profile.name(sender)?;
+        let known = session.profile.db.name(sender)?;
         if known.is_some() || !session.client.is_ready() || !self.nameless.insert(sender) {
             return Ok(known);
         }
         match all_chats(session, NAME_TIMEOUT) {
-            Ok(_) => session.profile.name(sender),
+            Ok(_) => Ok(session.profile.db.name(sender)?),
             Err(CliError::Unreachable { .. } | CliError::Refused(_)) => Ok(None),
             Err(error) => Err(error),
+        }
+    }
+
+    /// Who is in a chat has changed; of one of two, people are told only where a later device begins to read.
+    fn members(&self, session: &Session, change: &MembersChange) -> Result<(), CliError> {
+        let joined = self.me.is_some_and(|me| change.added.contains(&me));
+        let ids = |accounts: &[AccountId]| accounts.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let json = || {
+            json!({
+                "event": "members", "chat": change.chat.to_string(), "seq": change.seq.0, "joined": joined,
+                "by": change.by.to_string(), "added": ids(&change.added), "removed": ids(&change.removed),
+                "at": change.at.as_millis(),
+            })
+        };
+        self.note(change.chat, json, || self.scene(session, change.chat, |scene| scene.change(change)))
+    }
+
+    fn unreadable(
+        &self,
+        session: &Session,
+        chat: ChatId,
+        seq: Seq,
+        sender: AccountId,
+        why: Unreadable,
+    ) -> Result<(), CliError> {
+        let json = || {
+            json!({
+                "event": "unreadable", "chat": chat.to_string(), "seq": seq.0, "from": sender.to_string(),
+                "why": words::reason_code(why),
+            })
+        };
+        let (at, what) = (WallTime(0), Said::Unreadable(sender, why));
+        let notice = Notice { chat, seq, number: 0, at, what };
+        self.note(chat, json, || self.scene(session, chat, |scene| scene.words(&notice)))
+    }
+
+    fn gone(&self, session: &Session, chat: ChatId, by: AccountId) -> Result<(), CliError> {
+        let json = || json!({"event": "gone", "chat": chat.to_string(), "by": by.to_string()});
+        let notice = Notice { chat, seq: Seq::ZERO, number: 0, at: WallTime(0), what: Said::Gone(by) };
+        self.note(chat, json, || self.scene(session, chat, |scene| scene.words(&notice)))
+    }
+
+    fn scene<T>(
+        &self,
+        session: &Session,
+        chat: ChatId,
+        say: impl FnOnce(&words::Scene<'_>) -> Option<T>,
+    ) -> Option<T> {
+        let me = self.me?;
+        let is_direct = session.client.peer(chat).is_some();
+        let name_of = |account: AccountId| {
+            let name = session.profile.db.name(account).ok().flatten();
+            name.map_or_else(|| account.to_string(), |name| printable(&name))
+        };
+        say(&words::Scene { me, is_direct, name_of: &name_of })
+    }
+
+    /// Prints what is no message, if it is of a chat that is shown; people are spared what says nothing to them.
+    fn note(
+        &self,
+        chat: ChatId,
+        json: impl FnOnce() -> Value,
+        text: impl FnOnce() -> Option<String>,
+    ) -> Result<(), CliError> {
+        if self.command.chat.is_some_and(|only| only != chat) {
+            return Ok(());
+        }
+        if let Form::Json = self.form {
+            return Ok(self.form.print(json, String::new)?);
+        }
+        match text() {
+            Some(text) => Ok(self.form.print(|| Value::Null, || format!("-- {text}"))?),
+            None => Ok(()),
         }
     }
 

@@ -5,13 +5,14 @@ use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
 use client_core::{ClientEvent, Message};
+use client_db::Standing;
 use serde_json::json;
 use wire::event::Cursor;
 use wire::{AccountId, ChatId, ClientMsgId, ErrorCode, Seq, WallTime};
 
 use crate::error::CliError;
 use crate::output::{Form, covers};
-use crate::profile::{Profile, Standing};
+use crate::profile::Profile;
 
 /// How often the outbox that another process empties is looked at.
 const WATCH_INTERVAL: Duration = Duration::from_millis(20);
@@ -190,10 +191,10 @@ impl Waiting {
     ) -> Result<Watched, CliError> {
         let mut progress_at = Instant::now();
         loop {
-            // Whoever has the lock sees what the last one has left.
-            let is_alone = profile.try_lock()?;
+            // Whoever has the claim sees what the last one has left.
+            let is_alone = profile.db.claim()?;
             for id in self.sending.keys().copied().collect::<Vec<_>>() {
-                let answered = match profile.standing(id)? {
+                let answered = match profile.db.standing(id)? {
                     Standing::Sent(seq, at) => self.sent(id, chat, seq, at)?,
                     Standing::Failed(code) => self.fail(id, ErrorCode::from_number(code))?,
                     Standing::Gone => self.fail(id, None)?,

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use client_cli::profile::{Profile, Server};
 use client_cli::session::{Session, now};
 use client_core::{Ask, ClientEvent};
+use client_db::Unlock;
 use edge_node::{Config, RunningNode};
 use loadtest_cluster::store_of_node;
 use wire::content::{Content, Text};
@@ -65,10 +66,10 @@ impl Node {
     /// Registers a profile and connects it, by way of `server`.
     pub fn person(&self, dir: &Path, phone: &str, server: SocketAddr) -> Person {
         let dir = dir.to_owned();
-        let profile = Profile::create(&dir).unwrap();
+        let mut profile = Profile::create(&dir, &Unlock::KeyFile).unwrap();
         let ca = self.config.data.join("certs/ca.pem");
         profile.set_server(&Server { address: server.to_string(), ca }).unwrap();
-        let install = profile.install().unwrap();
+        let install = profile.db.install();
         let mut session = Session::open_anonymous(profile).unwrap();
         let (request, phone_) = (session.client.request_id(), Secret::new(phone.to_owned()));
         let name = "Somebody".to_owned();
@@ -102,7 +103,7 @@ pub struct Person {
 
 impl Person {
     fn open(dir: PathBuf, account: AccountId) -> Person {
-        let session = Session::open(Profile::open(&dir).unwrap()).unwrap();
+        let session = Session::open(Profile::open(&dir, &Unlock::KeyFile).unwrap()).unwrap();
         Person { account, session, dir, events: Vec::new() }
     }
 

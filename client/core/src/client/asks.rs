@@ -66,7 +66,7 @@ impl Client {
             };
             self.login = Some(login.clone());
             self.persist(Write::Login(login));
-            self.begin_crypto();
+            self.begin_anew();
             self.reconnect_at_once(now);
         }
         self.notify(ClientEvent::Answer { ask, events });

@@ -112,7 +112,7 @@ impl Client {
     }
 
     /// A chat is without some of them: they are to be looked for again with the next start, if not before.
-    fn own_devices_unseen(&mut self) {
+    pub(super) fn own_devices_unseen(&mut self) {
         if !self.own_devices.seen.is_empty() {
             self.own_devices.seen.clear();
             self.persist(Write::OwnDevices(Vec::new()));

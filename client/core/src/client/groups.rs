@@ -353,7 +353,8 @@ impl Client {
         state.group.set(Stage::Outside);
         state.held.clear();
         state.gone = true;
-        self.persist(Write::Gone { chat });
+        let at = self.server_now(now);
+        self.persist(Write::Gone { chat, by, at });
         self.notify(ClientEvent::Gone { chat, by });
         self.pump_chat(chat, now);
     }

@@ -14,7 +14,7 @@ use super::{Client, Stream};
 use crate::group::Stage;
 use crate::inbox::{Step, Up};
 use crate::io::{ClientEvent, Now, StreamTag};
-use crate::kept::Write;
+use crate::kept::{MembersChange, Write};
 
 impl Client {
     pub(super) fn on_inbox_begin(&mut self, stream: StreamTag, from_seq: Seq) {
@@ -172,12 +172,8 @@ impl Client {
             self.persist_read(chat, before, read);
         }
         self.seen_in_inbox(now);
-        self.notify(ClientEvent::MembersChanged {
-            chat,
-            by: welcome.adder.0,
-            added: accounts,
-            removed: Vec::new(),
-        });
+        let (seq, by, at, removed) = (welcome.seq, welcome.adder.0, self.server_now(now), Vec::new());
+        self.members_changed(MembersChange { chat, seq, at, by, added: accounts, removed });
         self.release(chat, now);
         self.pump_chat(chat, now);
         let inside = joined.members.iter().map(|(_, leaf)| leaf.device).collect();

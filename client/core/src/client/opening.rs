@@ -9,7 +9,7 @@ use wire::{AccountId, ChatId, DeviceId};
 use super::Client;
 use crate::group::Stage;
 use crate::io::{ClientEvent, Now};
-use crate::kept::{Message, Passed, Unreadable, Write};
+use crate::kept::{MembersChange, Message, Passed, Unreadable, Write};
 
 impl Client {
     /// Opens a chat's next entry.
@@ -25,8 +25,8 @@ impl Client {
 
     /// An entry takes its place, and there is no message in it.
     fn passes(&mut self, chat: ChatId, entry: &Entry, what: Passed, now: Now) {
-        let seq = entry.seq;
-        self.moves(chat, seq, Write::Passed { chat, seq, what }, now);
+        let (seq, sender, at) = (entry.seq, entry.sender, entry.at);
+        self.moves(chat, seq, Write::Passed { chat, seq, sender, at, what }, now);
         if let Passed::Unreadable(why) = what {
             self.notify(ClientEvent::Unreadable { chat, seq, sender: entry.sender, why });
         }
@@ -72,11 +72,11 @@ impl Client {
         match self.crypto.receive(chat, entry) {
             Ok(Received::OwnCommitted { change } | Received::Committed { change, lost: None }) => {
                 self.passes(chat, entry, Passed::Commit, now);
-                self.moved_on(chat, &before, &change, now);
+                self.moved_on(chat, entry, &before, &change, now);
             }
             Ok(Received::Committed { change, lost: Some(_) }) => {
                 self.passes(chat, entry, Passed::Commit, now);
-                self.moved_on(chat, &before, &change, now);
+                self.moved_on(chat, entry, &before, &change, now);
                 // What was wanted may be done, or is to be done in another way.
                 self.tidy(chat, true, now);
             }
@@ -113,11 +113,18 @@ impl Client {
     }
 
     /// The chat's group is in its next epoch: whatever waited for that goes on, and what is left to do is looked at anew.
-    fn moved_on(&mut self, chat: ChatId, before: &[(AccountId, DeviceId)], change: &Change, now: Now) {
+    fn moved_on(
+        &mut self,
+        chat: ChatId,
+        entry: &Entry,
+        before: &[(AccountId, DeviceId)],
+        change: &Change,
+        now: Now,
+    ) {
         self.forget_commit(chat);
         self.look_up(chat);
         let after = self.leaves(chat);
-        self.tell_members(chat, before, &after, change.by.account);
+        self.tell_members(chat, entry, before, &after, change.by.account);
         let plan = self.groups.plans.contains_key(&chat);
         let Some(state) = self.chats.get_mut(&chat) else { return };
         state.group.attempts.reset();
@@ -136,6 +143,7 @@ impl Client {
     fn tell_members(
         &mut self,
         chat: ChatId,
+        entry: &Entry,
         before: &[(AccountId, DeviceId)],
         after: &[(AccountId, DeviceId)],
         by: AccountId,
@@ -147,8 +155,14 @@ impl Client {
         let added: Vec<AccountId> = after.difference(&before).copied().collect();
         let removed: Vec<AccountId> = before.difference(&after).copied().collect();
         if !added.is_empty() || !removed.is_empty() {
-            self.notify(ClientEvent::MembersChanged { chat, by, added, removed });
+            let (seq, at) = (entry.seq, entry.at);
+            self.members_changed(MembersChange { chat, seq, at, by, added, removed });
         }
+    }
+
+    pub(super) fn members_changed(&mut self, change: MembersChange) {
+        self.persist(Write::Members(change.clone()));
+        self.notify(ClientEvent::MembersChanged(change));
     }
 
     // ---- what the server says ----

@@ -97,7 +97,7 @@ impl Client {
         }
     }
 
-    fn keep_key_packages(&mut self, standing: KeyPackages) {
+    pub(super) fn keep_key_packages(&mut self, standing: KeyPackages) {
         self.persist(Write::KeyPackages(standing.clone()));
         self.key_packages = standing;
     }

@@ -46,7 +46,7 @@ impl Disk {
             Write::Arrived(message) => {
                 drop(self.messages.insert((message.chat, message.seq), message.clone()))
             }
-            Write::Passed { chat, seq, what } => drop(self.passed.insert((*chat, *seq), *what)),
+            Write::Passed { chat, seq, what, .. } => drop(self.passed.insert((*chat, *seq), *what)),
             Write::Sent(message) => drop(self.sent.insert(message.client_msg_id, message.clone())),
             Write::Failed { client_msg_id, .. } => self.failed.push(*client_msg_id),
             _ => {}

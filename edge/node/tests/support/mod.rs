@@ -27,7 +27,6 @@ use wire_udp::Driver;
 mod again;
 pub mod hygiene;
 mod path;
-pub mod phone;
 mod scrape;
 
 pub use again::wall;

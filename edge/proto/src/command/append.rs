@@ -1,8 +1,9 @@
 //! What a device says in one chat: messages and cursor moves on the chat's up stream.
 //!
 //! Order: messages of one stream go to the store in the order they came, in groups, and a group only after the one
-//! before it is committed. A refusal that may be retried, also in another epoch, ends the stream, so that nothing after it overtakes it. An ack
-//! leaves only after the commit, and fan-out belongs to the commit, whether the connection is still there or not.
+//! before it is committed. A refusal after which the message is to be said again, unchanged or sealed anew, ends the stream, so that
+//! nothing after it overtakes it. An ack leaves only after the commit, and fan-out belongs to the commit, whether the
+//! connection is still there or not.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

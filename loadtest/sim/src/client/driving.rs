@@ -154,7 +154,7 @@ impl SimClient {
                 }
                 out.checker.stored(self.user, self.disk.have(message.chat), message)?;
             }
-            Write::Passed { chat, seq, what } => {
+            Write::Passed { chat, seq, what, .. } => {
                 out.checker.passed(self.user, self.disk.have(*chat), (*chat, *seq), *what)?;
             }
             Write::Joined { chat, seq } => {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use client_core::{Ask, Client, ClientEvent, Now};
+use client_core::{Ask, Client, ClientEvent, MembersChange, Now};
 use wire::content::Content;
 use wire::event::Event;
 use wire::request::{self, Request};
@@ -68,7 +68,7 @@ impl SimClient {
                 let (chat, by) = (out.checker.chat_name(chat).to_owned(), out.checker.account_name(by));
                 out.say(format_args!("{who} is out of {chat}, by {by}"));
             }
-            ClientEvent::MembersChanged { chat, by, added, removed } => {
+            ClientEvent::MembersChanged(MembersChange { chat, by, added, removed, .. }) => {
                 let (chat, by) = (out.checker.chat_name(chat).to_owned(), out.checker.account_name(by));
                 let names = |accounts: &[wire::AccountId]| -> Vec<_> {
                     accounts.iter().map(|account| out.checker.account_name(*account)).collect()

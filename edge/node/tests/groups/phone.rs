@@ -10,25 +10,25 @@ use wire::request::{self, Action, ClaimKeyPackages, CommitGroup, NewDevice, Publ
 use wire::{AccountId, ChatId, ClientMsgId, DeviceId, Epoch, RequestId, Role, Seq, limits};
 use wire_link::StreamId;
 
-use super::{Person, Raw, TestNode, random};
+use super::support::{Person, Raw, TestNode, hygiene, random};
 
 /// A person's device, connected.
-pub struct Phone {
-    pub person: Person,
-    pub raw: Raw,
+pub(super) struct Phone {
+    pub(super) person: Person,
+    pub(super) raw: Raw,
     mls: Mls,
     rows: BTreeMap<Vec<u8>, Vec<u8>>,
 }
 
 /// A commit: its header, and the bytes that follow.
-pub struct Ask {
-    pub header: CommitGroup,
-    pub blobs: Vec<u8>,
+pub(super) struct Ask {
+    pub(super) header: CommitGroup,
+    pub(super) blobs: Vec<u8>,
 }
 
 impl Phone {
     /// Registers, connects, and publishes some key packages.
-    pub fn new(node: &TestNode, phone: &str, name: &str, seed: u8) -> Phone {
+    pub(super) fn new(node: &TestNode, phone: &str, name: &str, seed: u8) -> Phone {
         let person = node.register(phone, name, seed);
         let raw = node.online(&person);
         let mls = Mls::new(person.account(), DeviceKey::from_seed(&[seed; 32]), random());
@@ -45,15 +45,15 @@ impl Phone {
     }
 
     /// Connects again.
-    pub fn back(&mut self, node: &TestNode) {
+    pub(super) fn back(&mut self, node: &TestNode) {
         self.raw = node.online(&self.person);
     }
 
-    pub fn account(&self) -> AccountId {
+    pub(super) fn account(&self) -> AccountId {
         self.person.account()
     }
 
-    pub fn device(&self) -> DeviceId {
+    pub(super) fn device(&self) -> DeviceId {
         self.person.verified.device
     }
 
@@ -66,7 +66,7 @@ impl Phone {
         }
     }
 
-    pub fn claim(&mut self, accounts: &[AccountId]) -> Vec<KeyPackage> {
+    pub(super) fn claim(&mut self, accounts: &[AccountId]) -> Vec<KeyPackage> {
         let request = ClaimKeyPackages { accounts: accounts.to_vec(), after: None };
         match &self.raw.ask(&Request::ClaimKeyPackages(request))[..] {
             [Event::KeyPackages { packages, has_more: false }] => packages.clone(),
@@ -75,7 +75,7 @@ impl Phone {
     }
 
     /// The first commit of a group with others.
-    pub fn make_group(&mut self, members: &[AccountId]) -> (ChatId, Ask) {
+    pub(super) fn make_group(&mut self, members: &[AccountId]) -> (ChatId, Ask) {
         let packages = bytes_of(&self.claim(members));
         let id = ClientMsgId::new(random());
         let chat = store::keys::group_chat_id(self.account(), id);
@@ -87,7 +87,13 @@ impl Phone {
     }
 
     /// A further commit.
-    pub fn commit(&mut self, chat: ChatId, action: Action, adds: &[KeyPackage], removes: &[DeviceId]) -> Ask {
+    pub(super) fn commit(
+        &mut self,
+        chat: ChatId,
+        action: Action,
+        adds: &[KeyPackage],
+        removes: &[DeviceId],
+    ) -> Ask {
         let id = ClientMsgId::new(random());
         let wanted = Wanted { adds: &bytes_of(adds), removes };
         let made = self.mls.commit(&self.rows, GroupName::Chat(chat), &wanted, id, now_s()).expect("made");
@@ -97,12 +103,12 @@ impl Phone {
 
     /// Says all of a commit, and hears the answer.
     #[track_caller]
-    pub fn ask(&mut self, ask: &Ask) -> Event {
+    pub(super) fn ask(&mut self, ask: &Ask) -> Event {
         let stream = self.say(ask);
         self.raw.next(stream)
     }
 
-    pub fn say(&mut self, ask: &Ask) -> StreamId {
+    pub(super) fn say(&mut self, ask: &Ask) -> StreamId {
         let stream = self.raw.open(Role::Request);
         self.raw.say(stream, &Request::CommitGroup(ask.header.clone()));
         let mut left = ask.blobs.len();
@@ -116,7 +122,7 @@ impl Phone {
 
     /// Takes the entry of a chat at a place, once it is here.
     #[track_caller]
-    pub fn receive(&mut self, chat: ChatId, seq: u64) -> Received {
+    pub(super) fn receive(&mut self, chat: ChatId, seq: u64) -> Received {
         self.raw.until(|raw| raw.seqs(chat).contains(&seq));
         let entry = entries(&self.raw, chat).into_iter().find(|entry| entry.seq == Seq(seq)).unwrap();
         let entry = client_crypto::Entry {
@@ -134,7 +140,7 @@ impl Phone {
 
     /// Waits for a welcome, fetches its tree, joins, and says that it has it.
     #[track_caller]
-    pub fn join(&mut self) -> Welcome {
+    pub(super) fn join(&mut self) -> Welcome {
         self.raw.until(|raw| welcome(raw).is_some());
         let (seq, welcome) = welcome(&self.raw).unwrap();
         let mut tree = Vec::new();
@@ -150,8 +156,8 @@ impl Phone {
         welcome
     }
 
-    pub fn encrypt(&mut self, chat: ChatId, epoch: u64, text: &str) -> Request {
-        super::hygiene::secrets().text(text);
+    pub(super) fn encrypt(&mut self, chat: ChatId, epoch: u64, text: &str) -> Request {
+        hygiene::secrets().text(text);
         let id = ClientMsgId::new(random());
         let content = self.mls.encrypt(&self.rows, GroupName::Chat(chat), id, text.as_bytes());
         self.save();
@@ -159,13 +165,13 @@ impl Phone {
     }
 }
 
-pub fn sealed(client_msg_id: ClientMsgId, epoch: u64, content: impl Into<Bytes>) -> Request {
+pub(super) fn sealed(client_msg_id: ClientMsgId, epoch: u64, content: impl Into<Bytes>) -> Request {
     let (content, kind, epoch) = (content.into(), Kind::Unsaid, Epoch(epoch));
     Request::Append(request::Append { client_msg_id, content, kind, epoch })
 }
 
 /// What a connection heard of a chat, entries whole.
-pub fn entries(raw: &Raw, chat: ChatId) -> Vec<Entry> {
+pub(super) fn entries(raw: &Raw, chat: ChatId) -> Vec<Entry> {
     let mut entries: Vec<Entry> = Vec::new();
     for event in raw.heard(chat) {
         match event {
@@ -182,7 +188,7 @@ pub fn entries(raw: &Raw, chat: ChatId) -> Vec<Entry> {
 }
 
 /// The newest welcome in what was heard of the inbox, and its place.
-pub fn welcome(raw: &Raw) -> Option<(Seq, Welcome)> {
+pub(super) fn welcome(raw: &Raw) -> Option<(Seq, Welcome)> {
     let items = raw.heard_of_inbox().into_iter().filter_map(|entry| match entry.what {
         InboxItem::Welcome(welcome) => Some((entry.seq, welcome)),
         InboxItem::Unknown => None,
@@ -221,7 +227,7 @@ impl Ask {
     }
 
     /// The same with so many bytes of commit: its last field, a tag of 32 bytes that only members look at, is longer.
-    pub fn inflated(mut self, bytes: usize) -> Ask {
+    pub(super) fn inflated(mut self, bytes: usize) -> Ask {
         let rest = self.blobs.split_off(self.header.commit_bytes as usize);
         self.blobs.truncate(self.blobs.len() - 33);
         let tag = bytes - self.blobs.len() - 4;

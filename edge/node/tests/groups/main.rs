@@ -1,9 +1,11 @@
 //! Groups on real sockets: commits in many frames, a removal among messages, an inbox for who was away.
 
+mod phone;
+#[path = "../support/mod.rs"]
 mod support;
 
 use client_crypto::Received;
-use support::phone::{Phone, entries, sealed};
+use phone::{Phone, entries, sealed, welcome};
 use support::*;
 use wire::event::{EntryKind, Event};
 use wire::request::{Action, Request};
@@ -42,7 +44,7 @@ fn r59_r165_who_was_away_is_welcomed_when_it_comes_back_also_to_another_node() {
     // Twice: what is not said to have arrived comes again.
     for _ in 0..2 {
         bob.back(&node);
-        bob.raw.until(|raw| support::phone::welcome(raw).is_some() && raw.seqs(chat) == [1, 2]);
+        bob.raw.until(|raw| welcome(raw).is_some() && raw.seqs(chat) == [1, 2]);
     }
     let welcome = bob.join();
     assert_eq!((welcome.chat, welcome.epoch, welcome.seq), (chat, Epoch(1), Seq(1)));
