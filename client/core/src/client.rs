@@ -21,6 +21,8 @@ mod partial;
 mod plans;
 mod presence;
 mod sealing;
+mod state;
+mod waiting;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
@@ -29,9 +31,7 @@ use bytes::Bytes;
 use client_crypto::{CONTENT_BYTES_MAX, Kv};
 use rand::{RngCore, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use wire::event::Event;
 use wire::limits;
-use wire::proof::Exporter;
 use wire::request::Request;
 use wire::{AccountId, ChatId, ClientMsgId, DeviceId, RequestId, Role, Secret, Seq, WallTime};
 
@@ -44,12 +44,11 @@ use crate::io::{Ask, AskId, ClientEvent, Input, Now, Output, StreamTag};
 use crate::kept::{ChatRow, KeyPackages, Login, OutboxRow, Snapshot, Write};
 use crate::outbox::{OUTBOX_MAX, Outbox};
 use crate::tokens::DeviceKey;
-use crate::typing::{Keys, Shown};
+use crate::typing::Shown;
 
 use self::devices::OwnDevices;
-use self::errands::Errand;
-use self::partial::Partial;
 pub use self::plans::GroupError;
+use self::state::{Phase, Probe, Stream};
 
 /// A connection attempt, greeting included, is given up after this.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -152,63 +151,6 @@ pub struct Client {
     silent_since: Option<Instant>,
     probe: Probe,
     out: VecDeque<Output>,
-}
-
-#[derive(Debug, Clone, Copy)]
-enum Phase {
-    /// Not to connect.
-    Stopped,
-    /// To connect at a time; the server may have asked for time, which nothing shortens.
-    Waiting { at: Instant, not_before: Instant },
-    /// In the background, with nothing to do.
-    Asleep,
-    /// The handshake is under way.
-    Connecting { since: Instant },
-    /// The handshake is under way, and `Hello` is said as early data.
-    Early { since: Instant },
-    /// `Hello` is said.
-    Greeting { since: Instant, exporter: Exporter, identified: bool, early: bool },
-    /// `Hello` is accepted.
-    Ready { exporter: Exporter, identified: bool },
-}
-
-/// What is known of a path on which something is unanswered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Probe {
-    /// Nothing.
-    Unsent,
-    /// It was asked.
-    Sent,
-    /// It is alive.
-    Answered,
-}
-
-#[derive(Debug)]
-enum Stream {
-    Session,
-    Request {
-        ask: AskId,
-        events: Vec<Event>,
-    },
-    Refresh,
-    /// A request of the client's own.
-    Errand {
-        errand: Errand,
-        events: Vec<Event>,
-    },
-    Up {
-        chat: ChatId,
-    },
-    Down {
-        chat: ChatId,
-        partial: Option<Partial>,
-    },
-    InboxUp,
-    InboxDown,
-    /// A chat's up stream that this side has finished: acks are still heard on it.
-    Over {
-        chat: ChatId,
-    },
 }
 
 impl Client {
@@ -481,31 +423,6 @@ impl Client {
         self.out.pop_front()
     }
 
-    /// When [`Client::handle_timeout`] is next to be called.
-    pub fn poll_timeout(&self) -> Option<Instant> {
-        match self.phase {
-            Phase::Stopped | Phase::Asleep => None,
-            Phase::Waiting { at, .. } => Some(at),
-            Phase::Connecting { since } | Phase::Early { since } | Phase::Greeting { since, .. } => {
-                Some(since + CONNECT_TIMEOUT)
-            }
-            Phase::Ready { .. } => {
-                // Until the device has said who it is, no chat has anything to do.
-                let chats = self.chats.values().filter(|_| self.is_identified()).flat_map(|chat| {
-                    let idle = chat.up.as_ref().map(|up| up.used_at + limits::CHAT_STREAM_IDLE);
-                    let typing = chat.open.as_ref().and_then(Keys::stops_at);
-                    let idle = idle.filter(|_| chat.open.is_none());
-                    [chat.tell_at, chat.blocked_until, idle, typing, chat.held_ends_at(), chat.group.next()]
-                });
-                let heartbeat = self.foreground.then_some(self.ping_at);
-                let asleep = self.idle_since.map(|since| since + BACKGROUND_LINGER);
-                let inbox = self.inbox.next().filter(|_| self.is_identified());
-                let own = [self.silence_ends(), heartbeat, asleep, self.shown.next(), self.renew_at, inbox];
-                chats.chain(own).flatten().min()
-            }
-        }
-    }
-
     // ---- small things ----
 
     fn renewed_lately(&self, now: Now) -> bool {
@@ -525,39 +442,6 @@ impl Client {
     /// The server's time, as far as it is known: this device's clock may be wrong.
     fn server_now(&self, now: Now) -> WallTime {
         self.server_time.map_or(now.wall, |(server, ours)| server + now.wall.saturating_since(ours))
-    }
-
-    fn silence_ends(&self) -> Option<Instant> {
-        let limit = match self.probe {
-            Probe::Unsent => PROBE_AFTER,
-            Probe::Sent => SILENCE_MAX,
-            Probe::Answered => ANSWER_MAX,
-        };
-        self.silent_since.map(|since| since + limit)
-    }
-
-    /// Whether something was asked that is not answered.
-    fn is_waiting(&self) -> bool {
-        let unanswered = |stream: &Stream| match stream {
-            Stream::Request { .. } | Stream::Refresh | Stream::Errand { .. } => true,
-            Stream::Up { chat } => self.outbox.under_way(*chat) > 0,
-            Stream::Session
-            | Stream::Down { .. }
-            | Stream::Over { .. }
-            | Stream::InboxUp
-            | Stream::InboxDown => false,
-        };
-        self.is_ready() && self.streams.values().any(unanswered)
-    }
-
-    /// The server is there: whatever is still unanswered may take its time anew.
-    fn heard(&mut self, now: Now) {
-        self.silent_since = self.is_waiting().then_some(now.instant);
-        self.probe = Probe::Unsent;
-    }
-
-    fn expect_answer(&mut self, now: Now) {
-        self.silent_since.get_or_insert(now.instant);
     }
 
     fn session_stream(&self) -> Option<StreamTag> {

@@ -62,6 +62,11 @@ impl Held {
         }
     }
 
+    /// Whether anything is here that nothing could be made of yet.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
     /// What was kept is of use now: from here on it waits for what lies before it.
     pub(crate) fn begin(&mut self, now: Instant) {
         self.since = (!self.entries.is_empty()).then_some(now);

@@ -111,6 +111,10 @@ impl Client {
         if self.groups.commits.contains_key(&chat) {
             return self.send_commit(chat, now);
         }
+        if self.chats.get(&chat).is_some_and(|state| state.group.is_outside() && !state.held.is_empty()) {
+            // Meanwhile the log of another's group has come.
+            return self.work_again(chat, Duration::ZERO, now);
+        }
         let leaves = self.leaves(chat);
         let mut adds = self.candidates(&claim, &leaves);
         let id = match (&claim.goal, self.groups.plans.get(&chat)) {

@@ -28,8 +28,8 @@ impl Client {
         let stage = self.stage(chat);
         let Some(state) = self.chats.get_mut(&chat) else { return };
         state.group.is_there = true;
-        if stage == Stage::Outside {
-            // Where the log begins for this device is said by a welcome.
+        if !matches!(stage, Stage::Inside(_)) {
+            // Where the log begins for this device is said by a welcome, or by its own commit, which is the first entry.
             return;
         }
         let unsure = self.outbox.is_unsure(chat);
@@ -59,7 +59,9 @@ impl Client {
     }
 
     fn take_entry(&mut self, chat: ChatId, entry: Entry, now: Now) {
-        if self.stage(chat) == Stage::Creating && entry.epoch > Epoch::ZERO {
+        if self.stage(chat) == Stage::Creating
+            && (entry.epoch > Epoch::ZERO || self.arrival(chat, entry.seq) == Arrival::Gap)
+        {
             // Another's group is there already: what this device made is not it.
             self.drop_commit(chat);
         }
@@ -76,6 +78,10 @@ impl Client {
                 self.pump_chat(chat, now);
             }
         }
+    }
+
+    fn arrival(&self, chat: ChatId, seq: Seq) -> Arrival {
+        self.chats.get(&chat).map_or(Arrival::Gap, |state| state.arrival(seq))
     }
 
     /// A chat's next entry is a message.
