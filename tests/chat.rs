@@ -266,7 +266,7 @@ fn r1_a_new_chat_by_number_and_older_messages_by_scrolling() {
     let mut b = Terminal::chat(&bob.profile, SCREEN);
     b.until_shows("● connected");
     b.press("n4915100000001\r");
-    b.until_shows("old 130");
+    until_row(&mut b, "old 130", "old 130");
     (0..8).for_each(|_| b.press("\x1b[5~"));
     b.until_shows("old 31");
     (0..8).for_each(|_| b.press("\x1b[5~"));
@@ -296,6 +296,8 @@ fn r11_a_device_added_later_reads_from_its_joining_on_and_says_so() {
     // Both devices of Alice's and Bob's have it, and none of it is a message that was not said.
     phone.until(|lines| texts(lines) == ["to both", "from the tablet"]);
     assert_eq!(texts(&bob.ok("tail", &["--count", "1"])), ["from the tablet"]);
+    t.press("\x03");
+    t.finish();
     let kinds: Vec<_> = tablet.ok("history", &["--with", &bob.phone]);
     let kinds: Vec<_> = kinds.iter().map(|place| place["kind"].as_str().expect("a kind")).collect();
     assert_eq!(kinds, ["before", "before", "before", "message", "message"]);

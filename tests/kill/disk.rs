@@ -1,18 +1,17 @@
 //! What a dead node has stored, and what lies in a person's profile: readers of their own.
 //!
-//! The node's files are copied, and the copy is opened with the engine alone; a node on FoundationDB is read with FoundationDB's
-//! command line alone. What a key means is taken from the tree at the head
+//! Keys and values are read by [`pairs`]. What a key means is taken from the tree at the head
 //! of `store/src/keys.rs`, what a value means from the forms that `store/src/record/` pins; no code of the store, the node or
 //! the client runs here. A key that the tree does not know is an error, and so is a value of another length.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use fjall::{Database, Guard, KeyspaceCreateOptions};
-use loadtest_cluster::store_of_node;
 use wire::content::Content;
 use wire::event::{EntryKind, Event};
 use wire::frame;
+
+use super::support::stored::pairs;
 
 /// An id as everything prints it: 32 hexadecimal digits.
 pub(crate) type Id = String;
@@ -73,24 +72,8 @@ pub(crate) struct Cursors {
 impl Disk {
     /// Reads what the node of a data directory, which is dead, has stored.
     pub(crate) fn read(data: &Path) -> Result<Disk, String> {
-        if let Some(store) = store_of_node(data) {
-            let mut disk = Disk::default();
-            for (key, value) in store.read().map_err(|error| error.to_string())? {
-                disk.take_or_say(&key, &value)?;
-            }
-            return Ok(disk);
-        }
-        let copy = tempfile::tempdir().map_err(|error| error.to_string())?;
-        let place = data.join("store/data");
-        if !place.exists() {
-            return Ok(Disk::default());
-        }
-        copy_all(&place, copy.path()).map_err(|error| error.to_string())?;
-        let db = Database::builder(copy.path()).open().map_err(|error| error.to_string())?;
-        let keys = db.keyspace("keys", KeyspaceCreateOptions::default).map_err(|error| error.to_string())?;
         let mut disk = Disk::default();
-        for pair in keys.iter().map(Guard::into_inner) {
-            let (key, value) = pair.map_err(|error| error.to_string())?;
+        for (key, value) in pairs(data)? {
             disk.take_or_say(&key, &value)?;
         }
         Ok(disk)
@@ -214,20 +197,6 @@ fn entry(value: &[u8]) -> Option<Entry> {
 
 pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn copy_all(from: &Path, to: &Path) -> std::io::Result<()> {
-    std::fs::create_dir_all(to)?;
-    for file in std::fs::read_dir(from)? {
-        let file = file?;
-        let target = to.join(file.file_name());
-        if file.file_type()?.is_dir() {
-            copy_all(&file.path(), &target)?;
-        } else {
-            std::fs::copy(file.path(), target)?;
-        }
-    }
-    Ok(())
 }
 
 /// What a profile keeps.
