@@ -176,6 +176,18 @@ mod tests {
     }
 
     #[test]
+    fn i7_a_device_is_told_of_its_inbox_as_of_a_chat() {
+        let (account, device, head) = (AccountId::new([2; 16]), DeviceId::new([3; 16]), Seq(3));
+        for log in [LogId::Chat(ChatId::new([1; 16])), LogId::Device(device)] {
+            let told = hint(&Behind { log, head, account, device });
+            assert!(
+                matches!(told, Some(Hint::Behind { log: of, head: Seq(3), .. }) if of == log),
+                "{told:?}"
+            );
+        }
+    }
+
+    #[test]
     fn i7_a_full_shard_is_looked_at_again_at_once_and_a_silent_store_later() {
         let mut sweeper = Sweeper::default();
         assert_eq!(look(&mut sweeper), 0);

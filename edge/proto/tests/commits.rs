@@ -38,6 +38,42 @@ fn r59_a_group_is_made_and_what_is_said_in_it_is_opened() {
 }
 
 #[test]
+fn i6_of_two_who_begin_one_chat_one_makes_its_group_and_all_their_devices_hear_it() {
+    let mut world = World::new();
+    let (mut alice, mut bob) = (new_phone(&mut world, "Alice", 1), new_phone(&mut world, "Bob", 2));
+    let tablet = world.register("+4915100000102", "Bob", 22);
+    assert_eq!(tablet.account(), bob.account());
+    let at_tablet = world.hello(&tablet);
+    // The tablet has no key package yet: it is a member's device, and has no leaf.
+    let packages = alice.claim(&mut world, &[bob.account()]);
+    assert_eq!(packages.iter().filter(|package| package.bytes.is_none()).count(), 1);
+    let mut tablet = Phone::of(tablet, at_tablet, 22);
+    let (chat, of_bob) = bob.make_direct(&mut world, &alice, 1);
+    tablet.publish(&mut world, 1);
+    let (same_chat, of_alice) = alice.make_direct(&mut world, &bob, 2);
+    assert_eq!(chat, same_chat);
+    assert_eq!(of_bob.ask(&mut world, bob.live), Ok((1, 1)));
+    assert_eq!(of_alice.ask(&mut world, alice.live), Err(ErrorCode::StaleEpoch));
+    for live in [alice.live, bob.live, at_tablet] {
+        assert_eq!(world.places(live, chat), [1]);
+    }
+    let down = world.down_stream(alice.live.link, chat).unwrap();
+    let peer = Some(bob.account());
+    assert!(
+        matches!(world.heard_on(alice.live.link, down)[0], Event::ChatDown { peer: of, .. } if of == peer)
+    );
+    assert_eq!(world.welcome(alice.live).adder, (bob.account(), bob.id()));
+    assert!(world.inbox(at_tablet).is_empty(), "it has no leaf");
+    let up = world.chat_up(alice.live, chat, None);
+    world.say(alice.live.link, up, &append(3, "in the clear"));
+    let refused = world.heard_on(alice.live.link, up);
+    assert!(
+        matches!(refused, [Event::AppendRefused { refusal, .. }] if refusal.code == ErrorCode::StaleEpoch),
+        "{refused:?}"
+    );
+}
+
+#[test]
 fn i6_a_stale_epoch_is_told_and_ends_the_stream() {
     let mut world = World::new();
     let (alice, _, chat) = friends(&mut world);

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use client_crypto::{Committed, DeviceKey, GroupName, Lifetime, Mls, Use, Wanted};
 use edge_proto::StreamId;
-use store::keys::group_chat_id;
+use store::keys::{direct_chat_id, group_chat_id};
 use store::op::{self, NewLeaf, Op, OpOutput};
 use wire::event::{Entry, EntryKind, Event, InboxEntry, InboxItem, KeyPackage, Kind, Welcome};
 use wire::request::{self, Action, ClaimKeyPackages, CommitGroup, NewDevice, PublishKeyPackages, Request};
@@ -111,6 +111,16 @@ impl Phone {
         self.save();
         let action = Action::MakeGroup { name: "Friends".into(), description: String::new(), members };
         (chat, Ask::new(chat, n, action, &made))
+    }
+
+    /// The first commit of the 1:1 chat with somebody.
+    pub fn make_direct(&mut self, world: &mut World, other: &Phone, n: u8) -> (ChatId, Ask) {
+        let peer = other.account();
+        let packages = Phone::wanted(&self.claim(world, &[peer]));
+        let chat = direct_chat_id(self.account(), peer);
+        let made = self.mls.create(&self.rows, GroupName::Chat(chat), &packages, id(n), now_s());
+        self.save();
+        (chat, Ask::new(chat, n, Action::MakeDirect { peer }, &made.expect("created")))
     }
 
     /// A further commit.
