@@ -8,7 +8,7 @@ use wire::proof::Exporter;
 use wire::request::Request;
 use wire::{AccountId, ChatId, ClientMsgId, Refusal, RegistrationId, Role, Secret, Seq, WallTime};
 
-use crate::kept::{MembersChange, Message, Unreadable, Write};
+use crate::kept::{MembersChange, Message, Passed, Unreadable, Write};
 
 /// The two readings of time: one to measure with, one to show.
 #[derive(Debug, Clone, Copy)]
@@ -205,6 +205,16 @@ pub enum ClientEvent {
         chat: ChatId,
         /// Who did it.
         by: AccountId,
+    },
+    /// An entry of a chat has its place, and shows nothing: who counts places counts it. For a device that has just joined,
+    /// the one before its first.
+    Passed {
+        /// In which chat.
+        chat: ChatId,
+        /// Its place.
+        seq: Seq,
+        /// What it is.
+        what: Passed,
     },
     /// An entry of a chat cannot be read. The next ones can.
     Unreadable {

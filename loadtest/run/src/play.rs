@@ -280,6 +280,7 @@ impl<'a> Play<'a> {
                     }
                 }
             }
+            ClientEvent::Passed { chat, seq, .. } => self.oracle.passed(who, chat, seq)?,
             ClientEvent::Sent(message) => self.oracle.ticked(who, &message)?,
             ClientEvent::Cursor { chat, cursor } => {
                 let own = cursor.member == self.accounts[phone];

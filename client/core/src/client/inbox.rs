@@ -14,7 +14,7 @@ use super::{Client, Stream};
 use crate::group::Stage;
 use crate::inbox::{Step, Up};
 use crate::io::{ClientEvent, Now, StreamTag};
-use crate::kept::{MembersChange, Write};
+use crate::kept::{MembersChange, Passed, Write};
 
 impl Client {
     pub(super) fn on_inbox_begin(&mut self, stream: StreamTag, from_seq: Seq) {
@@ -165,6 +165,7 @@ impl Client {
         self.forget_commit(chat);
         self.look_up(chat);
         self.persist(Write::Joined { chat, seq: welcome.seq });
+        self.notify(ClientEvent::Passed { chat, seq: welcome.seq, what: Passed::Commit });
         if let Some(state) = self.chats.get_mut(&chat) {
             let before = state.read;
             state.join(welcome.seq, now.instant);

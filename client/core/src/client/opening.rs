@@ -27,9 +27,10 @@ impl Client {
     fn passes(&mut self, chat: ChatId, entry: &Entry, what: Passed, now: Now) {
         let (seq, sender, at) = (entry.seq, entry.sender, entry.at);
         self.moves(chat, seq, Write::Passed { chat, seq, sender, at, what }, now);
-        if let Passed::Unreadable(why) = what {
-            self.notify(ClientEvent::Unreadable { chat, seq, sender: entry.sender, why });
-        }
+        self.notify(match what {
+            Passed::Unreadable(why) => ClientEvent::Unreadable { chat, seq, sender: entry.sender, why },
+            _ => ClientEvent::Passed { chat, seq, what },
+        });
     }
 
     /// An entry could not be opened. Only what is kept here can be so wrong that nothing goes on: then the entry stays

@@ -117,7 +117,10 @@ impl SimClient {
                 let member = out.checker.account_name(member);
                 out.say(format_args!("{who} sees that {member} types: {typing}"));
             }
-            ClientEvent::Connecting | ClientEvent::Synced | ClientEvent::DeviceAdded { .. } => {}
+            ClientEvent::Connecting
+            | ClientEvent::Synced
+            | ClientEvent::DeviceAdded { .. }
+            | ClientEvent::Passed { .. } => {}
             ClientEvent::Cursor { chat, cursor } => {
                 let (chat, member) = (out.checker.chat_name(chat), out.checker.account_name(cursor.member));
                 let (delivered, read) = (cursor.delivered, cursor.read);
