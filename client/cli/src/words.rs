@@ -1,8 +1,8 @@
 //! What is said to people about a chat beside its messages: who came and went, what cannot be read.
 
-use client_core::{MembersChange, Passed, Unreadable};
+use client_core::{GroupFailure, MembersChange, Passed, Unreadable};
 use client_db::{Notice, Said};
-use wire::{AccountId, Seq};
+use wire::{AccountId, ErrorCode, Seq};
 
 /// Said where the log begins for a device that was added later.
 pub(crate) const FROM_HERE: &str =
@@ -87,6 +87,22 @@ impl Scene<'_> {
             }
             names => names.concat(),
         }
+    }
+}
+
+/// Why nothing came of a change of a group's members.
+pub(crate) fn failure(why: GroupFailure) -> String {
+    match why {
+        GroupFailure::Refused(refusal) => match refusal.code {
+            ErrorCode::NotAdmin => "only an admin of the group may do that".into(),
+            ErrorCode::GroupFull => "the group is full: it has at most 256 members".into(),
+            _ => format!("refused: {refusal}"),
+        },
+        GroupFailure::Unreachable => {
+            "nobody could be added: no device of theirs can be encrypted for yet".into()
+        }
+        GroupFailure::NotMember => "you are not in this group".into(),
+        GroupFailure::TooLarge => "the group is too large for that".into(),
     }
 }
 

@@ -133,9 +133,13 @@ fn remove_outbox(db: &Connection, id: ClientMsgId) -> rusqlite::Result<()> {
     run(db, "DELETE FROM outbox WHERE client_msg_id = ?1", [Id(id)])
 }
 
-/// One's own messages come twice, as sent and as arrived: the first one stays.
+/// One's own messages come twice, as sent and as arrived: the first one stays. Another message in a place that was taken is of a
+/// server that was restored from a backup: its log is what everybody has from now on.
 fn insert_message(db: &Connection, m: &Message, shown: bool) -> rusqlite::Result<()> {
-    let sql = "INSERT OR IGNORE INTO messages VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+    let sql = "INSERT INTO messages VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT (chat, seq) DO UPDATE
+               SET sender = excluded.sender, client_msg_id = excluded.client_msg_id, at = excluded.at,
+                   content = excluded.content, shown = excluded.shown
+               WHERE client_msg_id <> excluded.client_msg_id OR sender <> excluded.sender";
     let at = int(m.at.as_millis());
     let (chat, sender, id) = (Id(m.chat), Id(m.sender), Id(m.client_msg_id));
     run(db, sql, params![chat, int(m.seq.0), sender, id, at, m.content.as_ref(), shown])

@@ -103,6 +103,10 @@ fn r50_messages_are_kept_by_place_and_shown_once() {
     assert!(unshown(&db, Some(ChatId::new([4; 16])), 10).is_empty());
     db.mark_shown(CHAT, Seq(2)).expect("kept");
     assert_eq!(unshown(&db, None, 10), [3]);
+    // A server that was restored from a backup has another message in a place that was taken.
+    db.apply(&[Write::Sent(message(3, ME, 8))]).expect("kept");
+    let page = db.page(CHAT, Seq(u64::MAX), 9).expect("a page");
+    assert_eq!(page, [message(1, ME, 1), message(2, BOB, 7), message(3, ME, 8)]);
 }
 
 #[test]

@@ -216,6 +216,10 @@ impl App {
             }
             ClientEvent::MembersChanged(change) => self.said_of(change.chat)?,
             ClientEvent::Unreadable { chat, .. } | ClientEvent::Gone { chat, .. } => self.said_of(chat)?,
+            ClientEvent::GroupFailed { why, .. } => {
+                self.state
+                    .on_notice(format!("the group's members are as they were: {}", words::failure(why)));
+            }
             ClientEvent::Unreachable { .. } => {
                 self.state.on_notice("a message waits: no device of the other can be encrypted for yet");
             }

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use clap::{Args, Subcommand};
-use client_core::{ClientEvent, GroupFailure};
+use client_core::ClientEvent;
 use serde_json::json;
 use wire::event::{Event, Group, GroupMember, MemberRole};
 use wire::request::Request;
@@ -13,6 +13,7 @@ use super::{Common, all_chats, find};
 use crate::error::CliError;
 use crate::output::printable;
 use crate::session::{Session, now};
+use crate::words;
 
 /// See [`super::Command::Group`].
 #[derive(Debug, Args)]
@@ -171,7 +172,7 @@ fn settle(session: &mut Session, common: &Common, chat: ChatId, done: Done) -> R
         ClientEvent::GroupFailed { chat: of, why } if *of == chat => Some(Err(*why)),
         _ => None,
     })?;
-    let missing = outcome.map_err(|why| CliError::Group(words_of(why)))?;
+    let missing = outcome.map_err(|why| CliError::Group(words::failure(why)))?;
     // What was said is in the log; whoever asks next sees it here, too.
     session.wait_for(deadline.saturating_duration_since(Instant::now()), |session, _| {
         session.client.is_settled().then_some(())
@@ -189,22 +190,6 @@ fn settle(session: &mut Session, common: &Common, chat: ChatId, done: Done) -> R
         },
     )?;
     if missing.is_empty() { Ok(()) } else { Err(CliError::Group("not everybody could be added".into())) }
-}
-
-/// Why nothing came of a change, in plain words.
-fn words_of(why: GroupFailure) -> String {
-    match why {
-        GroupFailure::Refused(refusal) => match refusal.code {
-            ErrorCode::NotAdmin => "only an admin of the group may do that".into(),
-            ErrorCode::GroupFull => "the group is full: it has at most 256 members".into(),
-            _ => format!("refused: {refusal}"),
-        },
-        GroupFailure::Unreachable => {
-            "nobody could be added: no device of theirs can be encrypted for yet".into()
-        }
-        GroupFailure::NotMember => "you are not in this group".into(),
-        GroupFailure::TooLarge => "the group is too large for that".into(),
-    }
 }
 
 /// A group as the server knows it.

@@ -1,6 +1,7 @@
 //! `godwit history` and `info`.
 
 use clap::Args;
+use client_core::Message;
 use serde_json::json;
 use wire::event::{Cursor, Entry, Event};
 use wire::request::{self, Request};
@@ -154,7 +155,11 @@ fn places<'a>(session: &Session, chat: ChatId, entries: &'a [Entry]) -> Result<V
     };
     let scene = words::Scene { me, is_direct: session.client.peer(chat).is_some(), name_of: &name_of };
     let place = |entry: &'a Entry| {
-        let message = messages.iter().find(|message| message.seq == entry.seq);
+        let is_it = |message: &&Message| {
+            let id = (message.seq, message.sender, message.client_msg_id);
+            id == (entry.seq, entry.sender, entry.client_msg_id)
+        };
+        let message = messages.iter().find(is_it);
         let text = message.map(|message| text_of(&message.content));
         let what = passed.iter().find(|passed| passed.seq == entry.seq).map(|passed| passed.what);
         let notice = notices.iter().find(|notice| notice.seq == entry.seq);

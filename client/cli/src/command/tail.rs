@@ -165,6 +165,23 @@ impl Tailing<'_> {
                 self.unreadable(session, *chat, *seq, *sender, *why)
             }
             ClientEvent::Gone { chat, by } => self.gone(session, *chat, *by),
+            // What another process of this profile has begun.
+            ClientEvent::GroupDone { chat, missing } => self.note(
+                *chat,
+                || {
+                    let missing: Vec<String> = missing.iter().map(ToString::to_string).collect();
+                    json!({"event": "group_done", "chat": chat.to_string(), "missing": missing})
+                },
+                || Some("the change of the group's members is done".into()),
+            ),
+            ClientEvent::GroupFailed { chat, why } => self.note(
+                *chat,
+                || {
+                    let why = words::failure(*why);
+                    json!({"event": "group_failed", "chat": chat.to_string(), "reason": why})
+                },
+                || Some(format!("the group's members are as they were: {}", words::failure(*why))),
+            ),
             ClientEvent::Unreachable { chat } => self.note(
                 *chat,
                 || json!({"event": "unreachable", "chat": chat.to_string()}),
