@@ -176,16 +176,18 @@ fn evening(node: &Node, real: bool) -> (Evening, BTreeMap<&'static str, f64>) {
         }
     }
     let total = said[0] + said[1];
+    // The chat begins with the commit that made its group.
+    let head = total + 1;
     let deadline = Instant::now() + PATIENCE;
     let mut read = false;
     loop {
         let evening = seen(&alice, &*bob, alices);
         if evening.shown.iter().all(|shown| shown.len() as u64 == total) {
             if !std::mem::replace(&mut read, true) {
-                alice.read(chat, Seq(total));
-                bob.read(chat, Seq(total));
+                alice.read(chat, Seq(head));
+                bob.read(chat, Seq(head));
             }
-            if evening.cursors == [(total, total); 2] && alice.is_settled() && bob.is_settled() {
+            if evening.cursors == [(head, head); 2] && alice.is_settled() && bob.is_settled() {
                 let after = scrape(node);
                 let grown = NAMES.map(|name| (name, after.sum(name) - before.sum(name)));
                 return (evening, grown.into());
@@ -219,11 +221,13 @@ fn seen(alice: &dyn Somebody, bob: &dyn Somebody, alices: AccountId) -> Evening 
     };
     let both = [alice, bob];
     let shown = both.map(|who| {
-        let arrived = |event: &ClientEvent| match event {
-            ClientEvent::Arrived(message) => Some(text(message)),
+        // One's own messages are shown with their tick, or when they arrive.
+        let there = |event: &ClientEvent| match event {
+            ClientEvent::Arrived(message) | ClientEvent::Sent(message) => Some((message.seq, text(message))),
             _ => None,
         };
-        who.events().iter().filter_map(arrived).collect()
+        let there: BTreeMap<Seq, String> = who.events().iter().filter_map(there).collect();
+        there.into_values().collect()
     });
     let ticked =
         both.map(|who| who.events().iter().filter(|event| matches!(event, ClientEvent::Sent(_))).count());
