@@ -146,6 +146,14 @@ impl Session {
         Ok(events)
     }
 
+    /// Puts on disk whatever the client was asked to do, and begins it.
+    ///
+    /// # Errors
+    /// As [`Session::turn`].
+    pub fn keep(&mut self) -> Result<(), CliError> {
+        self.settle()
+    }
+
     /// Does what there is to do, and what that makes to do, until only waiting is left. What has arrived together is
     /// kept together: one transaction, one fsync.
     fn settle(&mut self) -> Result<(), CliError> {

@@ -8,8 +8,10 @@ use wire::event::{EntryKind, Event};
 use wire::frame;
 
 #[path = "../../../tests/support/planted.rs"]
+#[expect(unreachable_pub, dead_code, reason = "tests use all of it")]
 mod planted;
 #[path = "../../../tests/support/stored.rs"]
+#[expect(unreachable_pub, reason = "it is written for tests")]
 mod stored;
 
 use planted::Planted;

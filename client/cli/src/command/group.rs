@@ -131,6 +131,10 @@ impl Create {
         let (name, description) = (self.name.clone(), self.description.clone());
         let chat = session.client.create_group(name, description, &members, now())?;
         session.profile.db.name_group(chat, &self.name)?;
+        // From here on it goes on by itself, whatever becomes of this process.
+        session.keep()?;
+        let begun = || json!({"event": "group_begun", "chat": chat.to_string()});
+        self.common.form().print(begun, || format!("making the group ({chat}) …"))?;
         settle(session, &self.common, chat, ("group_created", "the group is made"))
     }
 }
