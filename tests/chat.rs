@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use support::hygiene::database;
 use support::terminal::Terminal;
-use support::{GODWIT, Node, Person, phone, texts};
+use support::{GODWIT, Node, Person, of, phone, texts};
 
 const SCREEN: (u16, u16) = (24, 80);
 
@@ -256,25 +256,51 @@ fn r33_without_the_node_it_waits_and_then_delivers() {
 }
 
 #[test]
-fn r1_a_new_chat_by_number_and_older_messages_from_the_server() {
+fn r1_a_new_chat_by_number_and_older_messages_by_scrolling() {
+    let Two { _dir, node: _node, alice, bob } = two();
+    let mut send = alice.start("send", &["--to", &bob.phone, "--stdin"]);
+    // More than are loaded at a time.
+    (1..=130).for_each(|n| send.say(&format!("old {n}")));
+    send.finish();
+    bob.ok("tail", &["--count", "131"]);
+    let mut b = Terminal::chat(&bob.profile, SCREEN);
+    b.until_shows("● connected");
+    b.press("n4915100000001\r");
+    until_row(&mut b, "old 130", "old 130");
+    (0..8).for_each(|_| b.press("\x1b[5~"));
+    b.until_shows("old 31");
+    (0..8).for_each(|_| b.press("\x1b[5~"));
+    b.until_shows("word one");
+    b.press("\x1b");
+    b.until_shows("Tab to write");
+    b.press("n4915100000009\r");
+    b.until_shows("nobody with this number");
+}
+
+#[test]
+fn r11_a_device_added_later_reads_from_its_joining_on_and_says_so() {
     let Two { _dir, node, alice, bob } = two();
-    let many: Vec<String> = (1..=60).map(|n| format!("old {n}")).collect();
-    for text in &many {
-        alice.ok("send", &["--to", &bob.phone, text]);
-    }
-    bob.ok("tail", &["--count", "61"]);
-    // A new device has nothing of before itself: it asks the server when somebody scrolls up.
-    let tablet = node.person(&phone(1), "Tablet");
+    bob.ok("tail", &["--count", "1"]);
+    let mut phone = alice.start("tail", &[]);
+    phone.until(|lines| of(lines, "synced").count() > 0);
+    let tablet = node.person(&alice.phone, "Tablet");
     let mut t = Terminal::chat(&tablet.profile, SCREEN);
     t.until_shows("● connected");
     t.press("n4915100000002\r");
-    t.until_shows("old 60");
-    (0..8).for_each(|_| t.press("\x1b[5~"));
-    t.until_shows("word one");
-    t.press("\x1b");
-    t.until_shows("Tab to write");
-    t.press("n4915100000009\r");
-    t.until_shows("nobody with this number");
+    t.until(|screen| row(screen, "this device reads from here on").starts_with("this device"));
+    bob.ok("send", &["--to", &alice.phone, "to both"]);
+    let screen = t.until(|screen| row(screen, "to both").starts_with("to both"));
+    assert!(!screen.contains("word one"), "{screen}");
+    t.press("from the tablet\r");
+    until_row(&mut t, "from the tablet", "✓");
+    // Both devices of Alice's and Bob's have it, and none of it is a message that was not said.
+    phone.until(|lines| texts(lines) == ["to both", "from the tablet"]);
+    assert_eq!(texts(&bob.ok("tail", &["--count", "1"])), ["from the tablet"]);
+    t.press("\x03");
+    t.finish();
+    let kinds: Vec<_> = tablet.ok("history", &["--with", &bob.phone]);
+    let kinds: Vec<_> = kinds.iter().map(|place| place["kind"].as_str().expect("a kind")).collect();
+    assert_eq!(kinds, ["before", "before", "before", "message", "message"]);
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! The witness is no witness if it sees nothing: each violation is planted in a story that is right without it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use super::disk::{Cursors, Disk, Entry, Id, Log};
+use super::disk::{Cursors, Disk, Entry, Id, Kept, Log, hex};
 use super::journal::{End, Fact, Process};
 use super::witness::{Evidence, Violation, check, complete};
 
@@ -11,7 +11,7 @@ struct Story {
     processes: Vec<Process>,
     before: Disk,
     disk: Disk,
-    kept: BTreeMap<Id, BTreeSet<(Id, u64)>>,
+    kept: BTreeMap<Id, Kept>,
 }
 
 fn chat() -> Id {
@@ -42,7 +42,8 @@ fn process(who: &str, told: &[u64], facts: Vec<Fact>, end: End) -> Process {
 fn log(entries: u64, delivered: u64, read: u64) -> Log {
     let mut log = Log { head: Some(entries), ..Log::default() };
     for n in 1..=entries {
-        log.entries.insert(n, Entry { seq: n, sender: "alice".into(), id: id(n), text: text(n) });
+        let (sender, bytes) = ("alice".into(), format!("ciphertext {n}"));
+        log.entries.insert(n, Entry { seq: n, sender, id: id(n), is_message: true, text: text(n), bytes });
         log.ids.insert(("alice".into(), id(n)), n);
     }
     log.members = ["alice".into(), "bob".into()].into();
@@ -55,6 +56,11 @@ fn log(entries: u64, delivered: u64, read: u64) -> Log {
 
 fn disk(log: Log) -> Disk {
     Disk { phones: BTreeMap::new(), logs: [(chat(), log)].into() }
+}
+
+/// A device that has these.
+fn kept(places: std::ops::RangeInclusive<u64>) -> Kept {
+    Kept { messages: places.map(|n| ((chat(), n), text(n))).collect(), said: BTreeMap::new() }
 }
 
 fn story() -> Story {
@@ -71,7 +77,7 @@ fn story() -> Story {
         // The second one again: it was killed before it noted it.
         process("bob", &[], vec![got(2), got(3)], End::Alive),
     ];
-    let kept = (1..=4).map(|n| (chat(), n)).collect();
+    let kept = kept(1..=4);
     Story {
         processes,
         before: disk(log(2, 2, 2)),
@@ -141,6 +147,39 @@ fn i1_other_bytes_are_seen() {
         s.processes[0].told.remove(1);
     });
     sees(&found, |v| matches!(v, Violation::WrongBytes { seq: 2, .. }));
+}
+
+#[test]
+fn r11_what_lies_in_the_clear_or_is_opened_as_something_else_is_seen() {
+    let found = planted(|s| {
+        s.log().entries.get_mut(&2).expect("there").bytes = format!("aa{}bb", hex(text(2).as_bytes()));
+    });
+    sees(&found, |v| matches!(v, Violation::InTheClear { seq: 2, .. }));
+    let found = planted(|s| {
+        let kept = s.kept.get_mut("bob").expect("there");
+        kept.messages.insert((chat(), 3), text(2));
+    });
+    assert_eq!(found, [Violation::NotAsSaid { chat: chat(), seq: 3, whose: "bob".into() }]);
+}
+
+#[test]
+fn a_commit_takes_its_place_and_is_nobody_s_message() {
+    let commit = |s: &mut Story| {
+        let entry = s.log().entries.get_mut(&4).expect("there");
+        (entry.is_message, entry.text) = (false, String::new());
+        // Nobody is told of it, and nobody keeps it.
+        s.processes[2].told.clear();
+        s.processes[2].facts.clear();
+        drop(s.kept.insert("bob".into(), kept(1..=3)));
+        s.log().cursors.insert("bob".into(), Cursors { delivered: 4, read: 2 });
+        s.log().receipts.insert(("bob".into(), b'd'), vec![1, 4]);
+    };
+    assert_eq!(planted(commit), []);
+    let found = planted(|s| {
+        commit(s);
+        assert!(s.log().entries.remove(&4).is_some());
+    });
+    sees(&found, |v| matches!(v, Violation::NotDense { expected: 3, found: Some(4), .. }));
 }
 
 #[test]
@@ -220,7 +259,7 @@ fn i4_cursors_beyond_what_is_there_are_seen() {
     assert_eq!(planted(device("alice", 4)), [], "one's own messages move the device's cursor alone");
     sees(&planted(device("alice", 5)), |v| matches!(v, Violation::PastHead { .. }));
     sees(&planted(device("bob", 4)), |v| matches!(v, Violation::PastHead { .. }));
-    let forgets = |s: &mut Story| drop(s.kept.insert("bob".into(), [(chat(), 1), (chat(), 2)].into()));
+    let forgets = |s: &mut Story| drop(s.kept.insert("bob".into(), kept(1..=2)));
     sees(&planted(forgets), |v| matches!(v, Violation::NotKept { seq: 3, .. }));
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use super::disk::{self, Disk};
+use super::disk::{Disk, Kept};
 use super::journal::{End, Fact, Process};
 use super::plan::{Plan, Strike};
 use super::support::{Node, Person, Running, canary, of, phone};
@@ -222,9 +222,11 @@ impl Stage {
 
     /// The node is dead: what everybody has printed must be true of its files.
     fn look(&mut self) -> Disk {
-        let disk = Disk::read(&self.node.dir).expect("a store that can be read");
+        let mut disk = Disk::read(&self.node.dir).expect("a store that can be read");
         let kept = self.accounts.iter().zip(&self.people);
-        let kept = kept.map(|(account, person)| (account.clone(), disk::kept(&person.profile))).collect();
+        let kept =
+            kept.map(|(account, person)| (account.clone(), Kept::read(&person.profile, account))).collect();
+        disk.translate(&kept);
         let deadline = Instant::now() + PIPES;
         loop {
             for acting in self.senders.iter_mut().chain(&mut self.tails) {

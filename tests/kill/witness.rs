@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::disk::{Disk, Entry, Id, Log};
+use super::disk::{Disk, Entry, Id, Kept, Log, hex};
 use super::journal::{End, Fact, Process};
 
 /// A promise that was broken.
@@ -34,6 +34,10 @@ pub(crate) enum Violation {
     ReadAhead { chat: Id, whose: Id },
     /// I4: DELIVERED is past what the device keeps.
     NotKept { chat: Id, seq: u64, whose: Id },
+    /// What a device has opened is not what was said.
+    NotAsSaid { chat: Id, seq: u64, whose: Id },
+    /// A message lies in the log as it was typed.
+    InTheClear { chat: Id, seq: u64 },
     /// I4: READ is past what was shown.
     NotShown { chat: Id, seq: u64, whose: Id },
     /// A tick was shown that the disk does not know.
@@ -50,8 +54,8 @@ pub(crate) struct Evidence<'a> {
     pub(crate) processes: &'a [Process],
     pub(crate) before: &'a Disk,
     pub(crate) disk: &'a Disk,
-    /// Chat and place of what each account's device keeps.
-    pub(crate) kept: &'a BTreeMap<Id, BTreeSet<(Id, u64)>>,
+    /// What each account's device keeps.
+    pub(crate) kept: &'a BTreeMap<Id, Kept>,
 }
 
 /// Everything that is wrong.
@@ -86,8 +90,13 @@ pub(crate) fn complete(evidence: &Evidence<'_>, listeners: &[Id]) -> Vec<Violati
     found
 }
 
+/// Entries that say something.
+fn messages(log: &Log) -> impl Iterator<Item = (&u64, &Entry)> {
+    log.entries.iter().filter(|(_, entry)| entry.is_message)
+}
+
 fn foreign<'a>(log: &'a Log, whose: &Id) -> impl Iterator<Item = (u64, &'a Entry)> {
-    log.entries.iter().filter(move |(_, entry)| entry.sender != *whose).map(|(seq, entry)| (*seq, entry))
+    messages(log).filter(move |(_, entry)| entry.sender != *whose).map(|(seq, entry)| (*seq, entry))
 }
 
 /// The log by itself.
@@ -147,11 +156,16 @@ fn said(chat: &Id, log: &Log, processes: &[Process], found: &mut Vec<Violation>)
         let told = processes.iter().filter(|process| process.who == *sender).flat_map(|p| &p.told);
         let order: BTreeMap<&str, usize> = told.enumerate().map(|(n, text)| (text.as_str(), n)).collect();
         let mut next = 0;
-        for (&seq, entry) in log.entries.iter().filter(|(_, entry)| entry.sender == *sender) {
+        for (&seq, entry) in messages(log).filter(|(_, entry)| entry.sender == *sender) {
             match order.get(entry.text.as_str()) {
                 Some(&n) if n >= next => next = n + 1,
                 _ => found.push(Violation::NotSaid { chat: chat.clone(), seq, text: entry.text.clone() }),
             }
+        }
+    }
+    for (&seq, entry) in messages(log) {
+        if !entry.text.is_empty() && entry.bytes.contains(&hex(entry.text.as_bytes())) {
+            found.push(Violation::InTheClear { chat: chat.clone(), seq });
         }
     }
     for (&seq, entry) in log.entries.iter().filter(|(_, entry)| !log.members.contains(&entry.sender)) {
@@ -165,9 +179,14 @@ fn arrived(chat: &Id, log: &Log, evidence: &Evidence<'_>, found: &mut Vec<Violat
         let shown = printed(chat, log, whose, evidence.processes, found);
         let cursors = log.cursors.get(whose).copied().unwrap_or_default();
         let Some(kept) = evidence.kept.get(whose) else { continue };
-        for (seq, _) in foreign(log, whose) {
-            if seq <= cursors.delivered && !kept.contains(&(chat.clone(), seq)) {
+        for (seq, entry) in foreign(log, whose) {
+            let here = kept.messages.get(&(chat.clone(), seq));
+            if seq <= cursors.delivered && here.is_none() {
                 found.push(Violation::NotKept { chat: chat.clone(), seq, whose: whose.clone() });
+            }
+            // What was sealed there is what was opened here.
+            if here.is_some_and(|text| *text != entry.text) {
+                found.push(Violation::NotAsSaid { chat: chat.clone(), seq, whose: whose.clone() });
             }
             if seq <= cursors.read && !shown.contains(&seq) {
                 found.push(Violation::NotShown { chat: chat.clone(), seq, whose: whose.clone() });

@@ -9,8 +9,9 @@ use std::path::{Path, PathBuf};
 
 use wire::content::Content;
 
+use super::planted::Planted;
 use super::scan::{self, Secrets};
-use super::{Node, PATIENCE};
+use super::{Node, PATIENCE, stored};
 
 /// What a node is asked to write in a test: everything. Of the QUIC library, whose lines name addresses, it must not obey.
 pub const LOG_LEVEL: &str =
@@ -101,6 +102,25 @@ impl Node {
         }
     }
 
+    /// What anybody wrote or read is nowhere in what the node has stored or logged, in whatever form (R11). How each text begins is
+    /// looked for, of a thousand at most.
+    pub fn check_stored(&self) {
+        let people = self.people.lock().expect("not poisoned");
+        let texts: Vec<String> = people.iter().flat_map(|(profile, _)| said(profile)).take(1000).collect();
+        let planted = Planted::beginnings(texts.iter().map(String::as_str));
+        if planted.len() == 0 {
+            return;
+        }
+        for file in stored::files(&self.dir).expect("a node's directory").into_iter().chain([self.log()]) {
+            let found = planted.find(&std::fs::read(&file).expect("a file"));
+            assert_eq!(found, None, "the server has it in {}", file.display());
+        }
+        for (key, value) in stored::pairs(&self.dir).expect("a store that can be read") {
+            let found = planted.find(&key).or_else(|| planted.find(&value));
+            assert_eq!(found, None, "the server has it under {}", key.escape_ascii());
+        }
+    }
+
     /// The same for what the admin listener answers, if it answers.
     pub fn check_admin(&self) {
         let (secrets, allowed) = (self.secrets(), self.allowed());
@@ -126,6 +146,23 @@ pub fn database(profile: &Path) -> rusqlite::Connection {
     db.execute_batch(&format!("PRAGMA key = \"x'{hex}'\"")).expect("a key");
     db.busy_timeout(PATIENCE).expect("set");
     db
+}
+
+/// Every text that was written on a device or arrived there.
+fn said(profile: &Path) -> Vec<String> {
+    if key_of(profile).is_none() {
+        return Vec::new();
+    }
+    let db = database(profile);
+    let mut statement = db
+        .prepare("SELECT content FROM messages UNION SELECT content FROM outbox ORDER BY 1")
+        .expect("the tables are there");
+    let contents = statement.query_map([], |row| row.get::<_, Vec<u8>>(0)).expect("read");
+    let text = |content: rusqlite::Result<Vec<u8>>| match Content::decode(&content.expect("bytes")) {
+        Ok(Content::Text(text)) => Some(text.text),
+        _ => None,
+    };
+    contents.filter_map(text).collect()
 }
 
 /// A device's key and tokens, and everything that was written on it or arrived there.

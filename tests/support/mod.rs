@@ -4,7 +4,9 @@
 #![expect(clippy::disallowed_methods, reason = "real processes run in real time")]
 
 pub mod hygiene;
+pub mod planted;
 pub mod scan;
+pub mod stored;
 pub mod terminal;
 
 use std::io::{BufRead, BufReader, Write};
@@ -134,7 +136,7 @@ impl Node {
     pub fn stranger(&self, phone: &str, name: &str) -> Person {
         let profile = self.dir.with_file_name(name);
         self.people.lock().expect("not poisoned").push((profile.clone(), name.to_owned()));
-        Person { profile, phone: phone.to_owned(), log: hygiene::clients_file(&self.log) }
+        Person::new(profile, phone, &self.log)
     }
 
     pub fn person(&self, phone: &str, name: &str) -> Person {
@@ -168,6 +170,7 @@ impl Drop for Node {
         self.kill();
         // Of every test, so that none can forget it.
         self.check_logs();
+        self.check_stored();
     }
 }
 
@@ -180,9 +183,15 @@ pub struct Person {
 }
 
 impl Person {
+    /// Whose profile is in this folder, and whose processes say what they have to beside this log.
+    pub fn new(profile: PathBuf, phone: &str, log: &Path) -> Person {
+        Person { profile, phone: phone.to_owned(), log: hygiene::clients_file(log) }
+    }
+
+    /// A command, of one word or two.
     pub fn command(&self, name: &str) -> Command {
         let mut command = Command::new(GODWIT);
-        command.args([name, "--json", "--profile"]).arg(&self.profile);
+        command.args(name.split(' ')).args(["--json", "--profile"]).arg(&self.profile);
         command
     }
 

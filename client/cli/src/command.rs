@@ -2,6 +2,7 @@
 
 mod account;
 mod chat;
+mod group;
 mod history;
 mod lifecycle;
 mod register;
@@ -29,7 +30,8 @@ pub enum Command {
     /// Register this device: prove a phone number by a one-time code.
     ///
     /// The code comes by text message; it is asked for here unless --code or --code-file gives it. A number that is known
-    /// already logs this device in as another device of its account.
+    /// already logs this device in as another device of its account: it reads what is said from then on, and what was said
+    /// before stays on the account's other devices. Returns when others can encrypt for this device.
     Register(register::Register),
     /// Chat: all conversations on one screen, with ticks as they come.
     ///
@@ -48,10 +50,16 @@ pub enum Command {
     Tail(tail::Tail),
     /// List the chats, latest first.
     Chats(account::ChatsCommand),
-    /// Show messages of a chat from the server's log, with their ticks.
+    /// Show a chat's log: messages as this device has read them, with their ticks, and what else has a place in it.
+    ///
+    /// The server has ciphertext only. What was said before this device was added is on the account's other devices.
     History(history::History),
     /// Show when each member got and read one message.
     Info(history::Info),
+    /// Make groups, and change who is in them.
+    ///
+    /// Messages of a group go by `send --chat ID`, `tail` and `chat` as others do.
+    Group(group::GroupCommand),
     /// List the account's devices.
     Devices(account::DevicesCommand),
     /// End another device of the account; what it holds is worth nothing at once.
@@ -74,6 +82,7 @@ impl Command {
             Command::Chats(command) => command.run(),
             Command::History(command) => command.run(),
             Command::Info(command) => command.run(),
+            Command::Group(command) => command.run(),
             Command::Devices(command) => command.run(),
             Command::Revoke(command) => command.run(),
             Command::Logout(command) => command.run(),
@@ -165,6 +174,9 @@ fn all_chats(session: &mut Session, timeout: Duration) -> Result<Vec<wire::event
         for chat in chats {
             if let Some((account, name)) = &chat.peer {
                 session.profile.db.learn(None, *account, name, chat.chat)?;
+            }
+            if let Some(name) = &chat.name {
+                session.profile.db.name_group(chat.chat, name)?;
             }
         }
         all.extend_from_slice(chats);

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use client_core::SendError;
+use client_core::{GroupError, SendError};
 use client_db::DbError;
 use wire::{Refusal, Retry};
 
@@ -59,6 +59,12 @@ pub enum CliError {
     /// Another process uses the profile.
     #[error("the profile is in use by another godwit process: stop it, or use another --profile")]
     InUse,
+    /// What the profile keeps of groups cannot be read.
+    #[error("this profile cannot go on: {0}")]
+    Stopped(String),
+    /// A change of a group that was not begun, or came to nothing.
+    #[error("{0}")]
+    Group(String),
     /// The profile's database.
     #[error(transparent)]
     Database(#[from] DbError),
@@ -91,6 +97,12 @@ fn advice(waiting: usize) -> String {
         n => {
             format!("{n} messages wait in the outbox and leave with the next `godwit send` or `godwit tail`")
         }
+    }
+}
+
+impl From<GroupError> for CliError {
+    fn from(error: GroupError) -> CliError {
+        CliError::Group(error.to_string())
     }
 }
 

@@ -1,5 +1,5 @@
 //! The terminal client: a profile on disk, a connection, and commands. It only arranges: what a client does is
-//! `client-core`, and content is opened and sealed there.
+//! `client-core`: what people say is sealed and opened there.
 //!
 //! A [`profile::Profile`] is one device. [`session::Session`] runs it on a socket. Each command is one file in
 //! [`command`].
@@ -13,6 +13,7 @@ mod output;
 pub mod profile;
 pub mod session;
 pub mod unlock;
+mod words;
 
 use std::process::ExitCode;
 

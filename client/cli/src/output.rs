@@ -6,7 +6,7 @@ use std::io::{self, IsTerminal, Write};
 use serde_json::Value;
 use wire::content::Content;
 use wire::event::Cursor;
-use wire::{AccountId, ChatId, Seq, WallTime};
+use wire::{AccountId, Seq, WallTime};
 
 /// How to print.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,8 +32,8 @@ impl Form {
 }
 
 /// What a message says, as text for a person; nothing in it can move the cursor or hide other text.
-pub(crate) fn text_of(chat: ChatId, sealed: &[u8]) -> String {
-    match client_core::seal::open(chat, sealed) {
+pub(crate) fn text_of(content: &[u8]) -> String {
+    match Content::decode(content) {
         Ok(Content::Text(text)) => text.text,
         Ok(Content::Unknown) => "(update to see this)".into(),
         Err(_) => "(unreadable)".into(),
@@ -46,8 +46,8 @@ pub(crate) fn printable(text: &str) -> String {
 }
 
 /// When the sender pressed send, by its own clock.
-pub(crate) fn sent_at_us(chat: ChatId, sealed: &[u8]) -> Option<u64> {
-    match client_core::seal::open(chat, sealed) {
+pub(crate) fn sent_at_us(content: &[u8]) -> Option<u64> {
+    match Content::decode(content) {
         Ok(Content::Text(text)) => Some(text.sent_at_us),
         _ => None,
     }

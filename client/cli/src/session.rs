@@ -9,7 +9,7 @@ use client_core::quic::Bridge;
 use client_core::{Ask, Client, ClientEvent, Config, Now, OUTBOX_MAX, Output, Snapshot, Write};
 use wire::event::Event;
 use wire::request::Request;
-use wire::{Refusal, Retry, WallTime};
+use wire::{Refusal, Retry, WallTime, limits};
 use wire_link::tls::Trust;
 use wire_link::{ClientConfig, Config as LinkConfig, Endpoint, Secrets};
 use wire_udp::{Driver, Waker};
@@ -46,6 +46,8 @@ pub struct Session {
     /// When what was replaced goes for good, if anything was.
     forget_at: Option<Instant>,
     last_trouble: String,
+    /// Everything that was owed when this connection began has come.
+    is_synced: bool,
 }
 
 /// Both readings of the machine's clock.
@@ -94,8 +96,10 @@ impl Session {
             seed: random()?,
             name: concat!("godwit ", env!("CARGO_PKG_VERSION")).to_owned(),
             server_name: target.name.clone(),
+            key_packages: limits::KEY_PACKAGES_PUBLISHED_MAX,
         };
-        let mut client = Client::new(&config, snapshot, now());
+        let rows = Box::new(profile.db.mls_reader()?);
+        let mut client = Client::new(&config, snapshot, rows, now());
         client.start(now());
         Ok(Session {
             profile,
@@ -109,6 +113,7 @@ impl Session {
             adopt_at: Instant::now(),
             forget_at: None,
             last_trouble: "no answer".into(),
+            is_synced: false,
         })
     }
 
@@ -139,6 +144,14 @@ impl Session {
         let events = std::mem::take(&mut self.events);
         events.iter().try_for_each(|event| self.look_at(event))?;
         Ok(events)
+    }
+
+    /// Puts on disk whatever the client was asked to do, and begins it.
+    ///
+    /// # Errors
+    /// As [`Session::turn`].
+    pub fn keep(&mut self) -> Result<(), CliError> {
+        self.settle()
     }
 
     /// Does what there is to do, and what that makes to do, until only waiting is left. What has arrived together is
@@ -234,12 +247,66 @@ impl Session {
                 Err(CliError::LoginNeeded { why: refusal.to_string(), profile })
             }
             ClientEvent::Replaced => Err(CliError::InUse),
+            ClientEvent::StorageFailed { reason } => Err(CliError::Stopped(reason.clone())),
             ClientEvent::Disconnected { reason, .. } => {
                 self.last_trouble.clone_from(reason);
+                self.is_synced = false;
+                Ok(())
+            }
+            ClientEvent::Synced => {
+                self.is_synced = true;
                 Ok(())
             }
             _ => Ok(()),
         }
+    }
+
+    /// Waits until others can encrypt for this device.
+    ///
+    /// # Errors
+    /// As [`Session::wait_for`].
+    pub fn until_reachable(&mut self, timeout: Duration) -> Result<(), CliError> {
+        self.wait_for(timeout, |session, _| {
+            (session.is_synced && session.client.is_reachable()).then_some(())
+        })
+    }
+
+    /// Waits until everything is here that the server had for this device when it was asked.
+    ///
+    /// # Errors
+    /// As [`Session::wait_for`].
+    pub fn catch_up(&mut self, timeout: Duration) -> Result<(), CliError> {
+        self.wait_for(timeout, |session, _| {
+            (session.is_synced && session.client.is_caught_up()).then_some(())
+        })
+    }
+
+    /// Takes turns until something holds, which is asked before the first turn and after every event. The events are for
+    /// whoever takes the next turn.
+    ///
+    /// # Errors
+    /// [`CliError::Unreachable`] after `timeout`, and as [`Session::turn`].
+    pub fn wait_for<T>(
+        &mut self,
+        timeout: Duration,
+        mut done: impl FnMut(&mut Session, Option<&ClientEvent>) -> Option<T>,
+    ) -> Result<T, CliError> {
+        let deadline = Instant::now() + timeout;
+        let mut seen = Vec::new();
+        let mut found = done(self, None);
+        while found.is_none() {
+            if Instant::now() >= deadline {
+                return Err(self.unreachable(timeout));
+            }
+            let events = self.turn(deadline)?;
+            for event in &events {
+                found = found.or_else(|| done(self, Some(event)));
+            }
+            found = found.or_else(|| done(self, None));
+            seen.extend(events);
+        }
+        self.events.splice(0..0, seen);
+        found.ok_or(CliError::Unexpected)
     }
 
     /// Asks, and waits for the whole answer.
@@ -248,25 +315,10 @@ impl Session {
     /// [`CliError::Refused`], [`CliError::Unreachable`] after `timeout`, and as [`Session::turn`].
     pub fn ask(&mut self, ask: Ask, timeout: Duration) -> Result<Vec<Event>, CliError> {
         let id = self.client.ask(ask, now());
-        let deadline = Instant::now() + timeout;
-        // What else happens meanwhile is for whoever takes the next turn.
-        let mut others = Vec::new();
-        let answer = loop {
-            let mut answer = None;
-            for event in self.turn(deadline)? {
-                match event {
-                    ClientEvent::Answer { ask, events } if ask == id => answer = Some(events),
-                    other => others.push(other),
-                }
-            }
-            if let Some(events) = answer {
-                break events;
-            }
-            if Instant::now() >= deadline {
-                return Err(self.unreachable(timeout));
-            }
-        };
-        self.events.splice(0..0, others);
+        let answer = self.wait_for(timeout, |_, event| match event {
+            Some(ClientEvent::Answer { ask, events }) if *ask == id => Some(events.clone()),
+            _ => None,
+        })?;
         match &answer[..] {
             [Event::Refused(refusal)] => Err(CliError::Refused(*refusal)),
             [] => Err(CliError::Refused(Refusal::from(wire::ErrorCode::Unavailable))),

@@ -17,7 +17,7 @@ fn profile(dir: &Path) -> Profile {
 
 fn row(n: u8) -> OutboxRow {
     let (client_msg_id, chat) = (ClientMsgId::new([n; 16]), ChatId::new([3; 16]));
-    OutboxRow { client_msg_id, chat, peer: None, content: Bytes::from(vec![n]) }
+    OutboxRow { client_msg_id, chat, peer: None, content: Bytes::from(vec![n]), sealed: None }
 }
 
 #[test]

@@ -20,6 +20,11 @@ impl Backoff {
         self.failures = 0;
     }
 
+    /// How many attempts failed.
+    pub(crate) fn failures(&self) -> u32 {
+        self.failures
+    }
+
     /// An attempt failed: how long to wait. `at_least` is what the server asked for.
     pub(crate) fn next(&mut self, rng: &mut ChaCha8Rng, at_least: Duration) -> Duration {
         let ceiling = (FIRST * 2u32.saturating_pow(self.failures.min(10))).min(MAX);

@@ -6,8 +6,10 @@ use std::time::{Duration, Instant};
 use wire::event::Cursor;
 use wire::{AccountId, Seq, limits};
 
+use crate::group::Group;
 use crate::held::Held;
-use crate::io::{ChatRow, StreamTag};
+use crate::io::StreamTag;
+use crate::kept::ChatRow;
 use crate::typing::Keys;
 
 /// Delivered cursors of one chat are gathered this long.
@@ -36,8 +38,11 @@ pub(crate) struct Chat {
     pub(crate) open: Option<Keys>,
     /// Until then nothing is appended: the server asked for time.
     pub(crate) blocked_until: Option<Instant>,
-    /// Entries that came before an answer that may stand for one before them.
+    /// Entries that came before an answer that may stand for one before them, or before a welcome that they are read with.
     pub(crate) held: Held,
+    /// This account is no member any more.
+    pub(crate) gone: bool,
+    pub(crate) group: Group,
 }
 
 /// The chat's up stream.
@@ -73,22 +78,40 @@ impl Chat {
             open: None,
             blocked_until: None,
             held: Held::default(),
+            gone: row.gone,
+            group: Group::new(row.have > Seq::ZERO),
         }
     }
 
-    /// An entry arrived. A repeat means that the server does not know how far this device is: it is told again.
-    pub(crate) fn arrive(&mut self, seq: Seq, now: Instant) -> Arrival {
-        if seq > self.have.next() {
-            return Arrival::Gap;
+    /// What an entry at this place is.
+    pub(crate) fn arrival(&self, seq: Seq) -> Arrival {
+        match seq {
+            seq if seq > self.have.next() => Arrival::Gap,
+            seq if seq <= self.have && !mutation::on(mutation::Mutation::RepeatsKept) => Arrival::Repeat,
+            _ => Arrival::Next,
         }
-        let repeat = seq <= self.have && !mutation::on(mutation::Mutation::RepeatsKept);
-        if repeat {
-            self.told.0 = self.told.0.min(Seq(seq.0.saturating_sub(1)));
-        } else {
-            self.has(seq);
-        }
+    }
+
+    /// The next entry is here.
+    pub(crate) fn arrive(&mut self, seq: Seq, now: Instant) {
+        self.has(seq);
         self.tell_by(now + DELIVERED_GATHER);
-        if repeat { Arrival::Repeat } else { Arrival::Next }
+    }
+
+    /// An entry that is here came again: the server does not know how far this device is, and is told again.
+    pub(crate) fn repeat(&mut self, seq: Seq, now: Instant) {
+        self.told.0 = self.told.0.min(Seq(seq.0.saturating_sub(1)));
+        self.tell_by(now + DELIVERED_GATHER);
+    }
+
+    /// This device has joined the group with the commit at this place: what lies before was never for it.
+    pub(crate) fn join(&mut self, seq: Seq, now: Instant) {
+        self.gone = false;
+        if seq > self.have {
+            self.has(seq);
+            self.tell_by(now + DELIVERED_GATHER);
+        }
+        self.held.begin(now);
     }
 
     /// The ack of an own message stands for its entry: the server has moved this device's cursor over it, so there is
@@ -106,7 +129,6 @@ impl Chat {
         Arrival::Next
     }
 
-    /// The next entry is here.
     fn has(&mut self, seq: Seq) {
         self.have = seq;
         // Read on another device before it was here; for a device whose log begins with this entry, perhaps before it.
@@ -137,6 +159,11 @@ impl Chat {
             self.have = Seq(from_seq.0.saturating_sub(1));
             self.told.0 = self.told.0.max(self.have);
         }
+    }
+
+    /// When what is held has waited long enough. For a welcome it waits as long as it takes.
+    pub(crate) fn held_ends_at(&self) -> Option<Instant> {
+        self.held.ends_at().filter(|_| !self.group.is_outside())
     }
 
     /// The server says how far this person has read: here, or on another device.
@@ -194,6 +221,7 @@ impl Chat {
 
     /// The connection is gone, and what was told on it may be lost: it is told again on the next.
     pub(crate) fn disconnected(&mut self) {
+        self.group.disconnected();
         self.told.1 = self.read_known;
         self.up = None;
         self.held.clear();
@@ -213,7 +241,7 @@ mod tests {
 
     fn chat() -> Chat {
         let chat = ChatId::new([1; 16]);
-        Chat::new(&ChatRow { chat, peer: None, have: Seq(3), read: Seq(0), told: (Seq(3), Seq(0)) })
+        Chat::new(&ChatRow { have: Seq(3), told: (Seq(3), Seq(0)), ..ChatRow::new(chat, None) })
     }
 
     #[expect(clippy::disallowed_methods, reason = "a test begins at some time")]
@@ -224,9 +252,10 @@ mod tests {
     #[test]
     fn r50_repeats_are_dropped_and_gaps_seen() {
         let (mut chat, now) = (chat(), start());
-        assert_eq!(chat.arrive(Seq(4), now), Arrival::Next);
-        assert_eq!(chat.arrive(Seq(4), now), Arrival::Repeat);
-        assert_eq!(chat.arrive(Seq(6), now), Arrival::Gap);
+        assert_eq!(chat.arrival(Seq(4)), Arrival::Next);
+        chat.arrive(Seq(4), now);
+        assert_eq!(chat.arrival(Seq(4)), Arrival::Repeat);
+        assert_eq!(chat.arrival(Seq(6)), Arrival::Gap);
         assert_eq!(chat.have, Seq(4));
     }
 
@@ -243,14 +272,7 @@ mod tests {
         assert_eq!(chat.arrive_by_ack(Seq(5)), Arrival::Next);
         assert!(!chat.has_news(), "the server knows of all before it, too");
 
-        let row = ChatRow {
-            chat: ChatId::new([1; 16]),
-            peer: None,
-            have: Seq(0),
-            read: Seq(0),
-            told: (Seq(0), Seq(0)),
-        };
-        let mut new = Chat::new(&row);
+        let mut new = Chat::new(&ChatRow::new(ChatId::new([1; 16]), None));
         assert_eq!(new.arrive_by_ack(Seq(9)), Arrival::Next, "the log begins there for a new device");
         assert_eq!(new.have, Seq(9));
     }
@@ -292,7 +314,7 @@ mod tests {
     fn c43_what_was_read_before_the_log_of_a_new_device_begins_is_read_with_its_first_entry() {
         let chat = ChatId::new([1; 16]);
         let zero = Seq::ZERO;
-        let new = || Chat::new(&ChatRow { chat, peer: None, have: zero, read: zero, told: (zero, zero) });
+        let new = || Chat::new(&ChatRow::new(chat, None));
         let (mut by_ack, mut by_entry, now) = (new(), new(), start());
         // The cursor comes before the device knows where the chat begins for it.
         for chat in [&mut by_ack, &mut by_entry] {
@@ -302,7 +324,7 @@ mod tests {
         assert_eq!(by_ack.arrive_by_ack(Seq(27)), Arrival::Next);
         assert_eq!((by_ack.have, by_ack.read), (Seq(27), Seq(23)));
         by_entry.begin_at(Seq(25));
-        assert_eq!(by_entry.arrive(Seq(25), now), Arrival::Next);
+        by_entry.arrive(Seq(25), now);
         assert_eq!((by_entry.have, by_entry.read), (Seq(25), Seq(23)));
         assert!(!by_ack.has_news(), "the server said so itself");
     }

@@ -8,28 +8,47 @@
 
 mod asks;
 mod chats;
+mod commits;
 mod connection;
+mod devices;
 mod entries;
+mod errands;
+mod groups;
+mod inbox;
+mod opening;
+mod packages;
+mod partial;
+mod plans;
 mod presence;
+mod sealing;
+mod state;
+mod waiting;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use client_crypto::{CONTENT_BYTES_MAX, Kv};
 use rand::{RngCore, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use wire::event::Event;
 use wire::limits;
-use wire::proof::Exporter;
 use wire::request::Request;
 use wire::{AccountId, ChatId, ClientMsgId, DeviceId, RequestId, Role, Secret, Seq, WallTime};
 
 use crate::backoff::Backoff;
 use crate::chat::Chat;
-use crate::io::{Ask, AskId, ClientEvent, Input, Login, Now, OutboxRow, Output, Snapshot, StreamTag, Write};
+use crate::crypto::Crypto;
+use crate::group::Groups;
+use crate::inbox::Inbox;
+use crate::io::{Ask, AskId, ClientEvent, Input, Now, Output, StreamTag};
+use crate::kept::{ChatRow, KeyPackages, Login, OutboxRow, Snapshot, Write};
 use crate::outbox::{OUTBOX_MAX, Outbox};
 use crate::tokens::DeviceKey;
-use crate::typing::{Keys, Shown};
+use crate::typing::Shown;
+
+use self::devices::OwnDevices;
+pub use self::plans::GroupError;
+use self::state::{Phase, Probe, Stream};
 
 /// A connection attempt, greeting included, is given up after this.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -68,6 +87,9 @@ pub struct Config {
     pub name: String,
     /// Whom its servers are taken for: the name their certificates are judged by. Early data is signed for it.
     pub server_name: String,
+    /// Key packages made and published at a time, at most [`limits::KEY_PACKAGES_PUBLISHED_MAX`]; again when fewer than half
+    /// of them are left, or a quarter of what the server stores.
+    pub key_packages: usize,
 }
 
 /// Why a message was not taken into the outbox.
@@ -76,8 +98,8 @@ pub enum SendError {
     /// [`OUTBOX_MAX`] messages wait already.
     #[error("{OUTBOX_MAX} messages wait to be sent already")]
     OutboxFull,
-    /// The sealed content is 64 KiB or more.
-    #[error("the message is too long: 64 KiB are too many")]
+    /// The content is larger than [`CONTENT_BYTES_MAX`].
+    #[error("the message is too long: {CONTENT_BYTES_MAX} bytes are the most")]
     TooLarge,
     /// There is nothing in it.
     #[error("the message is empty")]
@@ -89,6 +111,13 @@ pub struct Client {
     name: String,
     server_name: String,
     key: DeviceKey,
+    key_seed: Secret<[u8; 32]>,
+    crypto: Crypto,
+    groups: Groups,
+    inbox: Inbox,
+    own_devices: OwnDevices,
+    key_packages: KeyPackages,
+    key_packages_batch: usize,
     rng: ChaCha8Rng,
     login: Option<Login>,
     outbox: Outbox,
@@ -96,6 +125,8 @@ pub struct Client {
     receipts_since: WallTime,
     /// Chats whose entries came with a gap: the next `Hello` states them.
     gaps: BTreeSet<ChatId>,
+    /// Those that this connection's `Hello` has stated for that reason.
+    stated: BTreeSet<ChatId>,
     asks: BTreeMap<AskId, Ask>,
     asks_made: u64,
     phase: Phase,
@@ -122,68 +153,28 @@ pub struct Client {
     out: VecDeque<Output>,
 }
 
-#[derive(Debug, Clone, Copy)]
-enum Phase {
-    /// Not to connect.
-    Stopped,
-    /// To connect at a time; the server may have asked for time, which nothing shortens.
-    Waiting { at: Instant, not_before: Instant },
-    /// In the background, with nothing to do.
-    Asleep,
-    /// The handshake is under way.
-    Connecting { since: Instant },
-    /// The handshake is under way, and `Hello` is said as early data.
-    Early { since: Instant },
-    /// `Hello` is said.
-    Greeting { since: Instant, exporter: Exporter, identified: bool, early: bool },
-    /// `Hello` is accepted.
-    Ready { exporter: Exporter, identified: bool },
-}
-
-/// What is known of a path on which something is unanswered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Probe {
-    /// Nothing.
-    Unsent,
-    /// It was asked.
-    Sent,
-    /// It is alive.
-    Answered,
-}
-
-#[derive(Debug)]
-enum Stream {
-    Session,
-    Request {
-        ask: AskId,
-        events: Vec<Event>,
-    },
-    Refresh,
-    Up {
-        chat: ChatId,
-    },
-    Down {
-        chat: ChatId,
-    },
-    /// A chat's up stream that this side has finished: acks are still heard on it.
-    Over {
-        chat: ChatId,
-    },
-}
-
 impl Client {
-    /// A client with what it kept. It connects when it is [started](Client::start).
-    pub fn new(config: &Config, kept: Snapshot, now: Now) -> Client {
+    /// A client with what it kept; `kv` answers from the rows of MLS state among it, then and later. It connects when it is
+    /// [started](Client::start).
+    pub fn new(config: &Config, kept: Snapshot, kv: Box<dyn Kv + Send>, now: Now) -> Client {
         let mut client = Client {
             name: config.name.clone(),
             server_name: config.server_name.clone(),
             key: DeviceKey::new(&config.device_key),
+            key_seed: config.device_key.clone(),
+            crypto: Crypto::new(kv),
+            groups: Groups::new(kept.commits, kept.plans),
+            inbox: Inbox::new(kept.inbox),
+            own_devices: OwnDevices::new(kept.own_devices),
+            key_packages: kept.key_packages,
+            key_packages_batch: config.key_packages.clamp(1, limits::KEY_PACKAGES_PUBLISHED_MAX),
             rng: ChaCha8Rng::from_seed(config.seed),
             login: kept.login,
             outbox: Outbox::default(),
             chats: kept.chats.iter().map(|row| (row.chat, Chat::new(row))).collect(),
             receipts_since: kept.receipts_since,
             gaps: BTreeSet::new(),
+            stated: BTreeSet::new(),
             asks: BTreeMap::new(),
             asks_made: 0,
             phase: Phase::Stopped,
@@ -207,7 +198,42 @@ impl Client {
         for row in kept.outbox {
             client.outbox.push_kept(row);
         }
+        for chat in client.groups.under_way() {
+            client
+                .chats
+                .entry(chat)
+                .or_insert_with(|| Chat::new(&ChatRow::new(chat, None)))
+                .group
+                .due(now.instant);
+        }
+        client.begin_crypto();
         client
+    }
+
+    /// It is known whose device this is.
+    fn begin_crypto(&mut self) {
+        let Some(login) = &self.login else { return };
+        let mut seed = [0; 32];
+        self.rng.fill_bytes(&mut seed);
+        self.crypto.login(login.account, &self.key_seed, seed);
+    }
+
+    /// A registration is a new beginning, whatever the device was before: no group has it, nobody has its key packages, and
+    /// its inbox is empty. What it has read stays.
+    fn begin_anew(&mut self) {
+        self.begin_crypto();
+        let chats: Vec<ChatId> = self.chats.keys().copied().collect();
+        chats.into_iter().for_each(|chat| self.forget_group(chat));
+        let have = Seq::ZERO;
+        if self.inbox.have > have {
+            self.inbox = Inbox::new(have);
+            self.persist(Write::Inbox { have });
+        }
+        if self.key_packages != KeyPackages::default() {
+            self.keep_key_packages(KeyPackages::default());
+        }
+        self.own_devices_unseen();
+        self.own_devices = OwnDevices::default();
     }
 
     // ---- what users do ----
@@ -249,7 +275,26 @@ impl Client {
 
     /// Whether nothing is left to send or to tell: no message waits, and the server knows every cursor.
     pub fn is_settled(&self) -> bool {
-        self.outbox.len() == 0 && self.asks.is_empty() && !self.chats.values().any(Chat::has_news)
+        self.outbox.len() == 0
+            && self.asks.is_empty()
+            && !self.chats.values().any(Chat::has_news)
+            && self.groups.under_way().is_empty()
+            && !self.inbox.has_news()
+    }
+
+    /// Whether others can encrypt for this device: the server has said that it has its key packages.
+    pub fn is_reachable(&self) -> bool {
+        self.key_packages.publishing.is_none() && self.key_packages.last_resort_until > WallTime(0)
+    }
+
+    /// The other account of a 1:1 chat.
+    pub fn peer(&self, chat: ChatId) -> Option<AccountId> {
+        self.chats.get(&chat).and_then(|state| state.peer)
+    }
+
+    /// Whether nothing that has come waits for something else to be readable: no welcome is still to be seen to.
+    pub fn is_caught_up(&self) -> bool {
+        self.inbox.first().is_none()
     }
 
     /// Puts a message into the outbox. It leaves when the connection allows, in the order of its chat.
@@ -265,14 +310,14 @@ impl Client {
     ) -> Result<ClientMsgId, SendError> {
         match content.len() {
             0 => return Err(SendError::Empty),
-            1..=limits::CONTENT_BYTES_MAX => {}
+            1..=CONTENT_BYTES_MAX => {}
             _ => return Err(SendError::TooLarge),
         }
         if self.outbox.len() >= OUTBOX_MAX {
             return Err(SendError::OutboxFull);
         }
         let client_msg_id = ClientMsgId::new(self.id_by_time(now.wall));
-        let row = OutboxRow { client_msg_id, chat, peer, content };
+        let row = OutboxRow { client_msg_id, chat, peer, content, sealed: None };
         self.persist(Write::Queue(row.clone()));
         self.adopt(row, now);
         Ok(client_msg_id)
@@ -371,31 +416,11 @@ impl Client {
 
     /// The next thing to do, until there is none.
     pub fn poll_output(&mut self) -> Option<Output> {
-        self.out.pop_front()
-    }
-
-    /// When [`Client::handle_timeout`] is next to be called.
-    pub fn poll_timeout(&self) -> Option<Instant> {
-        match self.phase {
-            Phase::Stopped | Phase::Asleep => None,
-            Phase::Waiting { at, .. } => Some(at),
-            Phase::Connecting { since } | Phase::Early { since } | Phase::Greeting { since, .. } => {
-                Some(since + CONNECT_TIMEOUT)
-            }
-            Phase::Ready { .. } => {
-                // Until the device has said who it is, no chat has anything to do.
-                let chats = self.chats.values().filter(|_| self.is_identified()).flat_map(|chat| {
-                    let idle = chat.up.as_ref().map(|up| up.used_at + limits::CHAT_STREAM_IDLE);
-                    let typing = chat.open.as_ref().and_then(Keys::stops_at);
-                    let idle = idle.filter(|_| chat.open.is_none());
-                    [chat.tell_at, chat.blocked_until, idle, typing, chat.held.ends_at()]
-                });
-                let heartbeat = self.foreground.then_some(self.ping_at);
-                let asleep = self.idle_since.map(|since| since + BACKGROUND_LINGER);
-                let own = [self.silence_ends(), heartbeat, asleep, self.shown.next(), self.renew_at];
-                chats.chain(own).flatten().min()
-            }
+        // Before anything that was made with it.
+        for row in self.crypto.drain().into_iter().rev() {
+            self.out.push_front(Output::Persist(Write::Mls(row)));
         }
+        self.out.pop_front()
     }
 
     // ---- small things ----
@@ -417,35 +442,6 @@ impl Client {
     /// The server's time, as far as it is known: this device's clock may be wrong.
     fn server_now(&self, now: Now) -> WallTime {
         self.server_time.map_or(now.wall, |(server, ours)| server + now.wall.saturating_since(ours))
-    }
-
-    fn silence_ends(&self) -> Option<Instant> {
-        let limit = match self.probe {
-            Probe::Unsent => PROBE_AFTER,
-            Probe::Sent => SILENCE_MAX,
-            Probe::Answered => ANSWER_MAX,
-        };
-        self.silent_since.map(|since| since + limit)
-    }
-
-    /// Whether something was asked that is not answered.
-    fn is_waiting(&self) -> bool {
-        let unanswered = |stream: &Stream| match stream {
-            Stream::Request { .. } | Stream::Refresh => true,
-            Stream::Up { chat } => self.outbox.under_way(*chat) > 0,
-            Stream::Session | Stream::Down { .. } | Stream::Over { .. } => false,
-        };
-        self.is_ready() && self.streams.values().any(unanswered)
-    }
-
-    /// The server is there: whatever is still unanswered may take its time anew.
-    fn heard(&mut self, now: Now) {
-        self.silent_since = self.is_waiting().then_some(now.instant);
-        self.probe = Probe::Unsent;
-    }
-
-    fn expect_answer(&mut self, now: Now) {
-        self.silent_since.get_or_insert(now.instant);
     }
 
     fn session_stream(&self) -> Option<StreamTag> {

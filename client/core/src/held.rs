@@ -52,6 +52,26 @@ impl Held {
         self.entries.len() <= ENTRIES_MAX && self.bytes <= BYTES_MAX
     }
 
+    /// Keeps an entry that nothing can be made of yet. It waits for no answer, and where there is no room the oldest give
+    /// way: if they are of use after all, they are missing then, and come again.
+    pub(crate) fn keep(&mut self, entry: Entry, now: Instant) {
+        self.push(entry, now);
+        while self.entries.len() > ENTRIES_MAX || self.bytes > BYTES_MAX {
+            let Some(oldest) = self.entries.pop_front() else { break };
+            self.bytes -= oldest.content.len();
+        }
+    }
+
+    /// Whether anything is here that nothing could be made of yet.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// What was kept is of use now: from here on it waits for what lies before it.
+    pub(crate) fn begin(&mut self, now: Instant) {
+        self.since = (!self.entries.is_empty()).then_some(now);
+    }
+
     /// The first entry, if what lies before it is here.
     pub(crate) fn next(&mut self, have: Seq) -> Option<Entry> {
         let entry = self.entries.pop_front_if(|entry| entry.seq <= have.next())?;
@@ -118,6 +138,17 @@ mod tests {
         assert!(!held.waits(Seq(8)) && held.ends_at().is_none());
         held.wait(Seq(10), now);
         assert!(held.waits(Seq(9)) && !held.waits(Seq(10)), "a stream that begins later is waited for, too");
+    }
+
+    #[test]
+    fn g15_of_what_waits_for_a_welcome_the_newest_are_kept() {
+        let (mut held, now) = (Held::default(), start());
+        (1..=300).for_each(|seq| held.keep(entry(seq, 1), now));
+        assert_eq!(held.next(Seq(43)), None, "it gave way");
+        assert_eq!(held.next(Seq(44)).map(|entry| entry.seq), Some(Seq(45)));
+        (301..=320).for_each(|seq| held.keep(entry(seq, 100_000), now));
+        assert!(held.bytes <= BYTES_MAX);
+        assert_eq!(held.next(Seq(310)).map(|entry| entry.seq), Some(Seq(311)));
     }
 
     #[test]

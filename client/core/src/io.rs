@@ -1,4 +1,4 @@
-//! What goes in and out of a client, and what it keeps.
+//! What goes in and out of a client.
 
 use std::time::{Duration, Instant};
 
@@ -6,9 +6,9 @@ use bytes::Bytes;
 use wire::event::{Cursor, Event};
 use wire::proof::Exporter;
 use wire::request::Request;
-use wire::{
-    AccountId, ChatId, ClientMsgId, DeviceId, Refusal, RegistrationId, RequestId, Role, Secret, Seq, WallTime,
-};
+use wire::{AccountId, ChatId, ClientMsgId, Refusal, RegistrationId, Role, Secret, Seq, WallTime};
+
+use crate::kept::{MembersChange, Message, Passed, Unreadable, Write};
 
 /// The two readings of time: one to measure with, one to show.
 #[derive(Debug, Clone, Copy)]
@@ -107,188 +107,6 @@ pub enum Output {
     Notify(ClientEvent),
 }
 
-/// Something to keep.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Write {
-    /// A message waits to be sent.
-    Queue(OutboxRow),
-    /// A message is committed: it leaves the outbox and becomes a message of its chat.
-    Sent(Message),
-    /// A message was refused for good: it stays in the outbox, marked.
-    Failed {
-        /// Which.
-        client_msg_id: ClientMsgId,
-        /// Why.
-        code: wire::ErrorCode,
-    },
-    /// A message waits no more: cancelled before it was committed.
-    Cancelled {
-        /// Which.
-        client_msg_id: ClientMsgId,
-    },
-    /// A message arrived, the chat's next.
-    Arrived(Message),
-    /// A chat is known, with the other account of a 1:1 chat.
-    Chat {
-        /// Which.
-        chat: ChatId,
-        /// The other account.
-        peer: Option<AccountId>,
-    },
-    /// What the server has of this chat's cursors.
-    Told {
-        /// Which.
-        chat: ChatId,
-        /// The delivered cursor it was told.
-        delivered: Seq,
-        /// The read cursor it is known to have: one that was only told may be lost on its way.
-        read: Seq,
-    },
-    /// The user has read up to here.
-    Read {
-        /// In which chat.
-        chat: ChatId,
-        /// Up to here.
-        read: Seq,
-    },
-    /// A member's cursors moved.
-    Cursor {
-        /// In which chat.
-        chat: ChatId,
-        /// Where they are.
-        cursor: Cursor,
-    },
-    /// The next `receipts_since`.
-    ReceiptsSince(WallTime),
-    /// Who this device is, and its tokens.
-    Login(Login),
-    /// The tokens are worth nothing any more.
-    LoggedOut,
-}
-
-/// A message that waits to be sent.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OutboxRow {
-    /// Its idempotency key.
-    pub client_msg_id: ClientMsgId,
-    /// The chat.
-    pub chat: ChatId,
-    /// The other account of a 1:1 chat.
-    pub peer: Option<AccountId>,
-    /// Sealed content.
-    pub content: Bytes,
-}
-
-/// A committed message.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Message {
-    /// The chat.
-    pub chat: ChatId,
-    /// Its place.
-    pub seq: Seq,
-    /// Who said it.
-    pub sender: AccountId,
-    /// Its idempotency key.
-    pub client_msg_id: ClientMsgId,
-    /// The server's time.
-    pub at: WallTime,
-    /// Sealed content.
-    pub content: Bytes,
-}
-
-/// Who this device is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Login {
-    /// The account.
-    pub account: AccountId,
-    /// The device.
-    pub device: DeviceId,
-    /// The access token.
-    pub access: Secret<String>,
-    /// When it ends, by the server's clock.
-    pub access_expires: WallTime,
-    /// The refresh token.
-    pub refresh: Secret<[u8; wire::limits::REFRESH_TOKEN_BYTES]>,
-    /// The id of the next refresh: kept, so that one whose answer was lost is asked again and not another one.
-    pub refresh_request: RequestId,
-}
-
-/// One chat, as far as this device has it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ChatRow {
-    /// The chat.
-    pub chat: ChatId,
-    /// The other account of a 1:1 chat.
-    pub peer: Option<AccountId>,
-    /// Everything up to here is stored.
-    pub have: Seq,
-    /// The user has read up to here.
-    pub read: Seq,
-    /// What [`Write::Told`] said last: delivered, read.
-    pub told: (Seq, Seq),
-}
-
-/// Everything that was kept, at a start.
-#[derive(Debug, Clone, Default)]
-pub struct Snapshot {
-    /// Who this device is; `None` before the first registration.
-    pub login: Option<Login>,
-    /// Messages that wait, in the order they were queued; failed ones are not among them.
-    pub outbox: Vec<OutboxRow>,
-    /// The chats. In the order of their ids, if [`Snapshot::apply`] is used.
-    pub chats: Vec<ChatRow>,
-    /// Cursor moves are known up to here.
-    pub receipts_since: WallTime,
-}
-
-impl Snapshot {
-    /// Keeps one write: what a client that starts from memory alone has for a disk. Messages themselves are the owner's
-    /// to keep; so are the marks of failed ones, which leave the outbox here.
-    pub fn apply(&mut self, write: &Write) {
-        match write {
-            Write::Queue(row) => self.outbox.push(row.clone()),
-            Write::Sent(Message { client_msg_id, .. })
-            | Write::Failed { client_msg_id, .. }
-            | Write::Cancelled { client_msg_id } => {
-                self.outbox.retain(|row| row.client_msg_id != *client_msg_id);
-            }
-            Write::Arrived(message) => {
-                let row = self.chat_mut(message.chat);
-                row.have = row.have.max(message.seq);
-            }
-            &Write::Chat { chat, peer } => self.chat_mut(chat).peer = peer,
-            &Write::Told { chat, delivered, read } => self.chat_mut(chat).told = (delivered, read),
-            &Write::Read { chat, read } => {
-                let row = self.chat_mut(chat);
-                row.read = row.read.max(read);
-            }
-            // For screens: a client that starts anew asks for it.
-            Write::Cursor { .. } => {}
-            Write::ReceiptsSince(since) => self.receipts_since = *since,
-            Write::Login(login) => self.login = Some(login.clone()),
-            Write::LoggedOut => self.login = None,
-        }
-    }
-
-    /// One chat, if it is known.
-    pub fn chat(&self, chat: ChatId) -> Option<&ChatRow> {
-        self.place(chat).ok().map(|at| &self.chats[at])
-    }
-
-    fn chat_mut(&mut self, chat: ChatId) -> &mut ChatRow {
-        let at = self.place(chat).unwrap_or_else(|at| {
-            let zero = Seq::ZERO;
-            self.chats.insert(at, ChatRow { chat, peer: None, have: zero, read: zero, told: (zero, zero) });
-            at
-        });
-        &mut self.chats[at]
-    }
-
-    fn place(&self, chat: ChatId) -> Result<usize, usize> {
-        self.chats.binary_search_by_key(&chat, |row| row.chat)
-    }
-}
-
 /// A question. It is asked again after a lost connection until it is answered.
 #[derive(Debug, Clone)]
 pub enum Ask {
@@ -379,8 +197,80 @@ pub enum ClientEvent {
         /// What the server said, whole.
         events: Vec<Event>,
     },
+    /// Who is in a chat has changed.
+    MembersChanged(MembersChange),
+    /// This account is in a chat no longer: it left, or somebody removed it.
+    Gone {
+        /// Which.
+        chat: ChatId,
+        /// Who did it.
+        by: AccountId,
+    },
+    /// An entry of a chat has its place, and shows nothing: who counts places counts it. For a device that has just joined,
+    /// the one before its first.
+    Passed {
+        /// In which chat.
+        chat: ChatId,
+        /// Its place.
+        seq: Seq,
+        /// What it is.
+        what: Passed,
+    },
+    /// An entry of a chat cannot be read. The next ones can.
+    Unreadable {
+        /// In which chat.
+        chat: ChatId,
+        /// Its place.
+        seq: Seq,
+        /// Who sent it, as the server says.
+        sender: AccountId,
+        /// Why.
+        why: Unreadable,
+    },
+    /// Somebody has added this device to a chat in a way that nothing can be made of: it is in it once it is added anew.
+    WelcomeUnreadable {
+        /// Which chat.
+        chat: ChatId,
+    },
+    /// Nothing can be said in a chat yet, since no device of the other has said how to encrypt for it. It is tried again.
+    Unreachable {
+        /// Which chat.
+        chat: ChatId,
+    },
+    /// A change of a chat's members is done.
+    GroupDone {
+        /// Which chat.
+        chat: ChatId,
+        /// Who could not be added, since none of their devices has said how to encrypt for it.
+        missing: Vec<AccountId>,
+    },
+    /// A change of a chat's members came to nothing, or ended before it was done.
+    GroupFailed {
+        /// Which chat.
+        chat: ChatId,
+        /// Why.
+        why: GroupFailure,
+    },
+    /// What is kept cannot be read: this client has stopped.
+    StorageFailed {
+        /// For people.
+        reason: String,
+    },
     /// Nothing goes on before a new registration.
     LoginNeeded(Refusal),
     /// The same device has connected elsewhere: this client stops.
     Replaced,
+}
+
+/// Why a change of a chat's members came to nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GroupFailure {
+    /// The server said no.
+    Refused(Refusal),
+    /// No device of those who were to be added has said how to encrypt for it.
+    Unreachable,
+    /// This account is not in the chat.
+    NotMember,
+    /// The commit would be larger than one may be.
+    TooLarge,
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use wire::{ChatId, ClientMsgId, limits};
 
-use crate::io::OutboxRow;
+use crate::kept::{OutboxRow, Sealed};
 
 /// Messages that may wait, in all chats together; past it, sending is refused.
 pub const OUTBOX_MAX: usize = 10_000;
@@ -81,6 +81,29 @@ impl Outbox {
         queue.under_way < limits::APPENDS_IN_FLIGHT_MAX && bytes < UNDER_WAY_BYTES_MAX
     }
 
+    /// The next message of a chat that is not under way.
+    pub(crate) fn peek_next(&self, chat: ChatId) -> Option<&OutboxRow> {
+        let queue = self.chats.get(&chat)?;
+        queue.rows.get(queue.under_way)
+    }
+
+    /// What that one was sealed as.
+    pub(crate) fn seal_next(&mut self, chat: ChatId, sealed: Sealed) {
+        let next = self.chats.get_mut(&chat).and_then(|queue| queue.rows.get_mut(queue.under_way));
+        next.into_iter().for_each(|row| row.sealed = Some(sealed.clone()));
+    }
+
+    /// Messages of a chat that were never sealed.
+    pub(crate) fn unsealed(&self, chat: ChatId) -> Vec<ClientMsgId> {
+        let rows = self.chats.get(&chat).into_iter().flat_map(|queue| &queue.rows);
+        rows.filter(|row| row.sealed.is_none()).map(|row| row.client_msg_id).collect()
+    }
+
+    /// Whether a chat has messages at all.
+    pub(crate) fn has(&self, chat: ChatId) -> bool {
+        self.chats.contains_key(&chat)
+    }
+
     /// The next message of a chat, now under way.
     pub(crate) fn start_next(&mut self, chat: ChatId) -> Option<&OutboxRow> {
         let queue = self.chats.get_mut(&chat)?;
@@ -147,7 +170,7 @@ mod tests {
 
     fn row(n: u8) -> OutboxRow {
         let (client_msg_id, chat) = (ClientMsgId::new([n; 16]), ChatId::new([1; 16]));
-        OutboxRow { client_msg_id, chat, peer: None, content: bytes::Bytes::new() }
+        OutboxRow { client_msg_id, chat, peer: None, content: bytes::Bytes::new(), sealed: None }
     }
 
     #[test]

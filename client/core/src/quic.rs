@@ -1,6 +1,6 @@
 //! Joins a client to a QUIC endpoint, still without IO: the real driver and the simulation both go through here.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 use wire::{CloseCode, Role};
@@ -19,6 +19,10 @@ pub struct Bridge {
     tags: BTreeMap<StreamId, StreamTag>,
     /// Streams that wait for the server to allow them, with what was said on them; bounded by what a client has to say.
     waiting: VecDeque<(StreamTag, Role, Vec<Said>)>,
+    /// Requests larger than a stream's queue: what is said as soon as that is empty. Bounded by the largest request, and
+    /// by how many a client makes at a time.
+    larger: BTreeMap<StreamTag, VecDeque<Said>>,
+    requests: BTreeSet<StreamTag>,
     server_tags: u64,
 }
 
@@ -63,6 +67,7 @@ impl Bridge {
             // Their end is ours: nothing is said on a stream that nobody answers.
             Event::Finished { stream } | Event::Reset { stream, .. } => {
                 let tag = self.tags.remove(&stream)?;
+                self.forget(tag);
                 if self.streams.remove(&tag).is_some() && tag.0 < SERVER_TAGS {
                     endpoint.finish(link, stream);
                 }
@@ -78,7 +83,13 @@ impl Bridge {
             }
             // The server has heard enough, which may be known before its answer is here: that side's end is the stream's.
             Event::Stopped { .. } => None,
-            Event::Drained { .. } | Event::Delivered { .. } | Event::Moved { .. } => None,
+            Event::Drained { stream } => {
+                let tag = *self.tags.get(&stream)?;
+                let larger = self.larger.remove(&tag).unwrap_or_default();
+                larger.into_iter().for_each(|said| self.say(endpoint, tag, said));
+                None
+            }
+            Event::Delivered { .. } | Event::Moved { .. } => None,
         }
     }
 
@@ -97,6 +108,7 @@ impl Bridge {
                     endpoint.abandon(link, id, CloseCode::Cancelled);
                 }
                 self.waiting.retain(|(tag, _, _)| *tag != stream);
+                self.forget(stream);
             }
             Output::Probe => {
                 if let Some(link) = self.link {
@@ -114,6 +126,11 @@ impl Bridge {
         None
     }
 
+    fn forget(&mut self, tag: StreamTag) {
+        self.larger.remove(&tag);
+        self.requests.remove(&tag);
+    }
+
     fn bind(&mut self, tag: StreamTag, stream: StreamId) {
         self.streams.insert(tag, stream);
         self.tags.insert(stream, tag);
@@ -123,7 +140,12 @@ impl Bridge {
         let Some(link) = self.link else { return };
         while let Some(&(tag, role, _)) = self.waiting.front() {
             match endpoint.open(link, role) {
-                Ok(stream) => self.bind(tag, stream),
+                Ok(stream) => {
+                    self.bind(tag, stream);
+                    if role == Role::Request {
+                        self.requests.insert(tag);
+                    }
+                }
                 Err(OpenError::Exhausted) => return,
                 Err(OpenError::Closed) => {}
             }
@@ -137,13 +159,18 @@ impl Bridge {
             return waiting.push(said);
         }
         let (Some(link), Some(&stream)) = (self.link, self.streams.get(&tag)) else { return };
+        if let Some(larger) = self.larger.get_mut(&tag) {
+            return larger.push_back(said);
+        }
         match said {
-            // Nothing after a frame that did not fit may go: the connection ends, and the client begins anew.
-            Said::Frame(frame) => {
-                if let Err(SendError::Full) = endpoint.send(link, stream, frame) {
-                    endpoint.close(link, CloseCode::Flood, "nothing gets through");
+            Said::Frame(frame) => match endpoint.send(link, stream, frame.clone()) {
+                Err(SendError::Full) if self.requests.contains(&tag) => {
+                    self.larger.insert(tag, VecDeque::from([Said::Frame(frame)]));
                 }
-            }
+                // Nothing after a frame that did not fit may go: the connection ends, and the client begins anew.
+                Err(SendError::Full) => endpoint.close(link, CloseCode::Flood, "nothing gets through"),
+                _ => {}
+            },
             Said::Finish => endpoint.finish(link, stream),
         }
     }

@@ -7,7 +7,7 @@ use wire::proof::{self, Exporter, Purpose};
 use wire::request::{self, Credentials, EarlyProof, Request};
 use wire::{DeviceId, RegistrationId, RequestId, Secret, WallTime, limits};
 
-use crate::io::Login;
+use crate::kept::Login;
 
 /// A device's Ed25519 key.
 pub(crate) struct DeviceKey {

@@ -124,7 +124,13 @@ fn i10_what_lost_acks_may_have_moved_is_stated_at_the_next_hello() {
     assert!(lose(&mut world).len() <= 1);
 
     // A process that starts with messages in its outbox does not know which of them were said.
-    let row = OutboxRow { client_msg_id: id(9), chat: CHAT, peer: Some(PEER), content: "waits".into() };
+    let row = OutboxRow {
+        client_msg_id: id(9),
+        chat: CHAT,
+        peer: Some(PEER),
+        content: "waits".into(),
+        sealed: None,
+    };
     let kept = |outbox| Snapshot {
         login: Some(login(Duration::from_secs(3600))),
         chats: vec![known_chat(3, 3)],

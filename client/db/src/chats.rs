@@ -16,8 +16,10 @@ pub struct Summary {
     pub chat: ChatId,
     /// The other account of a 1:1 chat.
     pub peer: Option<AccountId>,
-    /// What the other account is called.
+    /// What the other account is called, or the group.
     pub name: Option<String>,
+    /// Messages that are here.
+    pub messages: u64,
     /// Messages of others that were not read.
     pub unread: u64,
     /// The user has read up to here.
@@ -39,7 +41,9 @@ impl Db {
                        SELECT chat FROM chats UNION SELECT chat FROM contacts
                        UNION SELECT chat FROM outbox UNION SELECT chat FROM drafts)
                    SELECT k.chat, c.read, coalesce(c.peer, t.account, o.peer) AS peer, d.text AS draft,
-                       (SELECT name FROM people WHERE account = coalesce(c.peer, t.account, o.peer)) AS name,
+                       coalesce((SELECT name FROM people WHERE account = coalesce(c.peer, t.account, o.peer)), c.name)
+                           AS name,
+                       (SELECT count(*) FROM messages m WHERE m.chat = k.chat) AS messages,
                        (SELECT count(*) FROM messages m
                            WHERE m.chat = k.chat AND m.seq > coalesce(c.read, 0) AND m.sender <> ?1) AS unread
                    FROM known k LEFT JOIN chats c ON c.chat = k.chat LEFT JOIN drafts d ON d.chat = k.chat
@@ -144,8 +148,9 @@ impl Db {
 fn summary(row: &Row<'_>) -> rusqlite::Result<Summary> {
     let Id(chat) = row.get("chat")?;
     let peer = row.get::<_, Option<Id<AccountId>>>("peer")?.map(|Id(id)| id);
-    let unread = row.get::<_, i64>("unread")?.try_into().unwrap_or(0);
+    let count = |column| row.get::<_, i64>(column).map(|count| count.try_into().unwrap_or(0));
+    let (messages, unread) = (count("messages")?, count("unread")?);
     let read = if row.get::<_, Option<i64>>("read")?.is_some() { seq(row, "read")? } else { Seq::ZERO };
     let (name, draft) = (row.get("name")?, row.get::<_, Option<String>>("draft")?.unwrap_or_default());
-    Ok(Summary { chat, peer, name, unread, read, last: None, draft })
+    Ok(Summary { chat, peer, name, messages, unread, read, last: None, draft })
 }

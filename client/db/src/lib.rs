@@ -30,15 +30,18 @@ mod forget;
 mod header;
 mod key;
 mod mls;
+mod notices;
 mod people;
 mod schema;
 mod state;
+mod under_way;
 
 pub use access::{Protection, Unlock};
 pub use chats::Summary;
 pub use error::DbError;
 pub use key::Passphrase;
 pub use mls::MlsReader;
+pub use notices::{Notice, PassedEntry, Said};
 pub use people::Contact;
 pub use state::Standing;
 

@@ -24,7 +24,7 @@ const KEY_BYTES: usize = 32;
 /// What one value is sealed by.
 type OwnKey = Zeroizing<[u8; KEY_BYTES]>;
 
-/// Reads rows of MLS state for whoever encrypts, over a connection of its own: it sees all that [`Db::apply_with`] has
+/// Reads rows of MLS state for whoever encrypts, over a connection of its own: it sees all that [`Db::apply`] has
 /// returned from, and goes where the database does not. It holds the claim ([`Db::claim`]), too.
 pub struct MlsReader {
     dir: PathBuf,
@@ -42,7 +42,7 @@ impl Kv for MlsReader {
 }
 
 impl Db {
-    /// A row of MLS state, as [`Db::apply_with`] has kept it last.
+    /// A row of MLS state, as [`Db::apply`] has kept it last.
     ///
     /// # Errors
     /// [`DbError::InUse`], [`DbError`].

@@ -41,6 +41,16 @@ impl Db {
         write().map_err(|error: rusqlite::Error| self.wrong(error))
     }
 
+    /// Remembers what a group is called.
+    ///
+    /// # Errors
+    /// [`DbError`].
+    pub fn name_group(&self, chat: ChatId, name: &str) -> Result<(), DbError> {
+        let sql = "INSERT INTO chats (chat, name) VALUES (?1, ?2)
+                   ON CONFLICT (chat) DO UPDATE SET name = excluded.name";
+        self.sql.execute(sql, params![Id(chat), name]).map(drop).map_err(|error| self.wrong(error))
+    }
+
     /// A person met before, by number.
     ///
     /// # Errors

@@ -12,7 +12,7 @@ use crate::files::Files;
 const VERSION: i64 = STEPS.len() as i64;
 
 /// What makes each version from the one before, beginning with nothing.
-const STEPS: [&str; 1] = [TABLES];
+const STEPS: [&str; 2] = [TABLES, GROUPS];
 
 const TABLES: &str = "
     -- Who this device is, whatever accounts come and go.
@@ -46,6 +46,33 @@ const TABLES: &str = "
     CREATE TABLE mls (key BLOB PRIMARY KEY, slot INTEGER NOT NULL, value BLOB NOT NULL) WITHOUT ROWID;
     CREATE TABLE mls_keys (n INTEGER PRIMARY KEY, key BLOB NOT NULL CHECK (length(key) = 32));
     CREATE TABLE mls_free (n INTEGER PRIMARY KEY);
+";
+
+const GROUPS: &str = "
+    -- What a message was last sealed as: what leaves.
+    ALTER TABLE outbox ADD COLUMN sealed BLOB;
+    ALTER TABLE outbox ADD COLUMN sealed_epoch INTEGER;
+    ALTER TABLE chats ADD COLUMN gone INTEGER NOT NULL DEFAULT 0;
+    -- What a group is called.
+    ALTER TABLE chats ADD COLUMN name TEXT;
+    -- The place of the commit that added this device, if another device did.
+    ALTER TABLE chats ADD COLUMN joined INTEGER NOT NULL DEFAULT 0;
+    -- Entries that are no messages: what is what notices.rs calls it.
+    CREATE TABLE passed (
+        chat BLOB NOT NULL, seq INTEGER NOT NULL, sender BLOB NOT NULL, at INTEGER NOT NULL, what INTEGER NOT NULL,
+        PRIMARY KEY (chat, seq)) WITHOUT ROWID;
+    -- What a screen says between messages of who is in a chat; accounts one after another, in 16 bytes each.
+    CREATE TABLE members (
+        n INTEGER PRIMARY KEY, chat BLOB NOT NULL, seq INTEGER NOT NULL, at INTEGER NOT NULL, by BLOB NOT NULL,
+        added BLOB NOT NULL, removed BLOB NOT NULL, gone INTEGER NOT NULL);
+    CREATE INDEX members_by_place ON members (chat, seq);
+    -- A commit on its way: the frame that is said first, and what follows it.
+    CREATE TABLE commits (chat BLOB PRIMARY KEY, request BLOB NOT NULL, bytes BLOB NOT NULL) WITHOUT ROWID;
+    CREATE TABLE plans (chat BLOB PRIMARY KEY, plan BLOB NOT NULL) WITHOUT ROWID;
+    CREATE TABLE own_devices (device BLOB PRIMARY KEY) WITHOUT ROWID;
+    -- How this device's key packages stand, and the frame that says those that are on their way.
+    CREATE TABLE key_packages (
+        one INTEGER PRIMARY KEY CHECK (one = 1), last_resort_until INTEGER NOT NULL, publishing BLOB);
 ";
 
 /// What is made once.

@@ -1,15 +1,19 @@
 //! What was kept, as a client that starts and a screen ask for it.
 
 use bytes::Bytes;
-use client_core::{ChatRow, Login, Message, OUTBOX_MAX, OutboxRow, Snapshot};
+use client_core::{ChatRow, Login, Message, OUTBOX_MAX, OutboxRow, Sealed, Snapshot};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use wire::event::Cursor;
-use wire::{AccountId, ChatId, ClientMsgId, Secret, Seq, WallTime};
+use wire::{AccountId, ChatId, ClientMsgId, Epoch, Secret, Seq, WallTime};
 
 use crate::Db;
 use crate::column::{Id, int, seq, time};
 use crate::error::DbError;
 use crate::people::setting;
+use crate::under_way;
+
+/// The setting that says up to when cursor moves are known.
+pub(crate) const RECEIPTS_SINCE: &str = "receipts_since";
 
 /// How a message of the outbox stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,12 +37,14 @@ impl Db {
         let read = || {
             let rows = self.outbox_rows(0, OUTBOX_MAX)?;
             let last = rows.last().map_or(0, |(n, _)| *n);
-            let snapshot = Snapshot {
+            let mut snapshot = Snapshot {
                 login: self.sql.query_row("SELECT * FROM login", [], login).optional()?,
                 outbox: rows.into_iter().map(|(_, row)| row).collect(),
                 chats: all(&self.sql, "SELECT * FROM chats", chat)?,
                 receipts_since: WallTime(self.receipts_since()?),
+                ..Snapshot::default()
             };
+            under_way::read(&self.sql, &mut snapshot)?;
             Ok((snapshot, last))
         };
         read().map_err(|error: rusqlite::Error| self.wrong(error))
@@ -139,7 +145,7 @@ impl Db {
     }
 
     fn receipts_since(&self) -> rusqlite::Result<u64> {
-        let kept = setting(&self.sql, "receipts_since")?;
+        let kept = setting(&self.sql, RECEIPTS_SINCE)?;
         Ok(kept.and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_be_bytes))
     }
 
@@ -169,14 +175,18 @@ pub(crate) fn outbox_row(row: &Row<'_>) -> rusqlite::Result<(i64, OutboxRow)> {
     let (Id(client_msg_id), Id(chat)) = (row.get("client_msg_id")?, row.get("chat")?);
     let peer = row.get::<_, Option<Id<AccountId>>>("peer")?.map(|Id(id)| id);
     let content = Bytes::from(row.get::<_, Vec<u8>>("content")?);
-    Ok((row.get("n")?, OutboxRow { client_msg_id, chat, peer, content }))
+    let epoch = row.get::<_, Option<i64>>("sealed_epoch")?.map(|epoch| Epoch(epoch.try_into().unwrap_or(0)));
+    let sealed = epoch.zip(row.get::<_, Option<Vec<u8>>>("sealed")?);
+    let sealed = sealed.map(|(epoch, content)| Sealed { epoch, content: content.into() });
+    Ok((row.get("n")?, OutboxRow { client_msg_id, chat, peer, content, sealed }))
 }
 
 fn chat(row: &Row<'_>) -> rusqlite::Result<ChatRow> {
     let Id(chat) = row.get("chat")?;
     let peer = row.get::<_, Option<Id<AccountId>>>("peer")?.map(|Id(id)| id);
     let told = (seq(row, "told_delivered")?, seq(row, "told_read")?);
-    Ok(ChatRow { chat, peer, have: seq(row, "have")?, read: seq(row, "read")?, told })
+    let gone = row.get("gone")?;
+    Ok(ChatRow { chat, peer, have: seq(row, "have")?, read: seq(row, "read")?, told, gone })
 }
 
 pub(crate) fn message(row: &Row<'_>) -> rusqlite::Result<Message> {

@@ -64,8 +64,8 @@ fn r165_a_key_that_is_missing_damaged_or_another_s_is_told_from_a_damaged_databa
 fn r165_damage_further_on_is_seen_when_it_is_read() {
     let dir = tempfile::tempdir().expect("a folder");
     let mut before = db(dir.path());
-    let values = (0..200_u8).map(|n| ([n], Some([n; 2000])));
-    before.apply_with(&[], values).expect("kept");
+    let values: Vec<_> = (0..200_u8).map(|n| mls(&[n], Some(&[n; 2000]))).collect();
+    before.apply(&values).expect("kept");
     drop(before);
     let length = dir.path().join("state.db").metadata().expect("it is there").len();
     (20..length / 4096).for_each(|page| write_at(&dir.path().join("state.db"), page * 4096 + 500, b"harm"));

@@ -11,7 +11,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use bytes::Bytes;
-use client_core::{OutboxRow, Write};
+use client_core::{OutboxRow, Plan, PlanRow, Write};
 use client_db::{Db, Passphrase, Unlock};
 use rand::rngs::StdRng;
 use rand::{Rng, RngCore, SeedableRng};
@@ -31,7 +31,10 @@ const MLS_KEY: &[u8] = b"canary-of-a-key-of-mls";
 const MLS_VALUE: &[u8] = b"canary-of-a-ratchet-secret";
 const SETTING: &str = "canary-of-a-server.example:4433";
 
-const CANARIES: [&[u8]; 9] = [
+const GROUP: &str = "canary of what a group is called";
+
+const CANARIES: [&[u8]; 10] = [
+    GROUP.as_bytes(),
     TEXT.as_bytes(),
     QUEUED.as_bytes(),
     DRAFT.as_bytes(),
@@ -52,8 +55,13 @@ fn plant(db: &mut Db) {
         Write::Queue(OutboxRow { content: Bytes::from(QUEUED), ..row(2) }),
         Write::Arrived(said),
         Write::Cursor { chat: CHAT, cursor: cursor(1, 1, 7) },
+        Write::Plan(PlanRow {
+            plan: Plan::Create { name: GROUP.into(), description: String::new(), members: vec![BOB] },
+            ..plan(1)
+        }),
+        mls(MLS_KEY, Some(MLS_VALUE)),
     ];
-    db.apply_with(&writes, [(MLS_KEY, Some(MLS_VALUE))]).expect("kept");
+    db.apply(&writes).expect("kept");
     db.learn(Some(PHONE), BOB, NAME, CHAT).expect("kept");
     db.set_draft(CHAT, DRAFT).expect("kept");
     db.set_settings(&[("server", SETTING.as_bytes())]).expect("kept");
@@ -200,9 +208,9 @@ impl Churn {
             rows.insert(key, value);
         }
         self.seq += 1;
-        let writes = [Write::Arrived(message(self.seq, BOB, self.seq))];
-        let batch = rows.iter().map(|(key, value)| (key.to_be_bytes(), value.clone()));
-        db.apply_with(&writes, batch).expect("kept");
+        let mut writes = vec![Write::Arrived(message(self.seq, BOB, self.seq))];
+        writes.extend(rows.iter().map(|(key, value)| mls(&key.to_be_bytes(), value.as_deref())));
+        db.apply(&writes).expect("kept");
         // Whoever has the key can read the rows' keys, for as long as they are there.
         let mut statement =
             sql.prepare_cached("SELECT k.key FROM mls_keys k JOIN mls m ON m.slot = k.n").expect("there");
@@ -276,10 +284,10 @@ fn c48_the_log_is_emptied_without_being_asked() {
     let mut db = db(dir.path());
     let log = || dir.path().join("state.db-wal").metadata().map_or(0, |metadata| metadata.len());
     let mut emptied = 0;
-    for n in 0..400 {
+    for n in 0..400_u64 {
         let before = log();
-        db.apply_with(&[Write::Arrived(message(n + 1, BOB, n))], [(b"ratchet", Some(n.to_be_bytes()))])
-            .expect("kept");
+        let ratchet = mls(b"ratchet", Some(&n.to_be_bytes()));
+        db.apply(&[Write::Arrived(message(n + 1, BOB, n)), ratchet]).expect("kept");
         emptied += usize::from(log() < before);
         assert!(log() <= 1024 * 1024, "{} bytes", log());
     }

@@ -2,10 +2,10 @@
 
 mod support;
 
-use client_core::{OutboxRow, Snapshot, Write};
-use client_db::{Db, DbError, Standing};
+use client_core::{KeyPackages, MembersChange, OutboxRow, Passed, Snapshot, Unreadable, Write};
+use client_db::{Db, DbError, Said, Standing};
 use support::*;
-use wire::{AccountId, ChatId, ErrorCode, Seq, WallTime};
+use wire::{AccountId, ChatId, DeviceId, ErrorCode, Seq, WallTime};
 
 #[test]
 fn r165_what_was_kept_is_there_after_a_restart() {
@@ -28,12 +28,12 @@ fn r165_what_was_kept_is_there_after_a_restart() {
             Write::Told { chat: CHAT, delivered: Seq(1), read: Seq(0) },
             Write::ReceiptsSince(WallTime(77)),
         ];
-        db.apply_with(&writes, [(b"group", Some(b"state"))]).expect("kept");
+        db.apply(&[&writes[..], &[mls(b"group", Some(b"state"))]].concat()).expect("kept");
         (db.device_key().clone(), db.install())
     };
     let mut db = db(dir.path());
     let (snapshot, last) = db.snapshot().expect("a snapshot");
-    let Snapshot { login: kept, outbox, chats, receipts_since } = snapshot;
+    let Snapshot { login: kept, outbox, chats, receipts_since, .. } = snapshot;
     assert_eq!((kept, outbox, receipts_since), (Some(token), vec![row(1), row(2)], WallTime(77)));
     assert_eq!((last, db.outbox_len().expect("a count")), (2, 2));
     let chat = chats[0];
@@ -53,11 +53,11 @@ fn r165_rows_of_mls_state_are_replaced_and_deleted_and_the_later_of_two_counts()
     let dir = tempfile::tempdir().expect("a folder");
     let mut db = db(dir.path());
     let value = |db: &Db, key: &[u8]| db.mls(key).expect("read").map(|value| value.to_vec());
-    db.apply_with(&[], [(b"a", Some("1")), (b"b", Some("2")), (b"a", Some("3"))]).expect("kept");
+    db.apply(&[mls(b"a", Some(b"1")), mls(b"b", Some(b"2")), mls(b"a", Some(b"3"))]).expect("kept");
     assert_eq!((value(&db, b"a"), value(&db, b"b")), (Some(b"3".to_vec()), Some(b"2".to_vec())));
-    db.apply_with(&[], [(b"a", None), (b"b", Some("")), (b"c", None)]).expect("kept");
+    db.apply(&[mls(b"a", None), mls(b"b", Some(b"")), mls(b"c", None)]).expect("kept");
     assert_eq!((value(&db, b"a"), value(&db, b"b"), value(&db, b"c")), (None, Some(Vec::new()), None));
-    db.apply_with(&[], [(b"b", None), (b"b", Some("4"))]).expect("kept");
+    db.apply(&[mls(b"b", None), mls(b"b", Some(b"4"))]).expect("kept");
     assert_eq!(value(&db, b"b"), Some(b"4".to_vec()));
 }
 
@@ -103,6 +103,10 @@ fn r50_messages_are_kept_by_place_and_shown_once() {
     assert!(unshown(&db, Some(ChatId::new([4; 16])), 10).is_empty());
     db.mark_shown(CHAT, Seq(2)).expect("kept");
     assert_eq!(unshown(&db, None, 10), [3]);
+    // A server that was restored from a backup has another message in a place that was taken.
+    db.apply(&[Write::Sent(message(3, ME, 8))]).expect("kept");
+    let page = db.page(CHAT, Seq(u64::MAX), 9).expect("a page");
+    assert_eq!(page, [message(1, ME, 1), message(2, BOB, 7), message(3, ME, 8)]);
 }
 
 #[test]
@@ -124,13 +128,13 @@ fn r165_nothing_of_a_drain_is_kept_if_a_part_of_it_fails() {
     let other = support::raw(dir.path());
     let full = "CREATE TRIGGER full BEFORE INSERT ON messages BEGIN SELECT RAISE(ABORT, 'full'); END";
     other.execute_batch(full).expect("a trigger");
-    let writes = [Write::Queue(row(1)), Write::Arrived(message(1, BOB, 2))];
-    assert!(matches!(db.apply_with(&writes, [(b"key", Some(b"value"))]), Err(DbError::Sql { .. })));
+    let writes = [Write::Queue(row(1)), mls(b"key", Some(b"value")), Write::Arrived(message(1, BOB, 2))];
+    assert!(matches!(db.apply(&writes), Err(DbError::Sql { .. })));
     assert_eq!((db.outbox_len().expect("a count"), db.mls(b"key").expect("read")), (0, None));
     // Nor if it is MLS state that fails.
     other.execute_batch("DROP TRIGGER full").expect("gone");
     other.execute_batch(&full.replace("messages", "mls")).expect("a trigger");
-    assert!(matches!(db.apply_with(&writes, [(b"key", Some(b"value"))]), Err(DbError::Sql { .. })));
+    assert!(matches!(db.apply(&writes), Err(DbError::Sql { .. })));
     assert_eq!((db.outbox_len().expect("a count"), db.mls(b"key").expect("read")), (0, None));
     assert!(db.page(CHAT, Seq(u64::MAX), 9).expect("a page").is_empty());
 }
@@ -158,6 +162,13 @@ fn r1_a_screen_of_chats_has_every_chat_with_what_is_new_in_it() {
         "one's own message is not unread"
     );
     assert_eq!((found[0].read, found[0].last.clone()), (Seq(1), Some(message(4, ME, 4))));
+    assert_eq!(found.iter().map(|summary| summary.messages).collect::<Vec<_>>(), [4, 0, 0]);
+    let group = ChatId::new([7; 16]);
+    db.name_group(group, "Picnic").expect("kept");
+    let found = db.summaries(ME).expect("chats");
+    let named =
+        found.iter().find(|summary| summary.chat == group).and_then(|summary| summary.name.as_deref());
+    assert_eq!(named, Some("Picnic"));
     assert_eq!(db.unread(CHAT, ME).expect("a count"), 2);
     // Pages go back from the end, oldest first within each.
     let page = |before, limit| db.page(CHAT, Seq(before), limit).expect("a page");
@@ -179,4 +190,128 @@ fn g21_what_waits_and_what_failed_is_there_by_chat_in_order() {
     let queued = db.queued(CHAT, 2).expect("rows");
     assert_eq!(queued, [(row(2), Some(code.number())), (row(3), None)], "the newest two");
     assert_eq!(db.queued(ChatId::new([4; 16]), 9).expect("rows"), []);
+}
+
+#[test]
+fn r165_what_is_begun_goes_on_after_a_restart() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let devices = vec![DeviceId::new([5; 16]), DeviceId::new([6; 16])];
+    let begun = [
+        Write::Queue(row(1)),
+        Write::Sealed { client_msg_id: id(1), sealed: sealed(3, 100) },
+        Write::Queue(OutboxRow { sealed: Some(sealed(4, 10)), ..row(2) }),
+        Write::Inbox { have: Seq(9) },
+        Write::Commit(commit(1)),
+        Write::Commit(commit(2)),
+        Write::Plan(plan(1)),
+        Write::OwnDevices(devices.clone()),
+        Write::KeyPackages(key_packages(2)),
+    ];
+    db(dir.path()).apply(&begun).expect("kept");
+    let (snapshot, _) = db(dir.path()).snapshot().expect("a snapshot");
+    let sealed_as = |n, epoch, bytes| OutboxRow { sealed: Some(sealed(epoch, bytes)), ..row(n) };
+    assert_eq!(snapshot.outbox, [sealed_as(1, 3, 100), sealed_as(2, 4, 10)]);
+    assert_eq!((snapshot.inbox, &snapshot.own_devices), (Seq(9), &devices));
+    assert_eq!((snapshot.commits, snapshot.plans), (vec![commit(2)], vec![plan(1)]), "one of a chat");
+    assert_eq!(snapshot.key_packages, key_packages(2));
+    let over = [
+        Write::Sealed { client_msg_id: id(1), sealed: sealed(5, 7) },
+        Write::CommitDone { chat: CHAT },
+        Write::PlanDone { chat: CHAT },
+        Write::OwnDevices(devices[1..].to_vec()),
+        Write::KeyPackages(key_packages(5)),
+    ];
+    db(dir.path()).apply(&over).expect("kept");
+    let (snapshot, _) = db(dir.path()).snapshot().expect("a snapshot");
+    assert_eq!(snapshot.outbox[0], sealed_as(1, 5, 7), "sealed anew, in place of what it was");
+    assert!(snapshot.commits.is_empty() && snapshot.plans.is_empty());
+    assert_eq!(snapshot.own_devices, devices[1..]);
+    assert_eq!((snapshot.key_packages.publishing.clone(), snapshot.key_packages), (None, key_packages(5)));
+}
+
+#[test]
+fn r50_what_is_no_message_takes_its_place_and_is_not_unread() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut db = db(dir.path());
+    let passed =
+        |seq, what| Write::Passed { chat: CHAT, seq: Seq(seq), sender: BOB, at: WallTime(seq), what };
+    let unreadable = Unreadable::Replayed;
+    let writes = [
+        Write::Joined { chat: CHAT, seq: Seq(4) },
+        Write::Members(MembersChange { seq: Seq(4), ..change(1) }),
+        passed(5, Passed::Commit),
+        Write::Members(MembersChange { seq: Seq(5), added: vec![], removed: vec![ME], ..change(1) }),
+        Write::Arrived(message(6, BOB, 6)),
+        passed(7, Passed::Unreadable(unreadable)),
+        passed(8, Passed::Control),
+    ];
+    db.apply(&writes).expect("kept");
+    let chat = |db: &Db| *db.snapshot().expect("a snapshot").0.chat(CHAT).expect("a chat");
+    assert_eq!((chat(&db).have, chat(&db).gone, db.joined(CHAT).expect("a place")), (Seq(8), false, Seq(4)));
+    assert_eq!(db.unread(CHAT, ME).expect("a count"), 1);
+    assert_eq!(db.summaries(ME).expect("chats")[0].unread, 1);
+    db.apply(&[Write::Gone { chat: CHAT, by: BOB, at: WallTime(9) }]).expect("kept");
+    assert!(chat(&db).gone);
+    let seen = db.passed(CHAT, Seq(6), Seq(8)).expect("entries");
+    let seen: Vec<_> = seen.iter().map(|entry| (entry.seq.0, entry.at.0, entry.what)).collect();
+    assert_eq!(seen, [(7, 7, Passed::Unreadable(unreadable)), (8, 8, Passed::Control)]);
+    let said = |after, to, limit| -> Vec<(u64, Said)> {
+        let notices = db.notices(CHAT, Seq(after), Seq(to), limit).expect("notices");
+        notices.into_iter().map(|notice| (notice.seq.0, notice.what)).collect()
+    };
+    let all = [
+        (4, Said::Members(BOB, vec![BOB, ME], vec![])),
+        (5, Said::Members(BOB, vec![], vec![ME])),
+        (7, Said::Unreadable(BOB, unreadable)),
+        (8, Said::Gone(BOB)),
+    ];
+    assert_eq!(said(0, u64::MAX, 9), all);
+    assert_eq!(said(4, 7, 9), all[1..3]);
+    assert_eq!(said(0, u64::MAX, 2), all[2..], "the newest");
+    db.apply(&[Write::Joined { chat: CHAT, seq: Seq(12) }]).expect("kept");
+    assert_eq!(
+        (chat(&db).have, chat(&db).gone, db.joined(CHAT).expect("a place")),
+        (Seq(12), false, Seq(12))
+    );
+}
+
+#[test]
+fn r165_every_kind_of_entry_comes_back_as_it_was() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut db = db(dir.path());
+    let bad = [
+        Unreadable::Relabelled,
+        Unreadable::Epoch,
+        Unreadable::Replayed,
+        Unreadable::Refused,
+        Unreadable::Stranger,
+    ];
+    let mut kinds = vec![Passed::Commit, Passed::Control, Passed::Own, Passed::Unknown];
+    kinds.extend(bad.map(Passed::Unreadable));
+    for (&what, n) in kinds.iter().zip(1..) {
+        let (seq, at) = (Seq(n), WallTime(n));
+        db.apply(&[Write::Passed { chat: CHAT, seq, sender: ME, at, what }]).expect("kept");
+    }
+    let kept = db.passed(CHAT, Seq(1), Seq(99)).expect("entries");
+    assert_eq!(kept.iter().map(|entry| entry.what).collect::<Vec<_>>(), kinds);
+}
+
+#[test]
+fn r165_a_database_of_before_groups_goes_on_with_all_that_is_in_it() {
+    let dir = tempfile::tempdir().expect("a folder");
+    db(dir.path()).apply(&[Write::Queue(row(1)), Write::Arrived(message(3, BOB, 9))]).expect("kept");
+    // What the second version added is taken away again.
+    let before = "ALTER TABLE outbox DROP COLUMN sealed; ALTER TABLE outbox DROP COLUMN sealed_epoch;
+                  ALTER TABLE chats DROP COLUMN gone; ALTER TABLE chats DROP COLUMN joined; ALTER TABLE chats DROP COLUMN name;
+                  DROP TABLE passed; DROP TABLE members; DROP TABLE commits; DROP TABLE plans;
+                  DROP TABLE own_devices; DROP TABLE key_packages; PRAGMA user_version = 1";
+    support::raw(dir.path()).execute_batch(before).expect("the first version");
+    let mut db = db(dir.path());
+    let (snapshot, _) = db.snapshot().expect("a snapshot");
+    assert_eq!(snapshot.outbox, [row(1)]);
+    assert_eq!(snapshot.chat(CHAT).map(|chat| (chat.have, chat.gone)), Some((Seq(3), false)));
+    assert_eq!(snapshot.key_packages, KeyPackages::default());
+    db.apply(&[Write::Sealed { client_msg_id: id(1), sealed: sealed(1, 5) }, Write::Commit(commit(1))])
+        .expect("kept");
+    assert_eq!(db.snapshot().expect("a snapshot").0.commits, [commit(1)]);
 }

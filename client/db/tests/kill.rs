@@ -13,7 +13,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use bytes::Bytes;
-use client_core::{Message, Write};
+use client_core::{Message, OutboxRow, Passed, Snapshot, Write};
 use client_db::{Db, DbError, Unlock};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -35,23 +35,36 @@ fn size(n: u64) -> usize {
 /// that is sent while another one is queued, and the ratchet that moves on.
 fn drain(n: u64) -> Vec<Write> {
     let content = Bytes::from(vec![n as u8; size(n)]);
-    vec![
-        Write::Arrived(Message { content, ..message(2 * n - 1, BOB, n) }),
+    let what = Passed::Commit;
+    let mut writes = vec![
+        Write::Arrived(Message { content, ..message(3 * n - 2, BOB, n) }),
+        Write::Passed { chat: CHAT, seq: Seq(3 * n - 1), sender: BOB, at: WallTime(n), what },
         Write::Queue(row(1_000_000 + n)),
-        Write::Sent(Message { ..message(2 * n, ME, 1_000_000 + n - 1) }),
-        Write::Told { chat: CHAT, delivered: Seq(2 * n), read: Seq(n) },
-        Write::Cursor { chat: CHAT, cursor: cursor(2 * n, n, n) },
+        Write::Sealed { client_msg_id: id(1_000_000 + n), sealed: sealed(n, size(n + 3)) },
+        Write::Sent(Message { ..message(3 * n, ME, 1_000_000 + n - 1) }),
+        Write::Told { chat: CHAT, delivered: Seq(3 * n), read: Seq(n) },
+        Write::Cursor { chat: CHAT, cursor: cursor(3 * n, n, n) },
         Write::ReceiptsSince(WallTime(n)),
         Write::Login(login(&n.to_string(), [n as u8; 48])),
-    ]
+        Write::Inbox { have: Seq(n) },
+        Write::Commit(commit(n)),
+        Write::Plan(plan(n)),
+        Write::KeyPackages(key_packages(n)),
+        Write::Members(change(n)),
+    ];
+    if n.is_multiple_of(3) {
+        writes.extend([Write::CommitDone { chat: CHAT }, Write::PlanDone { chat: CHAT }]);
+    }
+    writes.extend(rows(n));
+    writes
 }
 
 /// The ratchet, a row of its own for the drain, and one that goes.
-fn rows(n: u64) -> Vec<(Vec<u8>, Option<Vec<u8>>)> {
-    let ratchet = (b"ratchet".to_vec(), Some(n.to_be_bytes().repeat(size(n + 1) / 8)));
-    let mut rows = vec![ratchet, (key(n), Some(vec![n as u8; size(n + 2)]))];
+fn rows(n: u64) -> Vec<Write> {
+    let ratchet = mls(b"ratchet", Some(&n.to_be_bytes().repeat(size(n + 1) / 8)));
+    let mut rows = vec![ratchet, mls(&key(n), Some(&vec![n as u8; size(n + 2)]))];
     if n > KEPT {
-        rows.push((key(n - KEPT), None));
+        rows.push(mls(&key(n - KEPT), None));
     }
     rows
 }
@@ -71,16 +84,22 @@ fn last(db: &Db) -> u64 {
         return 0;
     }
     let chat = chat.expect("a chat");
-    assert_eq!((chat.have, chat.told), (Seq(2 * n - 1), (Seq(2 * n), Seq(n))));
+    assert_eq!((chat.have, chat.told), (Seq(3 * n - 1), (Seq(3 * n), Seq(n))));
     assert_eq!(snapshot.login, Some(login(&n.to_string(), [n as u8; 48])));
-    assert_eq!(snapshot.outbox, [row(1_000_000 + n)], "one waits, and no other");
+    let waits = OutboxRow { sealed: Some(sealed(n, size(n + 3))), ..row(1_000_000 + n) };
+    assert_eq!(snapshot.outbox, [waits], "one waits, as it was sealed, and no other");
+    under_way(&snapshot, n);
+    let passed = db.passed(CHAT, Seq(0), Seq(u64::MAX)).expect("entries");
+    assert!(passed.iter().map(|entry| entry.seq.0).eq((1..=n).map(|n| 3 * n - 1)), "every commit once");
+    let notices = db.notices(CHAT, Seq::ZERO, Seq(u64::MAX), u32::MAX).expect("notices");
+    assert!(notices.iter().map(|notice| notice.seq.0).eq((1..=n).map(|n| 3 * n - 1)), "what each did, once");
     let cursors = db.cursors(CHAT).expect("cursors");
-    assert_eq!((cursors.len(), cursors[0].read, cursors[0].delivered), (1, Seq(n), Seq(2 * n)));
+    assert_eq!((cursors.len(), cursors[0].read, cursors[0].delivered), (1, Seq(n), Seq(3 * n)));
     let page = db.page(CHAT, Seq(u64::MAX), u32::MAX).expect("messages");
     assert_eq!(page.len() as u64, 2 * n, "every message once");
-    for (message, seq) in page.iter().zip(1..) {
-        let n = seq / 2 + seq % 2;
-        let length = if seq % 2 == 1 { size(n) } else { (1_000_000 + n - 1).to_string().len() };
+    for (message, seq) in page.iter().zip((1_u64..).filter(|seq| seq % 3 != 2)) {
+        let n = seq.div_ceil(3);
+        let length = if seq % 3 == 1 { size(n) } else { (1_000_000 + n - 1).to_string().len() };
         assert_eq!((message.seq, message.content.len()), (Seq(seq), length));
     }
     let ratchet = db.mls(b"ratchet").expect("read").expect("a ratchet");
@@ -93,6 +112,14 @@ fn last(db: &Db) -> u64 {
     n
 }
 
+/// What is begun, and goes on.
+fn under_way(snapshot: &Snapshot, n: u64) {
+    assert_eq!((snapshot.inbox, &snapshot.key_packages), (Seq(n), &key_packages(n)));
+    let goes_on = !n.is_multiple_of(3);
+    assert_eq!(snapshot.commits, if goes_on { vec![commit(n)] } else { Vec::new() });
+    assert_eq!(snapshot.plans, if goes_on { vec![plan(n)] } else { Vec::new() });
+}
+
 /// Not a test of its own: the process that is killed. It prints a line per drain that is kept.
 #[test]
 fn child() {
@@ -102,7 +129,7 @@ fn child() {
     println!("open");
     loop {
         n += 1;
-        db.apply_with(&drain(n), rows(n)).expect("kept");
+        db.apply(&drain(n)).expect("kept");
         std::io::stdout().write_all(format!("kept {n}\n").as_bytes()).expect("told");
         if n.is_multiple_of(7) {
             db.forget().expect("emptied");

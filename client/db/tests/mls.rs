@@ -32,7 +32,8 @@ impl Phone {
 
     /// Keeps what the calls so far changed, with what else they meant.
     fn keep(&mut self, writes: &[Write]) {
-        self.db.apply_with(writes, self.mls.drain()).expect("kept");
+        let rows = self.mls.drain().into_iter().map(Write::Mls);
+        self.db.apply(&rows.chain(writes.iter().cloned()).collect::<Vec<_>>()).expect("kept");
     }
 }
 
@@ -161,13 +162,13 @@ fn r149_a_reader_sees_each_drain_as_soon_as_it_is_kept() {
     };
     for n in 0..=255_u8 {
         assert_eq!(read(n), None);
-        db.apply_with(&[], [([n], Some([n; 3000]))]).expect("kept");
+        db.apply(&[mls(&[n], Some(&[n; 3000]))]).expect("kept");
         assert_eq!(read(n).as_deref(), Some(&[n; 3000][..]));
         if n % 50 == 7 {
             assert!(db.forget().expect("emptied"), "a reader that does not read is not in the way");
         }
         if let Some(old) = n.checked_sub(9) {
-            db.apply_with(&[], [([old], None::<[u8; 0]>)]).expect("kept");
+            db.apply(&[mls(&[old], None)]).expect("kept");
             assert_eq!(read(old), None);
         }
     }
@@ -179,12 +180,12 @@ fn r149_a_reader_sees_each_drain_as_soon_as_it_is_kept() {
 fn r149_one_process_at_a_time_has_mls_state_in_use() {
     let dir = tempfile::tempdir().expect("a folder");
     let (mut first, mut second) = (db(dir.path()), db(dir.path()));
-    first.apply_with(&[], [(b"ratchet", Some(b"1"))]).expect("who comes first has it");
+    first.apply(&[mls(b"ratchet", Some(b"1"))]).expect("who comes first has it");
     assert!(!second.claim().expect("asked"));
     let refused = [
         second.mls(b"ratchet").err(),
         second.mls_reader().err(),
-        second.apply_with(&[Write::Queue(row(1))], [(b"ratchet", Some(b"2"))]).err(),
+        second.apply(&[Write::Queue(row(1)), mls(b"ratchet", Some(b"2"))]).err(),
     ];
     for error in refused {
         let error = error.expect("refused");

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use client_core::quic::Bridge;
-use client_core::{Ask, AskId, Client, ClientEvent, Now, Output, SendError, Snapshot};
+use client_core::{Ask, AskId, Client, ClientEvent, MemoryKv, Now, Output, SendError, Snapshot};
 use rand::{RngCore, SeedableRng};
 use rand_chacha::ChaCha12Rng;
 use rustix::event::{PollFd, PollFlags, Timespec};
@@ -66,12 +66,16 @@ pub struct Happened {
     pub event: ClientEvent,
 }
 
+/// Key packages that a phone publishes at a time: a fleet makes as few as its chats need.
+const KEY_PACKAGES: usize = 10;
+
 /// One phone.
 struct Phone {
     client: Client,
     bridge: Bridge,
     downs: streams::Downs,
     kept: Snapshot,
+    rows: MemoryKv,
     /// Whose it is: says its number.
     person: usize,
     /// Which socket its connections use.
@@ -141,8 +145,8 @@ impl Fleet {
         let number = self.phones.len();
         let mut seed = [0; 32];
         self.rng.fill_bytes(&mut seed);
-        let kept = Snapshot::default();
-        let client = new_client(&self.target, seed, 0, &kept);
+        let (kept, rows) = (Snapshot::default(), MemoryKv::default());
+        let client = new_client(&self.target, seed, 0, (&kept, &rows));
         let (door, bridge) = (number % self.doors.len(), Bridge::default());
         let downs = streams::Downs::default();
         self.phones.push(Phone {
@@ -150,6 +154,7 @@ impl Fleet {
             bridge,
             downs,
             kept,
+            rows,
             person,
             door,
             timer: None,
@@ -185,7 +190,7 @@ impl Fleet {
         let salt = self.rng.next_u64();
         let target = self.target.clone();
         let at = &mut self.phones[phone];
-        at.client = new_client(&target, at.seed, salt, &at.kept);
+        at.client = new_client(&target, at.seed, salt, (&at.kept, &at.rows));
         at.bridge = Bridge::default();
         self.touch(phone);
     }
@@ -390,7 +395,10 @@ impl Fleet {
         let mut rest = Vec::new();
         while let Some(output) = phone.client.poll_output() {
             match output {
-                Output::Persist(write) => phone.kept.apply(&write),
+                Output::Persist(write) => {
+                    phone.kept.apply(&write);
+                    phone.rows.apply(&write);
+                }
                 other => rest.push(other),
             }
         }
@@ -435,7 +443,7 @@ impl Fleet {
     }
 }
 
-fn new_client(target: &Target, seed: [u8; 32], salt: u64, kept: &Snapshot) -> Client {
+fn new_client(target: &Target, seed: [u8; 32], salt: u64, (kept, rows): (&Snapshot, &MemoryKv)) -> Client {
     let mut own = seed;
     own[..8].iter_mut().zip(salt.to_le_bytes()).for_each(|(byte, salt)| *byte ^= salt ^ 0x5a);
     let config = client_core::Config {
@@ -443,8 +451,9 @@ fn new_client(target: &Target, seed: [u8; 32], salt: u64, kept: &Snapshot) -> Cl
         seed: own,
         name: concat!("loadtest ", env!("CARGO_PKG_VERSION")).to_owned(),
         server_name: target.name.clone(),
+        key_packages: KEY_PACKAGES,
     };
-    Client::new(&config, kept.clone(), now())
+    Client::new(&config, kept.clone(), Box::new(rows.clone()), now())
 }
 
 fn options() -> Options {

@@ -1,13 +1,14 @@
 //! Who was told what: one lost, doubled, changed or reordered message ends a run.
 //!
 //! It knows what was said from who said it, and learns each chat's log from the first device that shows an entry; every
-//! other device must show the same, from 1, without a gap. It keeps 40 bytes of each message, and nothing of its text:
+//! other device must show the same, from where it joined the chat, without a gap; what is no message has its place there, too.
+//! It keeps 40 bytes of each message, and nothing of its text:
 //! the workload says it again.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use client_core::{Message, seal};
+use client_core::Message;
 use loadtest_workload::{Phone, words};
 use wire::content::Content;
 use wire::{ChatId, ClientMsgId, Seq};
@@ -127,7 +128,10 @@ struct Said {
 #[derive(Debug)]
 struct Log {
     members: [usize; 2],
-    entries: Vec<ClientMsgId>,
+    /// By place; what is no message is not among them.
+    entries: BTreeMap<u64, ClientMsgId>,
+    /// The last place.
+    head: u64,
     /// By phone: how many of its messages are in the log.
     last_by: BTreeMap<usize, u64>,
 }
@@ -157,7 +161,7 @@ impl Oracle {
 
     /// There is a chat of two people.
     pub fn know(&mut self, chat: ChatId, members: [usize; 2]) {
-        let fresh = || Log { members, entries: Vec::new(), last_by: BTreeMap::new() };
+        let fresh = || Log { members, entries: BTreeMap::new(), head: 0, last_by: BTreeMap::new() };
         self.logs.entry(chat).or_insert_with(fresh);
     }
 
@@ -184,7 +188,7 @@ impl Oracle {
         }
         view.shown = seq;
         let said = self.place(number, message)?;
-        let text = match seal::open(message.chat, &message.content) {
+        let text = match Content::decode(&message.content) {
             Ok(Content::Text(text)) => text.text,
             _ => String::new(),
         };
@@ -192,6 +196,22 @@ impl Oracle {
             return Err(Violation::Changed { phone: number, seq });
         }
         Ok((said.planned, said.phone.number))
+    }
+
+    /// A phone passes over an entry that is no message, or an own one whose tick it has.
+    ///
+    /// # Errors
+    /// [`Violation::Order`] if it is not its next.
+    pub fn passed(&mut self, phone: Phone, chat: ChatId, seq: Seq) -> Result<(), Violation> {
+        let Some(log) = self.logs.get_mut(&chat) else { return Ok(()) };
+        log.head = log.head.max(seq.0);
+        let view = self.views.entry((phone.number, chat)).or_default();
+        // A log begins for a phone where it joined.
+        if seq.0 != view.shown + 1 && view.shown > 0 {
+            return Err(Violation::Order { phone: phone.number, seq: seq.0, expected: view.shown + 1 });
+        }
+        view.shown = seq.0;
+        Ok(())
     }
 
     /// A phone has a tick.
@@ -231,7 +251,7 @@ impl Oracle {
             return Err(Violation::Lost { count: lost });
         }
         for (chat, log) in &self.logs {
-            let head = log.entries.len() as u64;
+            let head = log.head;
             for phone in phones.iter().filter(|phone| log.members.contains(&phone.person)) {
                 let view = self.views.get(&(phone.number, *chat));
                 let shown = view.map_or(0, |view| view.shown);
@@ -260,17 +280,9 @@ impl Oracle {
         if said.seq != 0 && said.seq != seq {
             return Err(Violation::Doubled { phone, seq });
         }
-        let at = usize::try_from(seq - 1).unwrap_or(usize::MAX);
-        match log.entries.get(at) {
-            Some(id) if *id == message.client_msg_id => {}
-            Some(_) => return Err(Violation::Fork { phone, seq }),
-            None => {
-                // A tick may name a place before any device shows what is in front of it.
-                if log.entries.len() < at {
-                    return Ok(*said);
-                }
-                log.entries.push(message.client_msg_id);
-            }
+        log.head = log.head.max(seq);
+        if *log.entries.entry(seq).or_insert(message.client_msg_id) != message.client_msg_id {
+            return Err(Violation::Fork { phone, seq });
         }
         if said.seq == 0 {
             said.seq = seq;
@@ -284,13 +296,19 @@ impl Oracle {
     /// What a phone says in a chat is in the log in the order in which it was said.
     fn in_order(&mut self, said: Said) -> Result<(), Violation> {
         let Some(log) = self.logs.get_mut(&said.chat) else { return Ok(()) };
-        let before = log.entries.iter().take(said.seq as usize - 1).rev();
-        let earlier =
-            before.filter_map(|id| self.said.get(id)).find(|other| other.phone.number == said.phone.number);
-        if earlier.is_some_and(|earlier| earlier.before > said.before) {
+        let of_phone = |(_, id): (&u64, &ClientMsgId)| {
+            self.said.get(id).copied().filter(|other| other.phone.number == said.phone.number)
+        };
+        // A tick may name a place before any device shows what is in front of it: both neighbours are looked at.
+        let earlier = log.entries.range(..said.seq).rev().find_map(of_phone);
+        let later = log.entries.range(said.seq + 1..).find_map(of_phone);
+        if earlier.is_some_and(|earlier| earlier.before > said.before)
+            || later.is_some_and(|later| later.before < said.before)
+        {
             return Err(Violation::Reordered { seq: said.seq });
         }
-        log.last_by.insert(said.phone.number, said.seq);
+        let last = log.last_by.entry(said.phone.number).or_default();
+        *last = said.seq.max(*last);
         Ok(())
     }
 }
@@ -322,7 +340,7 @@ mod tests {
             sender: AccountId::new([1; 16]),
             client_msg_id: id(n),
             at: WallTime(0),
-            content: seal::seal(chat(), &content),
+            content: content.encode(),
         }
     }
 

@@ -246,10 +246,10 @@ impl<'a> Play<'a> {
         let (who, before) = (self.phones[phone], self.before[phone]);
         let text = words(self.seed, who, before);
         let content = Content::Text(Text { text, sent_at_us: 0, reply_to: None });
-        let sealed = client_core::seal::seal(chat, &content);
+        let content = content.encode();
         let id = self
             .fleet
-            .send(phone, chat, peer, sealed)
+            .send(phone, chat, peer, content)
             .map_err(|source| PlayError::Outbox { phone, source })?;
         self.before[phone] += 1;
         self.oracle.said(id, who, chat, before, at);
@@ -280,6 +280,7 @@ impl<'a> Play<'a> {
                     }
                 }
             }
+            ClientEvent::Passed { chat, seq, .. } => self.oracle.passed(who, chat, seq)?,
             ClientEvent::Sent(message) => self.oracle.ticked(who, &message)?,
             ClientEvent::Cursor { chat, cursor } => {
                 let own = cursor.member == self.accounts[phone];

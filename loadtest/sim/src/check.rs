@@ -6,10 +6,15 @@
 //! - I3: a `client_msg_id` has one place, and nothing is there that nobody sent.
 //! - I4: cursors never go back; READ implies DELIVERED; none passes what is stored on a device (a member's: on one of its
 //!   devices), but a device's own may lie past it over messages that it said itself, and holds in its outbox or as sent.
-//! - I5: nothing of a chat reaches a phone whose person is no member.
+//! - I5: nothing of a chat reaches a phone whose person is no member, and nothing of it is read there from before they came
+//!   or after they went.
+//! - R11, R37: whoever is in a chat's group reads every message, as it was typed, from where it joined on; nothing is
+//!   unreadable.
 //! - G21: entries of one phone in one chat are in the order of its outbox.
 //! - C29: a phone that has long been connected, while nothing is bad, has what was committed without waiting for the sweeper.
 
+mod end;
+mod log;
 mod store;
 mod violation;
 
@@ -17,10 +22,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use bytes::Bytes;
-use client_core::{Message, OutboxRow};
+use client_core::{Message, OutboxRow, Passed};
 use loadtest_workload::Phone;
-use wire::{AccountId, ChatId, ClientMsgId, DeviceId, Seq};
+use wire::{AccountId, ChatId, ClientMsgId, DeviceId, ErrorCode, Seq};
 
+use self::log::{ChatLog, Logged};
 pub(crate) use self::store::Window;
 pub use self::violation::Violation;
 use crate::client::name;
@@ -40,7 +46,11 @@ pub(crate) struct Checker {
     late: BTreeSet<DeviceId>,
     pub(crate) chats: BTreeMap<ChatId, ChatLog>,
     /// What each phone queued in each chat, in order.
-    queues: BTreeMap<(ChatId, usize), Vec<(ClientMsgId, Bytes)>>,
+    queues: BTreeMap<(ChatId, usize), Vec<ClientMsgId>>,
+    /// What each of them says, as it was typed.
+    typed: BTreeMap<ClientMsgId, Bytes>,
+    /// Commits, and departures, that phones have kept to be sent.
+    asked: BTreeSet<ClientMsgId>,
     acked: BTreeMap<ClientMsgId, (usize, ChatId, Seq)>,
     /// Seen since the store was last looked at.
     fresh: Vec<Fresh>,
@@ -52,37 +62,17 @@ pub(crate) struct Checker {
     starts: BTreeMap<(ChatId, DeviceId), Seq>,
 }
 
-/// A chat's log as the store has shown it.
-#[derive(Debug)]
-pub(crate) struct ChatLog {
-    name: String,
-    pub(crate) members: [usize; 2],
-    pub(crate) entries: Vec<Logged>,
-    /// Where each message is.
-    places: BTreeMap<ClientMsgId, Seq>,
-    /// How many of each phone's messages are in.
-    said: BTreeMap<usize, usize>,
-}
-
-/// One entry.
-#[derive(Debug)]
-pub(crate) struct Logged {
-    /// The stored bytes.
-    value: Bytes,
-    sender: AccountId,
-    device: DeviceId,
-    client_msg_id: ClientMsgId,
-    content: Bytes,
-    /// When it was first seen.
-    at: Duration,
-}
-
 /// Something to be compared with the store.
 #[derive(Debug)]
 enum Fresh {
     Acked(usize, ChatId, Seq, ClientMsgId),
-    /// Whether it is the device's first entry of the chat.
-    Stored(usize, Message, bool),
+    Stored(usize, Message),
+    /// What a phone has at a place that is no message.
+    Passed(usize, ChatId, Seq, Passed),
+    /// A phone has joined with the commit at this place.
+    Joined(usize, ChatId, Seq),
+    /// A phone was sent something of a chat.
+    Sent(usize, ChatId),
 }
 
 impl Checker {
@@ -128,16 +118,47 @@ impl Checker {
     }
 
     /// Two people may chat.
-    pub(crate) fn may_chat(&mut self, chat: ChatId, members: [usize; 2]) {
-        let name = format!("{}-{}", name(members[0]), name(members[1]));
-        let (entries, places, said) = (Vec::new(), BTreeMap::new(), BTreeMap::new());
-        let log = ChatLog { name, members, entries, places, said };
-        self.chats.insert(chat, log);
+    pub(crate) fn may_chat(&mut self, chat: ChatId, of: [(usize, AccountId); 2]) {
+        let name = format!("{}-{}", name(of[0].0), name(of[1].0));
+        let peers = Some(of.map(|(_, account)| account));
+        self.chats.insert(chat, ChatLog::new(name, peers));
+    }
+
+    /// A phone makes a group.
+    pub(crate) fn may_group(&mut self, chat: ChatId, phone: usize) {
+        let name = format!("{}'s group {}", name(phone), self.chats.len());
+        self.chats.entry(chat).or_insert(ChatLog::new(name, None));
+    }
+
+    /// The groups that there are, or will be.
+    pub(crate) fn groups(&self) -> Vec<ChatId> {
+        self.chats.iter().filter(|(_, log)| log.peers.is_none()).map(|(chat, _)| *chat).collect()
+    }
+
+    /// A commit or a departure is kept, to be sent.
+    pub(crate) fn asked(&mut self, id: ClientMsgId) {
+        self.asked.insert(id);
     }
 
     /// A message is in a phone's outbox, on its disk.
     pub(crate) fn queued(&mut self, phone: usize, row: &OutboxRow) {
-        self.queues.entry((row.chat, phone)).or_default().push((row.client_msg_id, row.content.clone()));
+        self.queues.entry((row.chat, phone)).or_default().push(row.client_msg_id);
+        self.typed.insert(row.client_msg_id, row.content.clone());
+    }
+
+    /// A message of a group was refused for good, and waits no more. That happens to who is no member any more.
+    ///
+    /// # Errors
+    /// [`Violation::Refused`] for whom it must not happen to.
+    pub(crate) fn failed(&mut self, user: usize, id: ClientMsgId, code: ErrorCode) -> Result<(), Violation> {
+        let queue = self.queues.iter_mut().find(|((_, phone), ids)| *phone == user && ids.contains(&id));
+        match queue {
+            Some(((chat, _), ids)) if self.chats[chat].peers.is_none() && code == ErrorCode::NotMember => {
+                ids.retain(|other| *other != id);
+                Ok(())
+            }
+            _ => Err(Violation::Refused { user, code }),
+        }
     }
 
     /// A user saw a message's tick.
@@ -150,13 +171,35 @@ impl Checker {
     /// # Errors
     /// [`Violation::Gap`] if it is not the next one.
     pub(crate) fn stored(&mut self, user: usize, have: Seq, message: &Message) -> Result<(), Violation> {
-        // The first one's place is compared with where the device begins.
-        if message.seq != have.next() && have != Seq::ZERO {
-            let chat = self.chat_name(message.chat).to_owned();
-            return Err(Violation::Gap { user, chat, have, came: message.seq });
-        }
-        self.fresh.push(Fresh::Stored(user, message.clone(), have == Seq::ZERO));
+        self.is_next(user, message.chat, have, message.seq)?;
+        self.fresh.push(Fresh::Stored(user, message.clone()));
         Ok(())
+    }
+
+    /// A device is about to store that an entry is no message. As [`Checker::stored`].
+    ///
+    /// # Errors
+    /// As [`Checker::stored`].
+    pub(crate) fn passed(
+        &mut self,
+        user: usize,
+        have: Seq,
+        (chat, seq): (ChatId, Seq),
+        what: Passed,
+    ) -> Result<(), Violation> {
+        self.is_next(user, chat, have, seq)?;
+        self.fresh.push(Fresh::Passed(user, chat, seq, what));
+        Ok(())
+    }
+
+    fn is_next(&self, user: usize, chat: ChatId, have: Seq, came: Seq) -> Result<(), Violation> {
+        let gap = || Violation::Gap { user, chat: self.chat_name(chat).to_owned(), have, came };
+        if came == have.next() { Ok(()) } else { Err(gap()) }
+    }
+
+    /// A device has joined a chat's group.
+    pub(crate) fn joined(&mut self, user: usize, chat: ChatId, seq: Seq) {
+        self.fresh.push(Fresh::Joined(user, chat, seq));
     }
 
     /// A device is shown that somebody types.
@@ -164,23 +207,19 @@ impl Checker {
     /// # Errors
     /// [`Violation::TypingLeaked`] unless both are members.
     pub(crate) fn typing_seen(&self, user: usize, chat: ChatId, member: AccountId) -> Result<(), Violation> {
-        let members = self.chats.get(&chat).map_or(&[][..], |log| &log.members);
-        let (other, person) = (self.people.get(&member), self.person(user));
-        if members.contains(&person) && other.is_some_and(|other| *other != person && members.contains(other))
-        {
+        let log = self.chats.get(&chat);
+        let own = self.phones.get(&user).map(|(account, _)| *account);
+        let is_in =
+            |account: AccountId| log.is_some_and(|log| log.was_member(account) || log.peers.is_none());
+        if own.is_some_and(|own| own != member && is_in(own)) && is_in(member) {
             return Ok(());
         }
         Err(Violation::TypingLeaked { user, chat: self.chat_name(chat).to_owned() })
     }
 
-    /// A phone is sent something of a chat.
-    ///
-    /// # Errors
-    /// [`Violation::Leaked`] unless its person is a member.
-    pub(crate) fn sent_of(&self, user: usize, chat: ChatId) -> Result<(), Violation> {
-        let is_member = self.chats.get(&chat).is_some_and(|log| log.members.contains(&self.person(user)));
-        let leaked = || Violation::Leaked { user, chat: self.chat_name(chat).to_owned() };
-        if is_member { Ok(()) } else { Err(leaked()) }
+    /// A phone is sent something of a chat: whether it may be is seen when the log is.
+    pub(crate) fn sent_of(&mut self, user: usize, chat: ChatId) {
+        self.fresh.push(Fresh::Sent(user, chat));
     }
 
     /// Where a phone's log of a chat begins.
@@ -191,7 +230,9 @@ impl Checker {
 
     /// Up to where a phone has a chat.
     fn have(&self, disk: &Disk, chat: ChatId, phone: usize) -> Seq {
-        disk.have(chat).max(self.start(chat, phone))
+        let account = self.phones.get(&phone).map(|(account, _)| *account);
+        let before = account.zip(self.chats.get(&chat)).map(|(account, log)| log.before(account));
+        disk.have(chat).max(self.start(chat, phone)).max(before.unwrap_or_default())
     }
 
     fn person(&self, phone: usize) -> usize {
@@ -199,9 +240,9 @@ impl Checker {
         account.and_then(|account| self.people.get(account)).copied().unwrap_or(usize::MAX)
     }
 
-    /// The phones whose person is one of these.
-    fn phones_of<'a>(&'a self, people: &'a [usize]) -> impl Iterator<Item = usize> + 'a {
-        self.phones.keys().copied().filter(|&phone| people.contains(&self.person(phone)))
+    /// The phones of a person.
+    fn phones_of(&self, person: usize) -> impl Iterator<Item = usize> {
+        self.phones.keys().copied().filter(move |&phone| self.person(phone) == person)
     }
 
     pub(crate) fn has_news(&self) -> bool {
@@ -226,8 +267,17 @@ impl Checker {
         for fresh in std::mem::take(&mut self.fresh) {
             match fresh {
                 Fresh::Acked(user, chat, seq, id) => self.judge_ack(user, chat, seq, id)?,
-                Fresh::Stored(user, message, is_first) => {
-                    self.judge_stored(user, &message, is_first, disks[user])?
+                Fresh::Stored(user, message) => self.judge_stored(user, &message)?,
+                Fresh::Passed(user, chat, seq, what) => {
+                    self.judge_passed(user, (chat, seq), what, disks[user])?
+                }
+                Fresh::Joined(user, chat, seq) => self.judge_joined(user, chat, seq)?,
+                Fresh::Sent(user, chat) => {
+                    let account = self.phones.get(&user).map(|(account, _)| *account);
+                    let log = self.chats.get(&chat);
+                    if !account.is_some_and(|account| log.is_some_and(|log| log.was_member(account))) {
+                        return Err(Violation::Leaked { user, chat: self.chat_name(chat).to_owned() });
+                    }
                 }
             }
         }
@@ -244,33 +294,57 @@ impl Checker {
         Ok(())
     }
 
-    fn judge_stored(
-        &self,
-        user: usize,
-        message: &Message,
-        is_first: bool,
-        disk: &Disk,
-    ) -> Result<(), Violation> {
+    fn judge_stored(&self, user: usize, message: &Message) -> Result<(), Violation> {
         let log = &self.chats[&message.chat];
-        let logged = usize::try_from(message.seq.0).ok().and_then(|seq| log.entries.get(seq.checked_sub(1)?));
-        let same = logged.is_some_and(|logged| {
+        let (account, _) = self.phones[&user];
+        let chat = || log.name.clone();
+        let same = self.logged(message.chat, message.seq).is_some_and(|logged| {
             (logged.sender, logged.client_msg_id) == (message.sender, message.client_msg_id)
-                && logged.content == message.content
+                && logged.is_message()
+                && self.typed.get(&message.client_msg_id) == Some(&message.content)
         });
         if !same {
-            return Err(Violation::Forged { user, chat: log.name.clone(), seq: message.seq });
+            return Err(Violation::Forged { user, chat: chat(), seq: message.seq });
         }
-        // A new device's log may begin after what it has itself said before anything arrived.
-        let start = self.start(message.chat, user);
-        let before = Seq(message.seq.0.saturating_sub(1));
-        if is_first && (before < start || !self.has_own(user, message.chat, start, before, disk)) {
-            return Err(Violation::Gap { user, chat: log.name.clone(), have: start, came: message.seq });
+        if !log.may_read(account, message.seq) {
+            return Err(Violation::Leaked { user, chat: chat() });
         }
         Ok(())
     }
 
+    fn judge_passed(
+        &self,
+        user: usize,
+        (chat, seq): (ChatId, Seq),
+        what: Passed,
+        disk: &Disk,
+    ) -> Result<(), Violation> {
+        let (_, device) = self.phones[&user];
+        let logged = self.logged(chat, seq);
+        let is_right = logged.is_some_and(|logged| {
+            let is_kept = what != Passed::Own || disk.has_own(logged.client_msg_id);
+            logged.is_passed_for(what, device) && is_kept
+        });
+        let what = format!("{what:?}");
+        let cannot = || Violation::CannotRead { user, chat: self.chat_name(chat).to_owned(), seq, what };
+        if is_right { Ok(()) } else { Err(cannot()) }
+    }
+
+    /// A device may skip what lies before the commit that added it, and nothing else.
+    fn judge_joined(&self, user: usize, chat: ChatId, seq: Seq) -> Result<(), Violation> {
+        let (_, device) = self.phones[&user];
+        let adds = self.logged(chat, seq).is_some_and(|logged| logged.adds.contains(&device));
+        let chat = || self.chat_name(chat).to_owned();
+        if adds { Ok(()) } else { Err(Violation::Gap { user, chat: chat(), have: Seq::ZERO, came: seq }) }
+    }
+
+    fn logged(&self, chat: ChatId, seq: Seq) -> Option<&Logged> {
+        let at = usize::try_from(seq.0).ok()?.checked_sub(1)?;
+        self.chats.get(&chat)?.entries.get(at)
+    }
+
     /// Adds an entry that the store shows for the first time.
-    fn learn(&mut self, chat: ChatId, seq: Seq, logged: Logged) -> Result<(), Violation> {
+    fn learn(&mut self, chat: ChatId, seq: Seq, mut logged: Logged) -> Result<(), Violation> {
         let Some(log) = self.chats.get_mut(&chat) else { return Err(Violation::Unreadable) };
         let expected = Seq(log.entries.len() as u64 + 1);
         let name = || log.name.clone();
@@ -285,17 +359,24 @@ impl Checker {
             .iter()
             .find(|(_, is)| **is == (logged.sender, logged.device))
             .map(|(&phone, _)| phone);
-        let Some(phone) = phone else { return Err(Violation::Invented { chat: name(), seq }) };
-        let queue = self.queues.get(&(chat, phone)).map_or(&[][..], |queue| queue);
-        let said = log.said.entry(phone).or_default();
-        match queue.get(*said) {
-            Some((id, content)) if *id == logged.client_msg_id && *content == logged.content => {}
-            _ if queue.iter().any(|(id, _)| *id == logged.client_msg_id) => {
-                return Err(Violation::OutOfOrder { user: phone, chat: name(), seq });
+        if logged.is_message() {
+            let Some(phone) = phone else { return Err(Violation::Invented { chat: name(), seq }) };
+            let queue = self.queues.get(&(chat, phone)).map_or(&[][..], |queue| queue);
+            let said = log.said.entry(phone).or_default();
+            match queue.get(*said) {
+                Some(id) if *id == logged.client_msg_id => {}
+                _ if queue.contains(&logged.client_msg_id) => {
+                    return Err(Violation::OutOfOrder { user: phone, chat: name(), seq });
+                }
+                _ => return Err(Violation::Invented { chat: name(), seq }),
             }
-            _ => return Err(Violation::Invented { chat: name(), seq }),
+            *said += 1;
+        } else if !self.asked.contains(&logged.client_msg_id) {
+            return Err(Violation::Invented { chat: name(), seq });
         }
-        *said += 1;
+        if !log.follow(seq, &mut logged) {
+            return Err(Violation::Unreadable);
+        }
         log.places.insert(logged.client_msg_id, seq);
         log.entries.push(logged);
         Ok(())
@@ -318,7 +399,7 @@ impl Checker {
     fn judge_cursors(&self, disks: &[&Disk]) -> Result<(), Violation> {
         for (&(chat, account), &(delivered, read)) in &self.cursors {
             let Some(&person) = self.people.get(&account) else { continue };
-            let own = || self.phones_of(std::slice::from_ref(&person));
+            let own = || self.phones_of(person);
             let have = own().map(|phone| self.have(disks[phone], chat, phone)).max().unwrap_or_default();
             let has_read = own().map(|phone| disks[phone].read(chat)).max().unwrap_or_default();
             let user = person;
@@ -350,94 +431,6 @@ impl Checker {
         }
         Ok(())
     }
-
-    // ---- the end ----
-
-    /// What is still missing before everybody has everything, and the server knows: the first thing found, in words. Of
-    /// read cursors only if all are to be `read`.
-    pub(crate) fn missing(&self, disks: &[&Disk], read: bool) -> Option<String> {
-        for (&chat, log) in &self.chats {
-            let head = Seq(log.entries.len() as u64);
-            for user in self.phones_of(&log.members) {
-                let (who, disk, (account, device)) = (name(user), disks[user], self.phones[&user]);
-                let queued = self.queues.get(&(chat, user)).map_or(0, Vec::len);
-                let said = log.said.get(&user).copied().unwrap_or_default();
-                if said < queued {
-                    return Some(format!("{said} of {who}'s {queued} messages are in {}", log.name));
-                }
-                let have = self.have(disk, chat, user);
-                if have < head {
-                    return Some(format!("{who} has {have} of {head} in {}", log.name));
-                }
-                let told = self.cursors.get(&(chat, account)).copied().unwrap_or_default();
-                let device = self.device_cursors.get(&(chat, device)).copied().unwrap_or_default();
-                // What a person has got is what others said: their own messages move nothing but the device's cursor.
-                let lacks = self.between(chat, told.0, head).any(|logged| logged.sender != account);
-                if lacks || device != head || read && told.1 != head {
-                    let name = &log.name;
-                    return Some(format!(
-                        "{who} has all {head} of {name}, and the server knows of {told:?} and {device}"
-                    ));
-                }
-            }
-        }
-        None
-    }
-
-    /// Whether a phone that has long been connected lacks what was committed long ago. Only for seeds in which nothing is
-    /// bad: `since` is when each phone became ready, if it is.
-    ///
-    /// # Errors
-    /// [`Violation::Late`].
-    pub(crate) fn prompt(
-        &self,
-        disks: &[&Disk],
-        since: &[Option<Duration>],
-        now: Duration,
-    ) -> Result<(), Violation> {
-        let Some(then) = now.checked_sub(PROMPT) else { return Ok(()) };
-        for (&chat, log) in &self.chats {
-            let due = Seq(log.entries.iter().take_while(|logged| logged.at <= then).count() as u64);
-            for user in self.phones_of(&log.members) {
-                let have = self.have(disks[user], chat, user);
-                if since[user].is_some_and(|since| since <= then) && have < due {
-                    return Err(Violation::Late { user, chat: log.name.clone(), have, due });
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Whether a member's cursors, as somebody is shown them, make other ticks than those in the store: between the two lies
-    /// what others said. One's own messages have no tick for oneself.
-    fn is_stale(&self, chat: ChatId, member: AccountId, shown: (Seq, Seq), stored: (Seq, Seq)) -> bool {
-        let lacks = self.between(chat, shown.0, stored.0).any(|logged| logged.sender != member);
-        shown.0 > stored.0 || shown.1 != stored.1 || lacks
-    }
-
-    /// Whose ticks do not show what the server knows, in words.
-    pub(crate) fn stale_ticks(&self, disks: &[&Disk]) -> Option<String> {
-        for (&(chat, account), cursors) in &self.cursors {
-            for user in self.phones_of(&self.chats[&chat].members) {
-                let shown = disks[user].cursors.get(&(chat, account)).copied().unwrap_or_default();
-                if self.phones[&user].0 == account {
-                    // One's own: what one has read is read on every phone that has it.
-                    let has = disks[user].have(chat) >= cursors.1;
-                    if has && disks[user].read(chat) < cursors.1 {
-                        let (who, chat) = (name(user), self.chat_name(chat));
-                        return Some(format!("{who} does not know that {chat} is read up to {}", cursors.1));
-                    }
-                } else if self.is_stale(chat, account, shown, *cursors) {
-                    let (who, member) = (name(user), self.account_name(account));
-                    let chat = self.chat_name(chat);
-                    return Some(format!(
-                        "{who} sees {member} in {chat} at {shown:?}, and not at {cursors:?}"
-                    ));
-                }
-            }
-        }
-        None
-    }
 }
 
 #[cfg(test)]
@@ -453,7 +446,7 @@ mod tests {
             checker.registered(phone, account(number), DeviceId::new([number as u8 + 1; 16]), false);
         }
         let chat = ChatId::new([9; 16]);
-        checker.may_chat(chat, [0, 1]);
+        checker.may_chat(chat, [(0, account(0)), (1, account(1))]);
         assert_eq!(checker.typing_seen(0, chat, account(1)), Ok(()));
         for (user, member) in [(2, 0), (0, 2), (0, 0)] {
             let seen = checker.typing_seen(user, chat, account(member));

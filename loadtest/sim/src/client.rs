@@ -19,6 +19,9 @@ use crate::check::Violation;
 use crate::disk::Disk;
 use crate::outside::Outside;
 
+/// Key packages that a phone publishes at a time: few, so that they run out and are refilled, and last resorts are used.
+const KEY_PACKAGES: usize = 4;
+
 /// When a client's process dies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Death {
@@ -112,6 +115,11 @@ impl SimClient {
         self.disk.login().map(|login| (login.account, login.device))
     }
 
+    /// Whether its process runs, and is a device's.
+    pub(crate) fn is_registered(&self) -> bool {
+        self.running.is_some() && self.disk.login().is_some()
+    }
+
     /// Whether the client has a session of its own account.
     pub(crate) fn is_ready(&self) -> bool {
         self.identity().is_some() && self.running.as_ref().is_some_and(|running| running.client.is_ready())
@@ -138,14 +146,25 @@ impl SimClient {
         let mut seed = [0; 32];
         seed[..8].copy_from_slice(&own.to_le_bytes());
         let device_key = Secret::new([self.user as u8 + 1; 32]);
-        let config = Config { device_key, seed, name: "sim".into(), server_name: crate::world::NAME.into() };
+        let config = Config {
+            device_key,
+            seed,
+            name: "sim".into(),
+            server_name: crate::world::NAME.into(),
+            key_packages: KEY_PACKAGES,
+        };
         // Sessions of TLS are remembered for as long as the process lives.
         let crypto = ClientConfig::new(plain_client());
         let link = wire_link::Config::client(secrets(own));
         self.running = Some(Running {
             endpoint: Endpoint::client(link, crypto, out.time.instant()),
             bridge: Bridge::default(),
-            client: Client::new(&config, self.disk.snapshot(), self.now(out)),
+            client: Client::new(
+                &config,
+                self.disk.snapshot(),
+                Box::new(self.disk.rows.clone()),
+                self.now(out),
+            ),
             asked: false,
             node: 0,
             is_first_flight: false,
@@ -222,7 +241,7 @@ impl SimClient {
         &mut self,
         out: &mut Outside,
         chat: ChatId,
-        peer: AccountId,
+        peer: Option<AccountId>,
         content: Bytes,
     ) -> Result<(), Violation> {
         match &mut self.running {
@@ -231,7 +250,7 @@ impl SimClient {
         }
         out.counts.sent += 1;
         let mut full = false;
-        self.with(out, |client, now| full = client.send(chat, Some(peer), content, now).is_err())?;
+        self.with(out, |client, now| full = client.send(chat, peer, content, now).is_err())?;
         if full { Err(Violation::NotTaken) } else { Ok(()) }
     }
 
@@ -264,7 +283,11 @@ impl SimClient {
         self.with(out, |client, now| client.typing(chat, now))
     }
 
-    fn with(&mut self, out: &mut Outside, f: impl FnOnce(&mut Client, Now)) -> Result<(), Violation> {
+    pub(crate) fn with(
+        &mut self,
+        out: &mut Outside,
+        f: impl FnOnce(&mut Client, Now),
+    ) -> Result<(), Violation> {
         let now = self.now(out);
         match &mut self.running {
             Some(running) => {

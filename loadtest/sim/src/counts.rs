@@ -69,6 +69,18 @@ pub struct Counts {
     pub typed: u64,
     /// "Types" that a member was shown.
     pub typing_shown: u64,
+    /// Commits that phones have made, some of which lose.
+    pub commits: u64,
+    /// Groups that phones have joined by a welcome, chats of two among them.
+    pub joined: u64,
+    /// Changes of a group's members that came to their end.
+    pub plans: u64,
+    /// Phones whose person was removed from a group, or has left it.
+    pub gone: u64,
+    /// Messages that failed for that.
+    pub failed: u64,
+    /// Times that somebody had no key package.
+    pub unreachable: u64,
     /// Keys that a connected user pressed in a chat of two others.
     pub snooped: u64,
 }

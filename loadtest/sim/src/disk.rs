@@ -2,13 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use client_core::{Login, Message, Snapshot, Write};
+use client_core::{Login, MemoryKv, Message, Snapshot, Write};
 use wire::{AccountId, ChatId, ClientMsgId, ErrorCode, Seq};
 
 /// Everything one device has stored.
 #[derive(Debug, Default)]
 pub(crate) struct Disk {
     kept: Snapshot,
+    /// MLS state.
+    pub(crate) rows: MemoryKv,
     pub(crate) messages: BTreeMap<(ChatId, Seq), Message>,
     /// Delivered and read, as the device shows them.
     pub(crate) cursors: BTreeMap<(ChatId, AccountId), (Seq, Seq)>,
@@ -33,6 +35,11 @@ impl Disk {
         self.kept.chat(chat).map_or(Seq::ZERO, |row| row.have)
     }
 
+    /// Whether it knows a chat, and its person was not put out of it.
+    pub(crate) fn knows(&self, chat: ChatId) -> bool {
+        self.kept.chat(chat).is_some_and(|row| !row.gone)
+    }
+
     /// Up to where the user has read.
     pub(crate) fn read(&self, chat: ChatId) -> Seq {
         self.kept.chat(chat).map_or(Seq::ZERO, |row| row.read)
@@ -46,6 +53,7 @@ impl Disk {
     /// Keeps one write.
     pub(crate) fn apply(&mut self, write: &Write) {
         self.kept.apply(write);
+        self.rows.apply(write);
         match write {
             Write::Failed { code, .. } => self.failed.push(*code),
             Write::Sent(message) => drop(self.sent.insert(message.client_msg_id)),

@@ -4,6 +4,7 @@
 //! fault that is always there hides what only happens without it.
 
 mod faults;
+mod groups;
 
 use std::time::Duration;
 
@@ -20,11 +21,15 @@ use crate::outside::BusConditions;
 use crate::replay::Replay;
 use crate::world::USERS;
 
+pub(crate) use self::groups::GroupAct;
+
 /// Something that happens at its time.
 #[derive(Debug, Clone)]
 pub(crate) enum Action {
     /// A person does something with a phone.
     Act { phone: usize, act: Act },
+    /// A person does something with a group.
+    Group { phone: usize, act: GroupAct },
     /// A phone comes back, with a new process if the old one is gone.
     Online { phone: usize },
     /// An app is in the foreground again.
@@ -145,6 +150,7 @@ impl Plan {
             planner.actions.extend(acts.map(|(at, act)| (at, Action::Act { phone: phone.number, act })));
         }
         planner.faults();
+        planner.groups(seed);
         for phone in USERS..planner.phones {
             if late_phones {
                 let at = planner.rng.random_range(Duration::ZERO..storm.mul_f64(0.6));

@@ -1,6 +1,7 @@
 //! The whole of it: three nodes, four people, and time that passes only when nothing else is left to do.
 
 mod acts;
+mod groups;
 mod processes;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -122,7 +123,8 @@ impl World {
         for a in 0..USERS {
             for b in a + 1..USERS {
                 let chat = direct_chat_id(self.account(a), self.account(b));
-                self.out.checker.may_chat(chat, [a, b]);
+                let of = [(a, self.account(a)), (b, self.account(b))];
+                self.out.checker.may_chat(chat, of);
             }
         }
         Ok(())
@@ -144,6 +146,7 @@ impl World {
         self.out.say(format_args!("calm"));
         self.agenda.clear();
         self.mend()?;
+        self.look_for_devices()?;
         if plan.kind == Kind::Steady {
             self.converge(calm, false)?;
         }
@@ -212,6 +215,22 @@ impl World {
         self.converge(calm, true)?;
         self.show_ticks(calm)?;
         self.out.checker.look_back(&self.window())
+    }
+
+    /// That an account has another phone is told to those who are reached at that moment. Those who were not find it with
+    /// their next connection, and bring it into their chats: so people with two phones connect the first one anew.
+    fn look_for_devices(&mut self) -> Result<(), Violation> {
+        let with_two = self.clients.len() - USERS;
+        let soon = self.out.time.instant() + Duration::from_secs(61);
+        if with_two == 0 || self.kind == Kind::OnlyMoves {
+            return Ok(());
+        }
+        self.run_until(soon, |_| false)?;
+        for client in &mut self.clients[..with_two] {
+            client.go_offline(&mut self.out)?;
+            client.go_online(&mut self.out)?;
+        }
+        Ok(())
     }
 
     fn mend(&mut self) -> Result<(), Violation> {

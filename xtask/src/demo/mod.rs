@@ -2,7 +2,7 @@
 //!
 //! Two people chat through one node, in real processes on real sockets; one goes offline, the node is killed and
 //! started again, the other returns. Everything shown is what the processes printed, and the demo succeeds only if all
-//! of it is as it must be. In a second act Bob's way to the node is 40 ms long: his address changes in mid-conversation, and his
+//! of it is as it must be, and none of what they said is anywhere at the server, which is read while it is dead. In a second act Bob's way to the node is 40 ms long: his address changes in mid-conversation, and his
 //! phone sleeps and comes back in one flight.
 
 mod node;
@@ -10,6 +10,7 @@ mod paint;
 mod person;
 mod process;
 mod screen;
+mod server;
 mod story;
 mod travel;
 
@@ -38,7 +39,8 @@ pub(crate) struct Options {
 
 /// What `cargo xtask demo --help` prints.
 pub(crate) const HELP: &str = "\
-Two people chat through a node that is killed, on a phone that moves and sleeps, and everything arrives once and in order.
+Two people chat through a node that is killed, on a phone that moves and sleeps, and everything arrives once and in order;
+the node has none of it but as ciphertext.
 
 Usage: cargo xtask demo [--keep] [--dir DIR] [--messages N]
 

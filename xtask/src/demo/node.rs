@@ -76,7 +76,7 @@ impl Node {
 
     /// The certificate that its clients trust.
     pub(crate) fn ca(&self) -> PathBuf {
-        self.folder.join("data").join("certs").join("ca.pem")
+        self.data().join("certs").join("ca.pem")
     }
 
     /// The command line that starts it, without the program.
@@ -87,7 +87,7 @@ impl Node {
             "--config".to_owned(),
             text(self.config()),
             "--data".to_owned(),
-            text(self.folder.join("data")),
+            text(self.data()),
             "--listen".to_owned(),
             self.listen.to_string(),
             "--admin".to_owned(),
@@ -149,6 +149,16 @@ impl Node {
     /// If it cannot be stopped.
     pub(crate) fn stop(&mut self) -> Result<()> {
         self.process.take().map_or(Ok(()), |mut process| process.stop())
+    }
+
+    /// Everything of it: data, logs, configuration.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Its data directory.
+    pub(crate) fn data(&self) -> PathBuf {
+        self.folder.join("data")
     }
 
     /// Its configuration file.

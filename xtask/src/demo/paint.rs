@@ -4,6 +4,7 @@ use std::io::IsTerminal;
 use std::time::Duration;
 
 use super::screen::{Screen, Tick};
+use super::server::Stored;
 
 /// Width of one person's screen, in characters.
 const SCREEN_CHARS: usize = 36;
@@ -58,6 +59,13 @@ impl Paint {
         for seq in from..=last {
             println!("   {} │ {}", self.cell(left.1, seq), self.cell(right.1, seq).trim_end());
         }
+    }
+
+    /// One entry as the server has it, beside what people read in it.
+    pub(crate) fn stored(&self, entry: &Stored, read: &str) {
+        let Stored { seq, kind, epoch, bytes, excerpt } = entry;
+        let stored = format!("{seq:>3} {kind:<7} epoch {epoch}, {bytes:>5} bytes, …{excerpt}");
+        println!("   {} │ {}", self.coloured("2", &stored), fit(read, SCREEN_CHARS));
     }
 
     /// One message on one screen: others' to the left, own to the right with its ticks.

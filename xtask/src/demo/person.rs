@@ -249,6 +249,10 @@ impl Person {
                 Err(_) if history.ended()?.is_some_and(|status| status.success()) => return Ok(lines),
                 Err(error) => return Err(error),
             };
+            // What begins the chat's encryption has a place, too.
+            if text(&entry, "kind")? != "message" {
+                continue;
+            }
             let line = Line { text: text(&entry, "text")?.to_owned(), mine: entry["mine"] == true };
             lines.push((number(&entry, "seq")?, line, entry["ticks"].as_str().map(str::to_owned)));
         }

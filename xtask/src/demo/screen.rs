@@ -4,6 +4,9 @@
 
 use std::collections::BTreeMap;
 
+/// The place of a chat's first message: before it is the commit that begins the chat's encryption.
+pub(crate) const FIRST: u64 = 2;
+
 /// How far a message got, as its sender sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Tick {
@@ -72,7 +75,7 @@ impl Screen {
 
     /// The highest `seq` shown.
     pub(crate) fn last(&self) -> u64 {
-        self.lines.keys().next_back().copied().unwrap_or(0)
+        self.lines.keys().next_back().copied().unwrap_or(FIRST - 1)
     }
 
     pub(crate) fn lines(&self) -> &BTreeMap<u64, Line> {
@@ -100,7 +103,7 @@ impl Screen {
     pub(crate) fn verdict(&self, said: &[(bool, String)]) -> Vec<String> {
         let mut broken = self.broken.clone();
         for (at, (mine, text)) in said.iter().enumerate() {
-            let seq = at as u64 + 1;
+            let seq = at as u64 + FIRST;
             match self.lines.get(&seq) {
                 None => broken.push(format!("message {seq} is missing: {text:?}")),
                 Some(line) if line.text != *text || line.mine != *mine => {
@@ -109,7 +112,7 @@ impl Screen {
                 Some(_) => {}
             }
         }
-        for (seq, line) in self.lines.range(said.len() as u64 + 1..) {
+        for (seq, line) in self.lines.range(said.len() as u64 + FIRST..) {
             broken.push(format!("message {seq} was never sent: {:?}", line.text));
         }
         for (seq, _) in self.lines.iter().filter(|(seq, line)| line.mine && self.tick(**seq) != Tick::Read) {
@@ -133,11 +136,11 @@ mod tests {
 
     fn good() -> Screen {
         let mut screen = Screen::default();
-        screen.sent(1, "a");
-        screen.message(1, line(true, "a"));
-        screen.message(2, line(false, "b"));
-        screen.cursors(1, 0);
-        screen.cursors(2, 1);
+        screen.sent(2, "a");
+        screen.message(2, line(true, "a"));
+        screen.message(3, line(false, "b"));
+        screen.cursors(2, 0);
+        screen.cursors(3, 2);
         screen
     }
 
@@ -151,12 +154,12 @@ mod tests {
     fn every_fault_is_named() {
         type Fault = fn(&mut Screen);
         let faults: [(&str, Fault); 6] = [
-            ("came after", |screen| screen.message(2, line(false, "b"))),
-            ("became", |screen| screen.message(2, line(false, "other"))),
-            ("became", |screen| screen.sent(2, "b")),
-            ("never sent", |screen| screen.message(3, line(false, "c"))),
-            ("went back", |screen| screen.cursors(1, 1)),
-            ("delivered only", |screen| screen.cursors(2, 3)),
+            ("came after", |screen| screen.message(3, line(false, "b"))),
+            ("became", |screen| screen.message(3, line(false, "other"))),
+            ("became", |screen| screen.sent(3, "b")),
+            ("never sent", |screen| screen.message(4, line(false, "c"))),
+            ("went back", |screen| screen.cursors(2, 2)),
+            ("delivered only", |screen| screen.cursors(3, 4)),
         ];
         for (words, fault) in faults {
             let mut screen = good();
@@ -169,7 +172,7 @@ mod tests {
     #[test]
     fn what_is_missing_or_unread_is_named() {
         let mut screen = Screen::default();
-        screen.sent(1, "a");
+        screen.sent(FIRST, "a");
         let verdict = screen.verdict(&said());
         assert!(verdict.iter().any(|text| text.contains("missing")), "{verdict:?}");
         assert!(verdict.iter().any(|text| text.contains("not read")), "{verdict:?}");
@@ -180,10 +183,10 @@ mod tests {
     fn ticks_follow_the_cursors() {
         let mut screen = good();
         assert_eq!(
-            [screen.tick(1), screen.tick(2), screen.tick(3)],
+            [screen.tick(2), screen.tick(3), screen.tick(4)],
             [Tick::Read, Tick::Delivered, Tick::Sent]
         );
-        screen.cursors(3, 3);
-        assert_eq!(screen.tick(3), Tick::Read);
+        screen.cursors(4, 4);
+        assert_eq!(screen.tick(4), Tick::Read);
     }
 }

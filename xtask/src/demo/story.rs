@@ -11,13 +11,17 @@ use loadtest_relay::Relay;
 use super::node::Node;
 use super::paint::{Paint, milliseconds, percentile, short};
 use super::person::{Person, To};
-use super::screen::Tick;
+use super::screen::{FIRST, Tick};
+use super::server::{self, Search};
 
 /// How long anything that must happen may take on a slow machine.
 pub(super) const PATIENCE: Duration = Duration::from_secs(40);
 
 /// Messages of an account per minute, in place of the default: a person does not write 240 in a few seconds.
 const MESSAGES_PER_MINUTE: u32 = 100_000;
+
+/// Messages whose ciphertext is shown.
+const SHOWN: u64 = 5;
 
 /// The node, the two people, and what they said.
 pub(crate) struct Story {
@@ -32,11 +36,22 @@ pub(crate) struct Story {
     pub(super) said: Vec<(bool, String)>,
     /// What did not hold.
     pub(super) broken: Vec<String>,
+    /// What a search of the server found.
+    search: Option<Search>,
 }
 
 impl Story {
     pub(crate) fn new(node: Node, alice: Person, bob: Person, path: Relay) -> Story {
-        Story { node, alice, bob, path, chat: String::new(), said: Vec::new(), broken: Vec::new() }
+        Story {
+            node,
+            alice,
+            bob,
+            path,
+            chat: String::new(),
+            said: Vec::new(),
+            broken: Vec::new(),
+            search: None,
+        }
     }
 
     /// All of it.
@@ -54,6 +69,8 @@ impl Story {
         print_figures(paint, latencies_us, reconnected_ms, returned_ms);
         moving.print(paint);
         waking.print(paint);
+        self.compare()?;
+        self.look_at_the_server(paint)?;
         self.judge(paint)
     }
 
@@ -85,7 +102,7 @@ impl Story {
         paint.note(
             "Alice found Bob by his number and wrote; Bob's application is closed, so there is one tick:",
         );
-        paint.screens(1, (self.alice.name, &self.alice.screen), (self.bob.name, &self.bob.screen));
+        paint.screens(FIRST, (self.alice.name, &self.alice.screen), (self.bob.name, &self.bob.screen));
 
         self.alice.come_online()?;
         self.bob.come_online()?;
@@ -100,7 +117,7 @@ impl Story {
         }
         self.everything_read("everything to be read")?;
         paint.note("both open: delivered is two ticks, read is blue");
-        self.print_screens(paint, 1);
+        self.print_screens(paint, FIRST);
         Ok(())
     }
 
@@ -170,10 +187,10 @@ impl Story {
             self.said.push((true, text));
             let deadline = Instant::now() + PATIENCE;
             let acknowledged = sending.acknowledgement(deadline)?;
-            while self.bob.screen.last() < self.said.len() as u64 && Instant::now() < deadline {
+            while self.bob.screen.last() < self.last_seq() && Instant::now() < deadline {
                 self.bob.watch_once(deadline)?;
             }
-            if !acknowledged || self.bob.screen.last() < self.said.len() as u64 {
+            if !acknowledged || self.bob.screen.last() < self.last_seq() {
                 bail!("message {n} of {messages} did not arrive within {PATIENCE:?}");
             }
             if n % messages.div_ceil(4) == 0 {
@@ -186,29 +203,67 @@ impl Story {
         Ok(self.bob.latencies_us.split_off(before))
     }
 
-    fn judge(&mut self, paint: &mut Paint) -> Result<()> {
-        paint.chapter("Did all of it hold?");
+    /// Both screens and both histories, against what was said.
+    fn compare(&mut self) -> Result<()> {
         let by_bob: Vec<(bool, String)> =
             self.said.iter().map(|(alice, text)| (!alice, text.clone())).collect();
         let (alice, bob) = (self.alice.screen.verdict(&self.said), self.bob.screen.verdict(&by_bob));
-        let mut broken = std::mem::take(&mut self.broken);
-        broken.extend(alice.into_iter().map(|text| format!("Alice's screen: {text}")));
-        broken.extend(bob.into_iter().map(|text| format!("Bob's screen: {text}")));
+        self.broken.extend(alice.into_iter().map(|text| format!("Alice's screen: {text}")));
+        self.broken.extend(bob.into_iter().map(|text| format!("Bob's screen: {text}")));
         self.alice.go_offline()?;
         self.bob.go_offline()?;
         for (person, other, said) in [(&self.alice, &self.bob, &self.said), (&self.bob, &self.alice, &by_bob)]
         {
-            broken.extend(unlike(person, other.phone, said)?);
+            self.broken.extend(unlike(person, other.phone, said)?);
         }
+        Ok(())
+    }
+
+    /// What is on the server's disk, while it is dead, beside what the two have read.
+    fn look_at_the_server(&mut self, paint: &mut Paint) -> Result<()> {
+        paint.chapter("What the server has of it");
+        self.node.kill()?;
+        let (folder, data) = (self.node.folder().to_owned(), self.node.data());
+        let entries = server::entries(&data, &self.chat)?;
+        paint.note("the node is stopped, and this is on its disk, beside what Alice and Bob have read:");
+        let commit = "(begins the encryption of the chat)";
+        for (entry, read) in
+            entries.iter().zip(std::iter::once(commit).chain(self.said.iter().map(|(_, text)| &text[..])))
+        {
+            if entry.seq < FIRST + SHOWN {
+                paint.stored(entry, read);
+            }
+        }
+        if entries.len() != self.said.len() + 1 {
+            self.broken.push(format!("the server has {} entries of {}", entries.len(), self.said.len() + 1));
+        }
+        self.search = Some(server::places(&folder, &data, &self.said)?);
+        self.node.start().map(drop)
+    }
+
+    fn judge(&mut self, paint: &mut Paint) -> Result<()> {
+        paint.chapter("Did all of it hold?");
+        let mut broken = std::mem::take(&mut self.broken);
+        let search = self.search.take().context("nobody has looked at the server")?;
+        broken
+            .extend(search.places.iter().map(|place| format!("what was said is at the server, in {place}")));
         if broken.is_empty() {
             let total = self.said.len();
             paint.good(&format!(
-                "all {total} messages are on both screens, each once, in the order of the log, 1 to {total}"
+                "all {total} messages are on both screens, each once, in the order of the log"
             ));
             paint.good("ticks only ever advanced, none came while Bob was away, and in the end all is read");
             paint.good(
                 "nothing acknowledged was lost with the node, and its history says the same as both screens",
             );
+            paint.good(&format!(
+                "no twelve bytes of what was said are in any of the server's {} files and logs, or {} keys and values:",
+                search.files, search.keys
+            ));
+            paint.note(&format!(
+                "  not as UTF-8, UTF-16, hexadecimal or base64, {} patterns in all",
+                search.patterns
+            ));
             return Ok(());
         }
         broken.iter().for_each(|text| paint.bad(text));
@@ -235,12 +290,17 @@ impl Story {
     }
 
     pub(super) fn next_seq(&self) -> u64 {
-        self.said.len() as u64 + 1
+        self.said.len() as u64 + FIRST
+    }
+
+    /// The place of the last message that was said.
+    pub(super) fn last_seq(&self) -> u64 {
+        self.next_seq() - 1
     }
 
     /// Waits until everything that was said is on both screens.
     pub(super) fn everything_seen(&mut self, what: &str) -> Result<()> {
-        let last = self.said.len() as u64;
+        let last = self.last_seq();
         self.wait_for(what, |alice, bob| alice.screen.last() == last && bob.screen.last() == last)
     }
 
@@ -331,7 +391,7 @@ fn unlike(person: &Person, with: &str, said: &[(bool, String)]) -> Result<Vec<St
         broken.push(format!("{}'s history has {} of {} messages", person.name, history.len(), said.len()));
     }
     for (at, ((seq, line, ticks), (mine, text))) in history.iter().zip(said).enumerate() {
-        if *seq != at as u64 + 1 || line.text != *text || line.mine != *mine {
+        if *seq != at as u64 + FIRST || line.text != *text || line.mine != *mine {
             broken.push(format!("{}'s history has {:?} where {text:?} was said", person.name, line.text));
         }
         if *mine && ticks.as_deref() != Some("✓✓ read") {

@@ -54,7 +54,7 @@ impl Story {
                 sending.say(&text)?;
                 self.said.push((true, text));
                 let deadline = Instant::now() + PATIENCE;
-                while self.bob.screen.last() < self.said.len() as u64 {
+                while self.bob.screen.last() < self.last_seq() {
                     if Instant::now() > deadline {
                         bail!("a message did not arrive within {PATIENCE:?} after Bob moved");
                     }

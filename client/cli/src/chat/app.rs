@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use client_core::{Ask, AskId, ClientEvent, Message, OutboxRow, seal};
+use client_core::{Ask, AskId, ClientEvent, Message, OutboxRow};
 use wire::content::{Content, Text};
-use wire::event::{Entry, Event};
-use wire::request::{self, Request};
+use wire::event::Event;
+use wire::request::Request;
 use wire::{AccountId, ChatId, ErrorCode, Phone, Secret, Seq, WallTime};
 
 use super::keys::Input;
@@ -16,7 +16,8 @@ use super::{text, typing};
 use crate::error::CliError;
 use crate::output::{sent_at_us, text_of};
 use crate::session::{Session, micros_now, now};
-use client_db::Summary;
+use crate::words;
+use client_db::{Notice, Said, Summary};
 
 /// What is written is kept so long after a key, at most.
 const DRAFT_DELAY: Duration = Duration::from_millis(300);
@@ -31,8 +32,6 @@ enum Pending {
     Chats,
     /// A person by number.
     Find(String),
-    /// Messages from before the profile's.
-    Older(ChatId),
 }
 
 /// How the loop goes on after an input.
@@ -151,8 +150,8 @@ impl App {
     /// The turn that follows puts it on disk before anything else; only then it is shown.
     fn send(&mut self, chat: ChatId, peer: Option<AccountId>, text: String) -> Result<(), CliError> {
         let said = Text { text: text.clone(), sent_at_us: micros_now(), reply_to: None };
-        let sealed = seal::seal(chat, &Content::Text(said));
-        let id = match self.session.client.send(chat, peer, sealed, now()) {
+        let content = Content::Text(said).encode();
+        let id = match self.session.client.send(chat, peer, content, now()) {
             Ok(id) => id,
             Err(error) => {
                 self.state.on_notice(error.to_string());
@@ -198,7 +197,7 @@ impl App {
             ClientEvent::Sent(message) | ClientEvent::Arrived(message) => {
                 let line = self.line_of(&message)?;
                 let is_unknown = line.sender != self.state.me && !self.state.names.contains_key(&line.sender);
-                self.state.on_message(message.chat, None, line);
+                self.state.on_message(message.chat, self.session.client.peer(message.chat), line);
                 if is_unknown {
                     self.ask_chats(None);
                 }
@@ -214,6 +213,18 @@ impl App {
                 let mine = cursor.member == me;
                 let unread = if mine { Some(self.session.profile.db.unread(chat, me)?) } else { None };
                 self.state.on_cursor(chat, &cursor, unread);
+            }
+            ClientEvent::MembersChanged(change) => self.said_of(change.chat)?,
+            ClientEvent::Unreadable { chat, .. } | ClientEvent::Gone { chat, .. } => self.said_of(chat)?,
+            ClientEvent::GroupFailed { why, .. } => {
+                self.state
+                    .on_notice(format!("the group's members are as they were: {}", words::failure(why)));
+            }
+            ClientEvent::Unreachable { .. } => {
+                self.state.on_notice("a message waits: no device of the other can be encrypted for yet");
+            }
+            ClientEvent::WelcomeUnreadable { .. } => {
+                self.state.on_notice("this device was added to a chat in a way that it cannot read");
             }
             ClientEvent::DeviceAdded { name, .. } => {
                 let name = text::one_line(&text::clean(&name));
@@ -247,7 +258,6 @@ impl App {
                 self.state.on_notice("nobody with this number is on this server");
             }
             (Pending::Find(_), [Event::Refused(refusal)]) => self.state.on_notice(refusal.to_string()),
-            (Pending::Older(chat), _) => self.on_server_page(chat, events)?,
             _ => {}
         }
         Ok(())
@@ -264,26 +274,11 @@ impl App {
             self.state.on_name(*account, name);
             item.name = self.state.names.get(account).cloned();
         }
+        if let Some(name) = &chat.name {
+            self.session.profile.db.name_group(chat.chat, name)?;
+            item.name = Some(text::one_line(&text::clean(name)));
+        }
         self.state.on_chat(item);
-        Ok(())
-    }
-
-    fn on_server_page(&mut self, chat: ChatId, mut events: Vec<Event>) -> Result<(), CliError> {
-        let Some(Event::Page(page)) = events.pop() else {
-            self.state.on_older(chat, Vec::new(), Older::Nowhere);
-            return Ok(());
-        };
-        let mut older = Vec::new();
-        for event in events {
-            if let Event::Entry(entry) = event {
-                older.push(self.line_of(&message_of(chat, entry))?);
-            }
-        }
-        for cursor in &page.members {
-            self.state.on_cursor(chat, cursor, None);
-        }
-        let more = if page.has_more && !older.is_empty() { Older::There } else { Older::Nowhere };
-        self.state.on_older(chat, older, more);
         Ok(())
     }
 
@@ -330,10 +325,11 @@ impl App {
     // ---- what the profile has ----
 
     fn load(&mut self, chat: ChatId) -> Result<(), CliError> {
-        let mut lines = Vec::new();
-        for message in self.session.profile.db.page(chat, Seq(u64::MAX), PAGE)? {
-            lines.push(self.line_of(&message)?);
-        }
+        let messages = self.session.profile.db.page(chat, Seq(u64::MAX), PAGE)?;
+        let mut lines = self.lines_of(&messages)?;
+        let is_all = lines.len() < PAGE as usize;
+        let after = lines.first().and_then(Line::seq).filter(|_| !is_all).unwrap_or(Seq::ZERO);
+        lines.extend(self.notices(chat, after, Seq(u64::MAX))?);
         for (row, failed) in self.session.profile.db.queued(chat, QUEUED_MAX)? {
             lines.push(self.queued_line(&row, failed)?);
         }
@@ -342,20 +338,55 @@ impl App {
         Ok(())
     }
 
+    /// What is older is in the profile or nowhere: the server's copy is ciphertext that was read once.
     fn load_older(&mut self, chat: ChatId, before: Seq) -> Result<(), CliError> {
         let stored = self.session.profile.db.page(chat, before, PAGE)?;
-        if !stored.is_empty() {
-            let older = stored.iter().map(|message| self.line_of(message)).collect::<Result<_, _>>()?;
-            self.state.on_older(chat, older, Older::There);
-        } else if before == Seq(1) {
-            self.state.on_older(chat, Vec::new(), Older::Nowhere);
-        } else if !self
-            .pending
-            .values()
-            .any(|pending| matches!(pending, Pending::Older(asked) if *asked == chat))
-        {
-            let get = request::GetMessages { chat, limit: PAGE as u16, before, after: Seq::ZERO };
-            self.ask(Request::GetMessages(get), Pending::Older(chat));
+        let is_all = stored.len() < PAGE as usize;
+        let mut older = self.lines_of(&stored)?;
+        let after = older.first().and_then(Line::seq).filter(|_| !is_all).unwrap_or(Seq::ZERO);
+        older.extend(self.notices(chat, after, Seq(before.0.saturating_sub(1)))?);
+        self.state.on_older(chat, older, if is_all { Older::Nowhere } else { Older::There });
+        Ok(())
+    }
+
+    fn lines_of(&mut self, messages: &[Message]) -> Result<Vec<Line>, CliError> {
+        messages.iter().map(|message| self.line_of(message)).collect()
+    }
+
+    /// What is said between the messages of a chat, behind one place and up to another; the newest of it.
+    fn notices(&mut self, chat: ChatId, after: Seq, to: Seq) -> Result<Vec<Line>, CliError> {
+        let mut lines = Vec::new();
+        for notice in self.session.profile.db.notices(chat, after, to, PAGE)? {
+            if let Some(words) = self.words(&notice)? {
+                let stamp = self.stamp(notice.at)?;
+                lines.push(Line::notice(notice.seq, notice.number, &words, stamp));
+            }
+        }
+        Ok(lines)
+    }
+
+    fn words(&mut self, notice: &Notice) -> Result<Option<String>, CliError> {
+        let people = match &notice.what {
+            Said::Members(by, added, removed) => [&[*by][..], added, removed].concat(),
+            Said::Gone(by) | Said::Unreadable(by, _) => vec![*by],
+        };
+        for account in people {
+            self.learn_name(account)?;
+        }
+        let is_direct = self.session.client.peer(notice.chat).is_some();
+        let name_of = |account| self.state.name_of(account);
+        Ok(words::Scene { me: self.state.me, is_direct, name_of: &name_of }.words(notice))
+    }
+
+    /// Something was said between the messages of a chat.
+    fn said_of(&mut self, chat: ChatId) -> Result<(), CliError> {
+        let is_new = self.state.item(chat).is_none();
+        let peer = self.session.client.peer(chat);
+        for line in self.notices(chat, Seq::ZERO, Seq(u64::MAX))? {
+            self.state.on_said(chat, peer, line);
+        }
+        if is_new {
+            self.ask_chats(None);
         }
         Ok(())
     }
@@ -363,9 +394,13 @@ impl App {
     fn item_of(&mut self, summary: Summary) -> Result<Item, CliError> {
         let mut item = Item::new(summary.chat, summary.peer);
         (item.unread, item.read, item.draft) = (summary.unread, summary.read, summary.draft);
-        if let Some((account, name)) = summary.peer.zip(summary.name) {
-            self.state.on_name(account, &name);
-            item.name = self.state.names.get(&account).cloned();
+        match (summary.peer, summary.name) {
+            (Some(account), Some(name)) => {
+                self.state.on_name(account, &name);
+                item.name = self.state.names.get(&account).cloned();
+            }
+            (None, Some(name)) => item.name = Some(text::one_line(&text::clean(&name))),
+            (_, None) => {}
         }
         if let Some(last) = &summary.last {
             let line = self.line_of(last)?;
@@ -377,15 +412,20 @@ impl App {
 
     fn line_of(&mut self, message: &Message) -> Result<Line, CliError> {
         let sender = message.sender;
-        if sender != self.state.me
-            && !self.state.names.contains_key(&sender)
-            && let Some(name) = self.session.profile.db.name(sender)?
-        {
-            self.state.on_name(sender, &name);
-        }
-        let raw = text_of(message.chat, &message.content);
+        self.learn_name(sender)?;
+        let raw = text_of(&message.content);
         let stamp = self.stamp(message.at)?;
         Ok(Line::new(message.client_msg_id, sender, &raw, stamp, Standing::Committed(message.seq)))
+    }
+
+    fn learn_name(&mut self, account: AccountId) -> Result<(), CliError> {
+        if account != self.state.me
+            && !self.state.names.contains_key(&account)
+            && let Some(name) = self.session.profile.db.name(account)?
+        {
+            self.state.on_name(account, &name);
+        }
+        Ok(())
     }
 
     fn queued_line(&self, row: &OutboxRow, failed: Option<u16>) -> Result<Line, CliError> {
@@ -393,8 +433,8 @@ impl App {
             let why = ErrorCode::from_number(code).map_or("it was refused", ErrorCode::text);
             Standing::Failed(why.to_owned())
         });
-        let at = WallTime(sent_at_us(row.chat, &row.content).unwrap_or(0) / 1000);
-        let raw = text_of(row.chat, &row.content);
+        let at = WallTime(sent_at_us(&row.content).unwrap_or(0) / 1000);
+        let raw = text_of(&row.content);
         Ok(Line::new(row.client_msg_id, self.state.me, &raw, self.stamp(at)?, standing))
     }
 
@@ -408,9 +448,4 @@ impl App {
         self.state.on_clock(local_s);
         Ok(())
     }
-}
-
-fn message_of(chat: ChatId, entry: Entry) -> Message {
-    let Entry { seq, sender, client_msg_id, at, content, .. } = entry;
-    Message { chat, seq, sender, client_msg_id, at, content }
 }

@@ -92,6 +92,8 @@ pub(super) enum Piece {
     Text(usize),
     /// Why it was refused.
     Reason,
+    /// A row of what is no message.
+    Notice(usize),
 }
 
 /// The pieces of a message that stands below another one.
@@ -103,7 +105,11 @@ pub(super) fn pieces(
 ) -> Vec<Piece> {
     let day = |line: &Line| line.stamp.local_s.div_euclid(86_400);
     let is_new_day = above.is_none_or(|above| day(above) != day(line));
-    let is_same_head = above.is_some_and(|above| {
+    if line.is_notice {
+        let rows = (0..line.rows(columns.text).len()).map(Piece::Notice);
+        return is_new_day.then_some(Piece::Day).into_iter().chain(rows).collect();
+    }
+    let is_same_head = above.filter(|above| !above.is_notice).is_some_and(|above| {
         above.sender == line.sender && (line.stamp.local_s - above.stamp.local_s).abs() < SAME_HEAD_S
     });
     let mut pieces = Vec::new();

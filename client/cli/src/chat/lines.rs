@@ -51,6 +51,8 @@ pub(super) struct Line {
     pub(super) text: String,
     pub(super) stamp: Stamp,
     pub(super) standing: Standing,
+    /// It is no message: it says who came and went, or what cannot be read.
+    pub(super) is_notice: bool,
     /// Its rows in the width they were last asked for.
     wrapped: RefCell<Option<(usize, Rc<[Row]>)>>,
 }
@@ -64,7 +66,23 @@ impl Line {
         stamp: Stamp,
         standing: Standing,
     ) -> Line {
-        Line { id, sender, text: text::clean(raw), stamp, standing, wrapped: RefCell::default() }
+        let wrapped = RefCell::default();
+        Line { id, sender, text: text::clean(raw), stamp, standing, is_notice: false, wrapped }
+    }
+
+    /// What is said between messages, behind a place; `number` tells those of one place apart.
+    pub(super) fn notice(seq: Seq, number: u64, words: &str, stamp: Stamp) -> Line {
+        let mut id = [0xff; 16];
+        id[..8].copy_from_slice(&number.to_be_bytes());
+        id[8..].copy_from_slice(&seq.0.to_be_bytes());
+        let nobody = AccountId::new([0; 16]);
+        let line = Line::new(ClientMsgId::new(id), nobody, words, stamp, Standing::Committed(seq));
+        Line { is_notice: true, ..line }
+    }
+
+    /// Whether it is a message of somebody else.
+    pub(super) fn is_from_others(&self, me: AccountId) -> bool {
+        !self.is_notice && self.sender != me
     }
 
     pub(super) fn seq(&self) -> Option<Seq> {
@@ -90,7 +108,7 @@ impl Line {
     /// The least of the others' cursors decides (R4); `None` for somebody else's message.
     pub(super) fn tick(&self, me: AccountId, cursors: &[Cursor]) -> Option<Tick> {
         let seq = match self.standing {
-            _ if self.sender != me => return None,
+            _ if self.is_notice || self.sender != me => return None,
             Standing::Waiting => return Some(Tick::Waiting),
             Standing::Failed(_) => return Some(Tick::Failed),
             Standing::Committed(seq) => seq,

@@ -215,11 +215,10 @@ impl State {
             _ => Editor::with(std::mem::take(&mut item.draft)),
         };
         let me = self.me;
-        let unread = |line: &&Line| line.sender != me && line.seq().is_some_and(|seq| seq > item.read);
+        let unread = |line: &&Line| line.is_from_others(me) && line.seq().is_some_and(|seq| seq > item.read);
         let unread_from = lines.all().iter().find(unread).and_then(Line::seq);
-        if let Some(newest) =
-            lines.all().last().filter(|line| lines.is_at_end && line.stamp.at >= item.last.at)
-        {
+        let newest = lines.all().iter().rfind(|line| !line.is_notice);
+        if let Some(newest) = newest.filter(|line| lines.is_at_end && line.stamp.at >= item.last.at) {
             item.last = newest.stamp;
             item.preview = Some((text::one_line(&newest.text), newest.sender == me));
         }
@@ -257,7 +256,7 @@ impl State {
         let mine = line.sender == self.me;
         self.typing.remove(&(chat, line.sender));
         if self.item(chat).is_none() {
-            self.on_chat(Item::new(chat, peer.or((!mine).then_some(line.sender))));
+            self.on_chat(Item::new(chat, peer));
         }
         let names = &self.names;
         if let Some(item) = self.chats.iter_mut().find(|item| item.chat == chat) {
@@ -268,6 +267,20 @@ impl State {
             item.unread += u64::from(!mine && line.seq().is_some_and(|seq| seq > item.read));
             item.name = item.name.take().or_else(|| item.peer.and_then(|peer| names.get(&peer).cloned()));
         }
+        self.put(chat, line);
+        self.resort();
+    }
+
+    /// Something is to be said between the messages of a chat.
+    pub(super) fn on_said(&mut self, chat: ChatId, peer: Option<AccountId>, line: Line) {
+        if self.item(chat).is_none() {
+            self.on_chat(Item::new(chat, peer));
+        }
+        self.put(chat, line);
+        self.changed = true;
+    }
+
+    fn put(&mut self, chat: ChatId, line: Line) {
         let columns = self.columns();
         if let Some(open) = self.open.as_mut().filter(|open| open.lines.chat == chat) {
             let at = open.lines.put(line);
@@ -279,7 +292,6 @@ impl State {
             }
             open.lines.trim_oldest();
         }
-        self.resort();
     }
 
     /// A message was refused for good.
@@ -323,7 +335,8 @@ impl State {
         if self.is_foreground && saw != open.saw {
             open.saw = saw;
             actions.push(Action::Saw { chat, shown: saw.0, read: saw.1 });
-            let left = |line: &&Line| line.sender != self.me && line.seq().is_some_and(|seq| seq > saw.1);
+            let left =
+                |line: &&Line| line.is_from_others(self.me) && line.seq().is_some_and(|seq| seq > saw.1);
             let left = open.lines.all().iter().filter(left).count() as u64;
             if let Some(item) = self.chats.iter_mut().find(|item| item.chat == chat) {
                 self.changed |= item.unread != left;

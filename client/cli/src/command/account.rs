@@ -1,6 +1,7 @@
 //! `godwit chats`, `devices`, `revoke`, `logout`.
 
 use clap::Args;
+use client_db::Summary;
 use serde_json::json;
 use wire::DeviceId;
 use wire::event::Event;
@@ -44,24 +45,37 @@ impl ChatsCommand {
     pub(super) fn run(self) -> Result<(), CliError> {
         let mut session = self.common.session()?;
         let mut chats = all_chats(&mut session, self.common.timeout())?;
-        session.close();
+        // What is a message, and what was read of them, is known here alone.
+        session.catch_up(self.common.timeout())?;
+        let me = session.client.identity().map(|(account, _)| account).ok_or(CliError::Unexpected)?;
+        let here = session.profile.db.summaries(me)?;
         chats.sort_by_key(|chat| std::cmp::Reverse(chat.last_at));
-        for chat in chats {
-            let name = chat.peer.as_ref().map(|(_, name)| name.clone());
-            let unread = chat.head.0.saturating_sub(chat.read.0);
-            self.common.form().print(
-                || {
-                    json!({
-                        "chat": chat.chat.to_string(), "peer": chat.peer.as_ref().map(|(id, _)| id.to_string()),
-                        "name": name, "messages": chat.head.0, "unread": unread, "last_at": chat.last_at.as_millis(),
-                    })
-                },
-                || {
-                    let name = printable(name.as_deref().unwrap_or("(chat)"));
-                    format!("{}  {name}  {} messages, {unread} after your last read, {}", chat.chat, chat.head, clock(chat.last_at))
-                },
-            )?;
+        for chat in &chats {
+            self.show(chat, here.iter().find(|summary| summary.chat == chat.chat))?;
         }
+        session.close();
+        Ok(())
+    }
+
+    fn show(&self, chat: &wire::event::Chat, here: Option<&Summary>) -> Result<(), CliError> {
+        let name = chat.peer.as_ref().map(|(_, name)| name.clone()).or_else(|| chat.name.clone());
+        let (messages, unread) = here.map_or((0, 0), |summary| (summary.messages, summary.unread));
+        self.common.form().print(
+            || {
+                json!({
+                    "chat": chat.chat.to_string(), "peer": chat.peer.as_ref().map(|(id, _)| id.to_string()),
+                    "name": name, "messages": messages, "unread": unread, "last_at": chat.last_at.as_millis(),
+                })
+            },
+            || {
+                let name = printable(name.as_deref().unwrap_or("(chat)"));
+                format!(
+                    "{}  {name}  {messages} messages, {unread} unread, {}",
+                    chat.chat,
+                    clock(chat.last_at)
+                )
+            },
+        )?;
         Ok(())
     }
 }

@@ -69,7 +69,10 @@ impl Register {
             return Err(CliError::Unexpected);
         };
         let verified = self.verify(&mut session, &phone, registration, older, expires_in)?;
+        // Nobody can write to it before.
+        let reachable = session.until_reachable(timeout);
         session.close();
+        reachable?;
         self.common.form().print(
             || json!({"event": "registered", "account": verified.account.to_string(), "device": verified.device.to_string(), "name": verified.name}),
             || format!("{} is registered on this device (account {})", verified.name, verified.account),

@@ -5,7 +5,7 @@ use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use client_core::{OUTBOX_MAX, OutboxRow, SendError, Write, seal};
+use client_core::{CONTENT_BYTES_MAX, OUTBOX_MAX, OutboxRow, SendError, Write};
 use wire::content::{Content, Text};
 use wire::{ChatId, ClientMsgId, limits};
 
@@ -66,7 +66,7 @@ impl Send {
             while open && waiting.sending() < LINES_AHEAD {
                 match lines.try_recv() {
                     Ok(line) => {
-                        let content = seal_text(target.chat, &line)?;
+                        let content = encode_text(&line)?;
                         waiting.add(session.client.send(target.chat, target.peer, content, now())?);
                     }
                     Err(TryRecvError::Empty) => break,
@@ -176,8 +176,9 @@ impl Send {
         let mut lines = given.into_iter().chain(typed.into_iter().flatten()).filter(|line| !line.is_empty());
         loop {
             let writes = lines.by_ref().take(LINES_AT_ONCE).map(|line| {
-                let (client_msg_id, content) = (ClientMsgId::new(random()?), seal_text(target.chat, &line)?);
-                let row = OutboxRow { client_msg_id, chat: target.chat, peer: target.peer, content };
+                let (client_msg_id, content) = (ClientMsgId::new(random()?), encode_text(&line)?);
+                let row =
+                    OutboxRow { client_msg_id, chat: target.chat, peer: target.peer, content, sealed: None };
                 Ok(Write::Queue(row))
             });
             let writes: Vec<Write> = writes.collect::<Result<_, CliError>>()?;
@@ -197,14 +198,14 @@ impl Send {
     }
 }
 
-fn seal_text(chat: ChatId, text: &str) -> Result<bytes::Bytes, CliError> {
+fn encode_text(text: &str) -> Result<bytes::Bytes, CliError> {
     if text.len() > limits::CONTENT_BYTES_MAX {
         return Err(SendError::TooLarge.into());
     }
     let text = Text { text: text.to_owned(), sent_at_us: micros_now(), reply_to: None };
-    let sealed = seal::seal(chat, &Content::Text(text));
-    match sealed.len() {
-        0..=limits::CONTENT_BYTES_MAX => Ok(sealed),
+    let content = Content::Text(text).encode();
+    match content.len() {
+        0..=CONTENT_BYTES_MAX => Ok(content),
         _ => Err(SendError::TooLarge.into()),
     }
 }

@@ -4,16 +4,18 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use client_core::{ClientEvent, Message};
-use serde_json::json;
+use client_core::{ClientEvent, MembersChange, Message, Unreadable};
+use client_db::{Notice, Said};
+use serde_json::{Value, json};
 use wire::event::Cursor;
-use wire::{AccountId, ChatId, ClientMsgId};
+use wire::{AccountId, ChatId, ClientMsgId, Seq, WallTime};
 
 use super::lifecycle::{Change, Lifecycle};
 use super::{Common, all_chats};
 use crate::error::CliError;
 use crate::output::{Form, clock, printable, sent_at_us, text_of};
 use crate::session::{Session, micros_now, now};
+use crate::words;
 
 /// Stored messages that are read at a time, before they are shown.
 const SHOWN_AT_ONCE: u32 = 500;
@@ -158,6 +160,38 @@ impl Tailing<'_> {
                 Ok(self.form.print(json, || format!("-- disconnected ({reason}), again in {ms} ms"))?)
             }
             ClientEvent::Sent(message) => self.sent(message),
+            ClientEvent::MembersChanged(change) => self.members(session, change),
+            ClientEvent::Unreadable { chat, seq, sender, why } => {
+                self.unreadable(session, *chat, *seq, *sender, *why)
+            }
+            ClientEvent::Gone { chat, by } => self.gone(session, *chat, *by),
+            // What another process of this profile has begun.
+            ClientEvent::GroupDone { chat, missing } => self.note(
+                *chat,
+                || {
+                    let missing: Vec<String> = missing.iter().map(ToString::to_string).collect();
+                    json!({"event": "group_done", "chat": chat.to_string(), "missing": missing})
+                },
+                || Some("the change of the group's members is done".into()),
+            ),
+            ClientEvent::GroupFailed { chat, why } => self.note(
+                *chat,
+                || {
+                    let why = words::failure(*why);
+                    json!({"event": "group_failed", "chat": chat.to_string(), "reason": why})
+                },
+                || Some(format!("the group's members are as they were: {}", words::failure(*why))),
+            ),
+            ClientEvent::Unreachable { chat } => self.note(
+                *chat,
+                || json!({"event": "unreachable", "chat": chat.to_string()}),
+                || Some("nothing can be said yet: no device of the other can be encrypted for".into()),
+            ),
+            ClientEvent::WelcomeUnreadable { chat } => self.note(
+                *chat,
+                || json!({"event": "welcome_unreadable", "chat": chat.to_string()}),
+                || Some("this device was added to a chat in a way that it cannot read".into()),
+            ),
             ClientEvent::DeviceAdded { name, at } => {
                 let json = || json!({"event": "device_added", "name": name, "at": at.as_millis()});
                 Ok(self.form.print(json, || {
@@ -184,9 +218,8 @@ impl Tailing<'_> {
         } else {
             session.profile.db.name(m.sender)?
         };
-        let text = text_of(m.chat, &m.content);
-        let latency_us =
-            sent_at_us(m.chat, &m.content).filter(|_| live).map(|at| micros_now().saturating_sub(at));
+        let text = text_of(&m.content);
+        let latency_us = sent_at_us(&m.content).filter(|_| live).map(|at| micros_now().saturating_sub(at));
         self.form.print(
             || {
                 json!({
@@ -222,6 +255,79 @@ impl Tailing<'_> {
             Ok(_) => Ok(session.profile.db.name(sender)?),
             Err(CliError::Unreachable { .. } | CliError::Refused(_)) => Ok(None),
             Err(error) => Err(error),
+        }
+    }
+
+    /// Who is in a chat has changed; of one of two, people are told only where a later device begins to read.
+    fn members(&self, session: &Session, change: &MembersChange) -> Result<(), CliError> {
+        let joined = self.me.is_some_and(|me| change.added.contains(&me));
+        let ids = |accounts: &[AccountId]| accounts.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let json = || {
+            json!({
+                "event": "members", "chat": change.chat.to_string(), "seq": change.seq.0, "joined": joined,
+                "by": change.by.to_string(), "added": ids(&change.added), "removed": ids(&change.removed),
+                "at": change.at.as_millis(),
+            })
+        };
+        self.note(change.chat, json, || self.scene(session, change.chat, |scene| scene.change(change)))
+    }
+
+    fn unreadable(
+        &self,
+        session: &Session,
+        chat: ChatId,
+        seq: Seq,
+        sender: AccountId,
+        why: Unreadable,
+    ) -> Result<(), CliError> {
+        let json = || {
+            json!({
+                "event": "unreadable", "chat": chat.to_string(), "seq": seq.0, "from": sender.to_string(),
+                "why": words::reason_code(why),
+            })
+        };
+        let (at, what) = (WallTime(0), Said::Unreadable(sender, why));
+        let notice = Notice { chat, seq, number: 0, at, what };
+        self.note(chat, json, || self.scene(session, chat, |scene| scene.words(&notice)))
+    }
+
+    fn gone(&self, session: &Session, chat: ChatId, by: AccountId) -> Result<(), CliError> {
+        let json = || json!({"event": "gone", "chat": chat.to_string(), "by": by.to_string()});
+        let notice = Notice { chat, seq: Seq::ZERO, number: 0, at: WallTime(0), what: Said::Gone(by) };
+        self.note(chat, json, || self.scene(session, chat, |scene| scene.words(&notice)))
+    }
+
+    fn scene<T>(
+        &self,
+        session: &Session,
+        chat: ChatId,
+        say: impl FnOnce(&words::Scene<'_>) -> Option<T>,
+    ) -> Option<T> {
+        let me = self.me?;
+        let is_direct = session.client.peer(chat).is_some();
+        let name_of = |account: AccountId| {
+            let name = session.profile.db.name(account).ok().flatten();
+            name.map_or_else(|| account.to_string(), |name| printable(&name))
+        };
+        say(&words::Scene { me, is_direct, name_of: &name_of })
+    }
+
+    /// Prints what is no message, if it is of a chat that is shown; people are spared what says nothing to them.
+    fn note(
+        &self,
+        chat: ChatId,
+        json: impl FnOnce() -> Value,
+        text: impl FnOnce() -> Option<String>,
+    ) -> Result<(), CliError> {
+        if self.command.chat.is_some_and(|only| only != chat) {
+            return Ok(());
+        }
+        if let Form::Json = self.form {
+            return Ok(self.form.print(json, String::new)?);
+        }
+        match text() {
+            Some(text) => Ok(self.form.print(|| Value::Null, || format!("-- {text}"))?),
+            None => Ok(()),
         }
     }
 

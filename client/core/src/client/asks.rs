@@ -8,7 +8,8 @@ use wire::request::Request;
 use wire::{Refusal, Retry, Role};
 
 use super::{Client, Phase, RENEW_BEFORE, Stream};
-use crate::io::{Ask, AskId, ClientEvent, Login, Now, Output, StreamTag, Write};
+use crate::io::{Ask, AskId, ClientEvent, Now, Output, StreamTag};
+use crate::kept::{Login, Write};
 
 /// A renewal that the server had no time for is asked for again after this, or later if the server says so.
 const RENEW_AGAIN_MIN: Duration = Duration::from_secs(5);
@@ -32,6 +33,8 @@ impl Client {
     pub(super) fn on_ended(&mut self, stream: StreamTag, now: Now) {
         match self.streams.remove(&stream) {
             Some(Stream::Request { ask, events }) => self.on_answer(ask, events, now),
+            Some(Stream::Errand { errand, events }) => self.on_errand(errand, events, now),
+            Some(Stream::InboxUp) => self.inbox_up_ended(stream),
             Some(Stream::Up { chat }) => self.end_up(chat, stream, Duration::ZERO, now),
             // Its answer has come, or it is asked for again with the next connection.
             Some(Stream::Refresh) if self.is_identified() => {}
@@ -39,7 +42,7 @@ impl Client {
                 self.close();
                 self.on_lost("the server ended the session".into(), Duration::ZERO, now);
             }
-            Some(Stream::Down { .. } | Stream::Over { .. }) | None => {}
+            Some(Stream::Down { .. } | Stream::Over { .. } | Stream::InboxDown) | None => {}
         }
         self.heard(now);
     }
@@ -63,6 +66,7 @@ impl Client {
             };
             self.login = Some(login.clone());
             self.persist(Write::Login(login));
+            self.begin_anew();
             self.reconnect_at_once(now);
         }
         self.notify(ClientEvent::Answer { ask, events });

@@ -6,12 +6,14 @@ use bytes::Bytes;
 use mutation::Mutation;
 use wire::event::{Cursor, Event, Kind};
 use wire::request::{self, Request};
-use wire::{AccountId, ChatId, ClientMsgId, Epoch, ErrorCode, Refusal, Retry, Role, Seq, limits};
+use wire::{AccountId, ChatId, ClientMsgId, ErrorCode, Refusal, Retry, Role, limits};
 
 use super::entries::Ack;
+use super::partial::{Broken, Partial};
 use super::{Client, Phase, Stream};
 use crate::chat::{Chat, Up};
-use crate::io::{ChatRow, ClientEvent, Now, Output, StreamTag, Write};
+use crate::io::{ClientEvent, Now, Output, StreamTag};
+use crate::kept::{ChatRow, Sealed, Write};
 
 impl Client {
     pub(super) fn on_frame(&mut self, stream: StreamTag, body: &Bytes, now: Now) {
@@ -27,7 +29,11 @@ impl Client {
             Some(Stream::Request { events, .. }) => events.push(event),
             Some(Stream::Refresh) => self.on_refreshed(stream, event, now),
             Some(&mut Stream::Up { chat }) => self.on_up(chat, stream, event, now),
-            Some(&mut Stream::Down { chat }) => self.on_down(chat, event, now),
+            Some(Stream::Down { .. }) => self.on_down(stream, event, now),
+            Some(Stream::Errand { .. }) => self.on_errand_frame(stream, event),
+            Some(Stream::InboxDown) => self.on_inbox_down(event, now),
+            // A move that is refused is told again when what it covers comes again.
+            Some(Stream::InboxUp) => {}
             Some(&mut Stream::Over { chat }) => {
                 if let Event::AppendAck { .. } = event {
                     self.on_up(chat, stream, event, now);
@@ -49,21 +55,37 @@ impl Client {
                 self.persist(Write::ReceiptsSince(self.receipts_since));
                 self.notify(ClientEvent::Synced);
             }
-            Event::DeviceAdded { name, at, .. } => self.notify(ClientEvent::DeviceAdded { name, at }),
+            Event::DeviceAdded { name, at, .. } => {
+                self.notify(ClientEvent::DeviceAdded { name, at });
+                self.list_devices(now);
+            }
             _ => {}
         }
     }
 
     pub(super) fn on_new_stream(&mut self, stream: StreamTag, event: &Event, now: Now) {
-        let &Event::ChatDown { chat, from_seq, peer } = event else {
-            return self.out.push_back(Output::Abandon { stream });
-        };
-        self.know_chat(chat, peer);
-        self.streams.insert(stream, Stream::Down { chat });
-        self.on_begin(chat, from_seq, now);
+        match *event {
+            Event::ChatDown { chat, from_seq, peer } => {
+                self.know_chat(chat, peer);
+                self.streams.insert(stream, Stream::Down { chat, partial: None });
+                self.on_begin(chat, from_seq, now);
+            }
+            Event::InboxDown { from_seq } => self.on_inbox_begin(stream, from_seq),
+            _ => self.out.push_back(Output::Abandon { stream }),
+        }
     }
 
-    pub(super) fn on_down(&mut self, chat: ChatId, event: Event, now: Now) {
+    fn on_down(&mut self, stream: StreamTag, event: Event, now: Now) {
+        let Some(Stream::Down { chat, partial }) = self.streams.get_mut(&stream) else { return };
+        let chat = *chat;
+        let event = match Partial::take(partial, event) {
+            Ok(Some(event)) => event,
+            Ok(None) => return,
+            Err(Broken) => {
+                self.close();
+                return self.on_lost("the server sent half an entry".into(), Duration::ZERO, now);
+            }
+        };
         match event {
             Event::Entry(entry) => self.on_entry(chat, entry, now),
             Event::CursorMoved(cursor) => self.on_cursor(chat, cursor),
@@ -92,6 +114,11 @@ impl Client {
         match event {
             Event::AppendAck { client_msg_id, seq, at, delivered } => {
                 self.on_ack(chat, &Ack { client_msg_id, seq, at, delivered }, now);
+            }
+            Event::AppendRefused { refusal, epoch, .. }
+                if matches!(refusal.code, ErrorCode::StaleEpoch | ErrorCode::CommitFirst) =>
+            {
+                self.on_epoch_refused(chat, stream, refusal, epoch, now);
             }
             Event::AppendRefused { client_msg_id, refusal, .. } => {
                 self.on_append_refused(chat, stream, client_msg_id, refusal, now);
@@ -130,10 +157,7 @@ impl Client {
             Retry::Reauthenticate => self.on_hello_refused(ErrorCode::TokenExpired.refuse(), now),
             _ if refusal.code == ErrorCode::CursorAhead => {}
             _ => {
-                self.outbox.restart(chat);
-                while let Some(id) = self.outbox.start_next(chat).map(|row| row.client_msg_id) {
-                    self.fail(chat, id, refusal);
-                }
+                self.fail_all(chat, refusal);
                 self.end_up(chat, stream, Duration::ZERO, now);
                 self.release(chat, now);
             }
@@ -150,7 +174,7 @@ impl Client {
     pub(super) fn know_chat(&mut self, chat: ChatId, peer: Option<AccountId>) {
         let known = self.chats.get(&chat).is_some_and(|state| state.peer.is_some() || peer.is_none());
         if !known {
-            let row = ChatRow { chat, peer, have: Seq::ZERO, read: Seq::ZERO, told: (Seq::ZERO, Seq::ZERO) };
+            let row = ChatRow::new(chat, peer);
             self.chats.entry(chat).or_insert_with(|| Chat::new(&row)).peer = peer;
             self.persist(Write::Chat { chat, peer });
         }
@@ -163,17 +187,25 @@ impl Client {
         }
         let peer = self.outbox.peer(chat);
         self.know_chat(chat, peer);
-        if self.chats.get(&chat).is_some_and(|state| state.blocked_until.is_some()) {
+        if !self.may_append(chat, now) {
             return;
         }
-        let stream = self.up_stream(chat, peer, now);
         while self.outbox.may_start(chat) {
-            let Some(row) = self.outbox.start_next(chat) else { break };
-            let (client_msg_id, content) = (row.client_msg_id, row.content.clone());
+            let Some(row) = self.outbox.peek_next(chat).cloned() else { break };
+            let client_msg_id = row.client_msg_id;
+            let Some(Sealed { epoch, content }) = self.sealed(&row, now) else {
+                // One that can never leave has failed, and the next one may.
+                match self.outbox.peek_next(chat) {
+                    Some(next) if next.client_msg_id != client_msg_id => continue,
+                    _ => break,
+                }
+            };
+            self.outbox.start_next(chat);
             if mutation::on(Mutation::OutboxForgetsOnSend) {
                 self.persist(Write::Cancelled { client_msg_id });
             }
-            let append = request::Append { client_msg_id, content, kind: Kind::Unsaid, epoch: Epoch::ZERO };
+            let stream = self.up_stream(chat, peer, now);
+            let append = request::Append { client_msg_id, content, kind: Kind::Unsaid, epoch };
             self.say(stream, &Request::Append(append));
             self.expect_answer(now);
         }
@@ -236,15 +268,20 @@ impl Client {
             }
         }
         ended.into_iter().for_each(|up| self.finish(up.stream));
+        if let Some(up) = self.inbox.up.take() {
+            self.finish(up.stream);
+        }
     }
 
     /// Whether no chat's stream is open or on its way to its end.
     pub fn is_wound_down(&self) -> bool {
-        !self.streams.values().any(|stream| matches!(stream, Stream::Up { .. } | Stream::Over { .. }))
+        let is_up =
+            |stream: &Stream| matches!(stream, Stream::Up { .. } | Stream::Over { .. } | Stream::InboxUp);
+        !self.streams.values().any(is_up)
     }
 
     /// Finishes our side of a chat's stream; the server's end of it is still to come, and before it the acks that are due.
-    fn finish(&mut self, stream: StreamTag) {
+    pub(super) fn finish(&mut self, stream: StreamTag) {
         if let Some(is) = self.streams.get_mut(&stream)
             && let Stream::Up { chat } = *is
         {

@@ -10,7 +10,8 @@ use wire::{ChatId, ErrorCode, Refusal, Retry, Role, Seq, limits};
 
 use super::{Client, EARLY_PAUSE, HEARTBEAT_GRID, Phase, Probe, RENEW_BEFORE, Stream};
 use crate::chat::Chat;
-use crate::io::{Ask, AskId, ClientEvent, Now, Output, Write};
+use crate::io::{Ask, AskId, ClientEvent, Now, Output};
+use crate::kept::Write;
 
 impl Client {
     pub(super) fn connect(&mut self, now: Now) {
@@ -121,15 +122,18 @@ impl Client {
         if !identified {
             self.backoff.reset();
         }
-        self.gaps.clear();
+        self.stated = std::mem::take(&mut self.gaps);
         self.notify(ClientEvent::Connected { took: now.instant - since, early });
         let asks: Vec<AskId> = self.asks.keys().copied().collect();
         asks.into_iter().for_each(|ask| self.send_ask(ask, now));
         if identified {
+            self.publish_if_few(connected.key_packages, now);
+            self.list_devices_if_old(now);
             for chat in self.chats.values_mut().filter(|chat| chat.has_news()) {
                 chat.tell_at = Some(now.instant);
             }
             self.pump_all(now);
+            self.work_due(now);
             self.tell_due(now);
             self.keep_open(now);
         }
@@ -215,6 +219,7 @@ impl Client {
     }
 
     pub(super) fn disconnected(&mut self) {
+        self.inbox.disconnected();
         self.streams.clear();
         self.silent_since = None;
         self.probe = Probe::Unsent;
@@ -256,6 +261,8 @@ impl Client {
             return;
         }
         self.renew_due(now);
+        self.work_due(now);
+        self.inbox_due(now);
         self.tell_due(now);
         self.keep_open(now);
         self.typing_due(now);

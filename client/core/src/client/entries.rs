@@ -4,11 +4,13 @@ use std::time::Duration;
 
 use mutation::Mutation;
 use wire::event::Entry;
-use wire::{ChatId, ClientMsgId, Seq, WallTime};
+use wire::{ChatId, ClientMsgId, Epoch, Seq, WallTime};
 
 use super::Client;
 use crate::chat::Arrival;
-use crate::io::{ClientEvent, Message, Now, Write};
+use crate::group::Stage;
+use crate::io::{ClientEvent, Now};
+use crate::kept::{Message, Write};
 
 /// A message is committed.
 pub(super) struct Ack {
@@ -23,7 +25,13 @@ impl Client {
     /// A chat's stream begins. What comes before it is here, or comes by answers that are still due; for a device that has
     /// nothing of the chat yet it begins there, or with what it has itself said before, which the answers will say.
     pub(super) fn on_begin(&mut self, chat: ChatId, from_seq: Seq, now: Now) {
+        let stage = self.stage(chat);
         let Some(state) = self.chats.get_mut(&chat) else { return };
+        state.group.is_there = true;
+        if !matches!(stage, Stage::Inside(_)) {
+            // Where the log begins for this device is said by a welcome, or by its own commit, which is the first entry.
+            return;
+        }
         let unsure = self.outbox.is_unsure(chat);
         if !unsure {
             state.begin_at(from_seq);
@@ -36,6 +44,10 @@ impl Client {
             if state.have > Seq::ZERO || state.held.through() == Seq::ZERO {
                 state.held.wait(Seq(from_seq.0 - 1), now.instant);
             }
+        } else if self.stated.contains(&chat) || self.inbox.welcomes(chat) {
+            // The server knows what is here, and nothing between is for this account any more: it was removed, and a
+            // welcome brings it in again.
+            self.forget_group(chat);
         } else {
             self.on_gap(chat, now);
         }
@@ -47,42 +59,52 @@ impl Client {
     }
 
     fn take_entry(&mut self, chat: ChatId, entry: Entry, now: Now) {
+        if self.stage(chat) == Stage::Creating
+            && (entry.epoch > Epoch::ZERO || self.arrival(chat, entry.seq) == Arrival::Gap)
+        {
+            // Another's group is there already: what this device made is not it.
+            self.drop_commit(chat);
+        }
+        let stage = self.stage(chat);
         let Some(state) = self.chats.get_mut(&chat) else { return };
-        let read_before = state.read;
-        match state.arrive(entry.seq, now.instant) {
+        match state.arrival(entry.seq) {
+            Arrival::Repeat => state.repeat(entry.seq, now.instant),
+            _ if stage == Stage::Outside => state.held.keep(entry, now.instant),
             Arrival::Gap => self.on_early(chat, entry, now),
-            Arrival::Repeat => {}
             Arrival::Next => {
-                let message = Message {
-                    chat,
-                    seq: entry.seq,
-                    sender: entry.sender,
-                    client_msg_id: entry.client_msg_id,
-                    at: entry.at,
-                    content: entry.content,
-                };
-                // One's own message may come back before its ack, or instead of one that was lost.
-                if self.outbox.remove(chat, entry.client_msg_id).is_some() {
-                    self.persist(Write::Sent(message.clone()));
-                    self.notify(ClientEvent::Sent(message.clone()));
-                }
-                self.on_typing(chat, message.sender, false, now);
-                self.arrived(message, read_before);
+                self.on_typing(chat, entry.sender, false, now);
+                self.open_entry(chat, stage, entry, now);
                 // A message that is answered this way makes room for the next.
                 self.pump_chat(chat, now);
             }
         }
     }
 
-    /// A chat's next entry is here.
-    fn arrived(&mut self, message: Message, read_before: Seq) {
+    fn arrival(&self, chat: ChatId, seq: Seq) -> Arrival {
+        self.chats.get(&chat).map_or(Arrival::Gap, |state| state.arrival(seq))
+    }
+
+    /// A chat's next entry is a message.
+    pub(super) fn arrived(&mut self, message: Message, now: Now) {
         let chat = message.chat;
-        self.persist(Write::Arrived(message.clone()));
-        let read = self.chats.get(&chat).map_or(read_before, |state| state.read);
-        if read > read_before {
+        self.moves(chat, message.seq, Write::Arrived(message.clone()), now);
+        self.notify(ClientEvent::Arrived(message));
+    }
+
+    /// A chat's next entry is here, and this is what is kept of it.
+    pub(super) fn moves(&mut self, chat: ChatId, seq: Seq, write: Write, now: Now) {
+        let Some(state) = self.chats.get_mut(&chat) else { return };
+        let read_before = state.read;
+        state.arrive(seq, now.instant);
+        let read = state.read;
+        self.persist(write);
+        self.persist_read(chat, read_before, read);
+    }
+
+    pub(super) fn persist_read(&mut self, chat: ChatId, before: Seq, read: Seq) {
+        if read > before {
             self.persist(Write::Read { chat, read });
         }
-        self.notify(ClientEvent::Arrived(message));
     }
 
     /// An own message is committed: one tick.
@@ -110,8 +132,10 @@ impl Client {
             Arrival::Gap => self.on_gap(chat, now),
             Arrival::Repeat => {}
             Arrival::Next => {
-                let (delivered, read) = (state.told.0, state.read_known);
-                self.arrived(message, read_before);
+                let (delivered, read, read_now) = (state.told.0, state.read_known, state.read);
+                self.persist(Write::Arrived(message.clone()));
+                self.persist_read(chat, read_before, read_now);
+                self.notify(ClientEvent::Arrived(message));
                 self.persist(Write::Told { chat, delivered, read });
             }
         }
@@ -130,6 +154,9 @@ impl Client {
     /// rest, that is missing.
     pub(super) fn release(&mut self, chat: ChatId, now: Now) {
         while let Some(state) = self.chats.get_mut(&chat) {
+            if state.group.is_outside() {
+                return;
+            }
             if let Some(entry) = state.held.next(state.have) {
                 self.take_entry(chat, entry, now);
             } else if !state.held.waits(state.have) || self.outbox.is_unsure(chat) {
@@ -145,7 +172,7 @@ impl Client {
 
     /// An answer that others wait for does not come: the next connection begins after what is here. `true` if so.
     pub(super) fn give_up_held(&mut self, now: Now) -> bool {
-        let is_over = |chat: &crate::chat::Chat| chat.held.ends_at().is_some_and(|at| at <= now.instant);
+        let is_over = |chat: &crate::chat::Chat| chat.held_ends_at().is_some_and(|at| at <= now.instant);
         let over: Vec<ChatId> =
             self.chats.iter().filter(|(_, state)| is_over(state)).map(|(&chat, _)| chat).collect();
         let gives_up = !over.is_empty();

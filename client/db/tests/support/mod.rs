@@ -7,10 +7,14 @@ pub mod pages;
 use std::path::Path;
 
 use bytes::Bytes;
-use client_core::{Login, Message, OutboxRow};
+use client_core::{
+    CommitRow, KeyPackages, Login, MembersChange, Message, OutboxRow, Plan, PlanRow, Publishing, Sealed,
+    Write,
+};
 use client_db::{Db, Unlock};
 use wire::event::Cursor;
-use wire::{AccountId, ChatId, ClientMsgId, DeviceId, RequestId, Secret, Seq, WallTime};
+use wire::request::{Action, CommitGroup, NewDevice};
+use wire::{AccountId, ChatId, ClientMsgId, DeviceId, Epoch, RequestId, Secret, Seq, WallTime};
 
 pub const ME: AccountId = AccountId::new([1; 16]);
 pub const BOB: AccountId = AccountId::new([2; 16]);
@@ -29,7 +33,54 @@ pub fn id(n: u64) -> ClientMsgId {
 
 pub fn row(n: u64) -> OutboxRow {
     let content = Bytes::from(n.to_string());
-    OutboxRow { client_msg_id: id(n), chat: CHAT, peer: Some(BOB), content }
+    OutboxRow { client_msg_id: id(n), chat: CHAT, peer: Some(BOB), content, sealed: None }
+}
+
+/// A row of MLS state.
+pub fn mls(key: &[u8], value: Option<&[u8]>) -> Write {
+    Write::Mls((key.to_vec(), value.map(<[u8]>::to_vec)))
+}
+
+/// What a message was sealed as.
+pub fn sealed(epoch: u64, bytes: usize) -> Sealed {
+    Sealed { epoch: Epoch(epoch), content: Bytes::from(vec![!(epoch as u8); bytes]) }
+}
+
+/// A commit on its way.
+pub fn commit(n: u64) -> CommitRow {
+    let add = NewDevice { account: BOB, device: DeviceId::new([n as u8; 16]), welcome_bytes: 300 };
+    let request = CommitGroup {
+        chat: CHAT,
+        client_msg_id: id(2_000_000 + n),
+        epoch: Epoch(n),
+        action: Action::AddMembers { accounts: vec![BOB] },
+        adds: vec![add],
+        commit_bytes: 700,
+        tree_bytes: 9_000,
+    };
+    CommitRow { request, bytes: Bytes::from(vec![n as u8; 10_000]) }
+}
+
+/// A change of members under way.
+pub fn plan(n: u64) -> PlanRow {
+    let members = vec![BOB, AccountId::new([n as u8; 16])];
+    let plan = Plan::Create { name: format!("group {n}"), description: String::new(), members };
+    PlanRow { chat: CHAT, client_msg_id: id(3_000_000 + n), plan }
+}
+
+/// Key packages on their way.
+pub fn key_packages(n: u64) -> KeyPackages {
+    let packages = (0..n % 4).map(|k| Bytes::from(vec![k as u8; 300])).collect();
+    let last_resort = n.is_multiple_of(2).then(|| Bytes::from(vec![n as u8; 300]));
+    let request = RequestId::new([n as u8; 16]);
+    let publishing = (!n.is_multiple_of(5)).then_some(Publishing { request, packages, last_resort });
+    KeyPackages { last_resort_until: WallTime(n), publishing }
+}
+
+/// What the commit of a drain did.
+pub fn change(n: u64) -> MembersChange {
+    let (seq, at, added) = (Seq(3 * n - 1), WallTime(n), vec![BOB, ME]);
+    MembersChange { chat: CHAT, seq, at, by: BOB, added, removed: Vec::new() }
 }
 
 pub fn message(seq: u64, sender: AccountId, n: u64) -> Message {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail, ensure};
 use bytes::Bytes;
-use client_core::{ClientEvent, seal};
+use client_core::ClientEvent;
 use hdrhistogram::Histogram;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha12Rng;
@@ -34,6 +34,8 @@ struct Pair {
     arrived: u64,
     sent: u64,
     acked: u64,
+    /// The places of the last entry that arrived, and of the last tick.
+    places: (u64, u64),
 }
 
 /// Pairs that talk, and what came of it.
@@ -54,8 +56,15 @@ impl Load {
         stage.people(2 * count)?;
         let numbers: Vec<(usize, usize)> = (0..count).map(|n| (n, count + n)).collect();
         let found = stage.fleet.find(&numbers)?;
-        let pair =
-            |(chat, peer)| Pair { chat, peer, under_way: VecDeque::new(), arrived: 0, sent: 0, acked: 0 };
+        let pair = |(chat, peer)| Pair {
+            chat,
+            peer,
+            under_way: VecDeque::new(),
+            arrived: 0,
+            sent: 0,
+            acked: 0,
+            places: (0, 0),
+        };
         let pairs = found.into_iter().map(pair).collect();
         let latencies = Histogram::new_with_bounds(1, 60_000_000, 3)?;
         Ok(Load { stage, pairs, text: "g".repeat(BODY_BYTES), latencies, arrived: 0 })
@@ -64,7 +73,7 @@ impl Load {
     fn say(&mut self, pair: usize, planned: Instant) -> Result<()> {
         let at = &mut self.pairs[pair];
         let content = Content::Text(Text { text: self.text.clone(), sent_at_us: 0, reply_to: None });
-        let content: Bytes = seal::seal(at.chat, &content);
+        let content: Bytes = content.encode();
         self.stage.fleet.send(pair, at.chat, at.peer, content)?;
         at.under_way.push_back(planned);
         at.sent += 1;
@@ -81,11 +90,11 @@ impl Load {
                 let pair = &mut self.pairs[number];
                 pair.arrived += 1;
                 ensure!(message.chat == pair.chat, "phone {phone} was told something of another chat");
+                let last = std::mem::replace(&mut pair.places.0, message.seq.0);
                 ensure!(
-                    message.seq.0 == pair.arrived,
-                    "phone {phone} has message {} as number {}",
-                    message.seq.0,
-                    pair.arrived
+                    message.seq.0 == last + 1,
+                    "phone {phone} has message {} after {last}",
+                    message.seq.0
                 );
                 let Some(planned) = pair.under_way.pop_front() else {
                     bail!("phone {phone} has a message that nobody sent");
@@ -97,7 +106,14 @@ impl Load {
             ClientEvent::Sent(message) => {
                 let pair = &mut self.pairs[phone];
                 pair.acked += 1;
-                ensure!(message.seq.0 == pair.acked, "phone {phone}: a tick out of order");
+                let last = std::mem::replace(&mut pair.places.1, message.seq.0);
+                ensure!(message.seq.0 > last, "phone {phone}: a tick out of order");
+                Ok(None)
+            }
+            ClientEvent::Passed { seq, .. } => {
+                if let Some(number) = phone.checked_sub(self.pairs.len()) {
+                    self.pairs[number].places.0 = seq.0;
+                }
                 Ok(None)
             }
             ClientEvent::Failed { refusal, .. } | ClientEvent::Delayed { refusal, .. } => {

@@ -141,6 +141,8 @@ fn logged(value: Bytes, at: Duration) -> Result<Logged, Violation> {
             device: entry.device,
             client_msg_id: entry.client_msg_id,
             content: entry.content,
+            what: entry.what,
+            adds: Vec::new(),
             at,
         }),
         _ => Err(Violation::Unreadable),

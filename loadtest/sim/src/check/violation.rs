@@ -59,6 +59,26 @@ pub enum Violation {
         /// Where.
         seq: Seq,
     },
+    /// R11: a device that is in a chat's group cannot read an entry, or takes it for something else.
+    #[error("R11: {} takes entry {seq} of {chat} for {what}", name(*user))]
+    CannotRead {
+        /// Whose device.
+        user: usize,
+        /// In which chat.
+        chat: String,
+        /// Where.
+        seq: Seq,
+        /// What it takes it for.
+        what: String,
+    },
+    /// R11: what a device has stored of its groups is wrong, or it was added in a way that it can make nothing of.
+    #[error("R11: {}: {what}", name(*user))]
+    Undone {
+        /// Whose device.
+        user: usize,
+        /// What it said.
+        what: String,
+    },
     /// I3: one message is in a log twice.
     #[error("I3: one message is in {chat} at {first} and at {second}")]
     Doubled {

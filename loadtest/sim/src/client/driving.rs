@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use bytes::BytesMut;
-use client_core::{Input, Output, Write};
+use client_core::{Input, Output, Plan, Write};
 use rand::Rng;
 use wire::Request;
 use wire_link::Event;
@@ -79,7 +79,7 @@ impl SimClient {
                 if let Input::Frame { body, .. } = &input
                     && let Ok(wire::Event::ChatDown { chat, .. }) = wire::Event::decode(body)
                 {
-                    out.checker.sent_of(self.user, chat)?;
+                    out.checker.sent_of(self.user, chat);
                 }
                 running.client.handle_input(input, now);
                 self.drain(out)?;
@@ -154,7 +154,27 @@ impl SimClient {
                 }
                 out.checker.stored(self.user, self.disk.have(message.chat), message)?;
             }
-            Write::Failed { code, .. } => return Err(Violation::Refused { user: self.user, code: *code }),
+            Write::Passed { chat, seq, what, .. } => {
+                out.checker.passed(self.user, self.disk.have(*chat), (*chat, *seq), *what)?;
+            }
+            Write::Joined { chat, seq } => {
+                out.counts.joined += 1;
+                out.checker.joined(self.user, *chat, *seq);
+            }
+            Write::Commit(row) => {
+                out.counts.commits += 1;
+                out.checker.asked(row.request.client_msg_id);
+            }
+            Write::Plan(row) => {
+                if matches!(row.plan, Plan::Create { .. }) {
+                    out.checker.may_group(row.chat, self.user);
+                }
+                out.checker.asked(row.client_msg_id);
+            }
+            Write::Failed { client_msg_id, code } => {
+                out.counts.failed += 1;
+                out.checker.failed(self.user, *client_msg_id, *code)?;
+            }
             Write::LoggedOut => return Err(Violation::LoggedOut { user: self.user }),
             Write::Login(login) => {
                 out.counts.renewed += u64::from(self.disk.login().is_some());

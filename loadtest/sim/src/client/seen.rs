@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use client_core::{Ask, Client, ClientEvent, Now};
+use client_core::{Ask, Client, ClientEvent, MembersChange, Now};
 use wire::content::Content;
 use wire::event::Event;
 use wire::request::{self, Request};
@@ -31,7 +31,7 @@ impl SimClient {
             ClientEvent::Disconnected { reason, retry_in } => {
                 out.counts.disconnected += 1;
                 self.ready_since = None;
-                if reason == "entries are missing" {
+                if reason == "entries are missing" || reason == "entries of the inbox are missing" {
                     return Err(Violation::LeftOut { user });
                 }
                 let ms = retry_in.as_millis();
@@ -56,7 +56,44 @@ impl SimClient {
                 out.say(format_args!("{who} is told to wait: {}", refusal.code.text()));
             }
             ClientEvent::Failed { refusal, .. } => {
-                return Err(Violation::Refused { user, code: refusal.code });
+                out.say(format_args!("{who}'s message is refused: {}", refusal.code.text()));
+            }
+            ClientEvent::Unreadable { .. }
+            | ClientEvent::WelcomeUnreadable { .. }
+            | ClientEvent::StorageFailed { .. } => {
+                return Err(Violation::Undone { user, what: format!("{event:?}") });
+            }
+            ClientEvent::Gone { chat, by } => {
+                out.counts.gone += 1;
+                let (chat, by) = (out.checker.chat_name(chat).to_owned(), out.checker.account_name(by));
+                out.say(format_args!("{who} is out of {chat}, by {by}"));
+            }
+            ClientEvent::MembersChanged(MembersChange { chat, by, added, removed, .. }) => {
+                let (chat, by) = (out.checker.chat_name(chat).to_owned(), out.checker.account_name(by));
+                let names = |accounts: &[wire::AccountId]| -> Vec<_> {
+                    accounts.iter().map(|account| out.checker.account_name(*account)).collect()
+                };
+                let line = format!(
+                    "{who} sees {chat} change: {by} has added {:?}, removed {:?}",
+                    names(&added),
+                    names(&removed)
+                );
+                out.say(format_args!("{line}"));
+            }
+            ClientEvent::Unreachable { chat } => {
+                out.counts.unreachable += 1;
+                let line = format!("{who} can say nothing in {} yet", out.checker.chat_name(chat));
+                out.say(format_args!("{line}"));
+            }
+            ClientEvent::GroupDone { chat, missing } => {
+                out.counts.plans += 1;
+                let line =
+                    format!("{who} is done with {}, but for {}", out.checker.chat_name(chat), missing.len());
+                out.say(format_args!("{line}"));
+            }
+            ClientEvent::GroupFailed { chat, why } => {
+                let line = format!("{who} fails with {}: {why:?}", out.checker.chat_name(chat));
+                out.say(format_args!("{line}"));
             }
             ClientEvent::LoginNeeded(_) => return Err(Violation::LoggedOut { user }),
             ClientEvent::Replaced => {
@@ -80,7 +117,10 @@ impl SimClient {
                 let member = out.checker.account_name(member);
                 out.say(format_args!("{who} sees that {member} types: {typing}"));
             }
-            ClientEvent::Connecting | ClientEvent::Synced | ClientEvent::DeviceAdded { .. } => {}
+            ClientEvent::Connecting
+            | ClientEvent::Synced
+            | ClientEvent::DeviceAdded { .. }
+            | ClientEvent::Passed { .. } => {}
             ClientEvent::Cursor { chat, cursor } => {
                 let (chat, member) = (out.checker.chat_name(chat), out.checker.account_name(cursor.member));
                 let (delivered, read) = (cursor.delivered, cursor.read);
@@ -154,7 +194,7 @@ impl SimClient {
 
 /// What a message says, as far as a line has room: its words say who wrote it and how many came before.
 fn said(message: &client_core::Message) -> String {
-    match client_core::seal::open(message.chat, &message.content) {
+    match Content::decode(&message.content) {
         Ok(Content::Text(text)) => text.text.chars().take(24).collect(),
         _ => "nothing readable".into(),
     }

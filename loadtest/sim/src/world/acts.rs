@@ -4,11 +4,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use client_core::seal;
 use loadtest_workload::{Act, words};
 use store::keys::direct_chat_id;
 use wire::content::{Content, Text};
-use wire::{ChatId, Seq};
+use wire::{AccountId, ChatId, Seq};
 use wire_link::testing::Datagram;
 
 use super::{USERS, World};
@@ -88,6 +87,7 @@ impl World {
     fn of_phone(&mut self, action: Action) -> Result<(), Violation> {
         match action {
             Action::Act { phone, act } => self.does(phone, act)?,
+            Action::Group { phone, act } => self.does_in_group(phone, act)?,
             Action::Online { phone } => self.clients[phone].go_online(&mut self.out)?,
             Action::Look { phone } => self.clients[phone].set_foreground(&mut self.out, true)?,
             Action::Close { phone, of } => self.look_at(phone, of, false)?,
@@ -195,26 +195,48 @@ impl World {
     fn say(&mut self, phone: usize, to: usize, count: u32) -> Result<(), Violation> {
         let (own, other) = (self.account(phone % USERS), self.account(to));
         let chat = direct_chat_id(own, other);
+        self.say_in(phone, chat, Some(other), count)
+    }
+
+    pub(super) fn say_in(
+        &mut self,
+        phone: usize,
+        chat: ChatId,
+        peer: Option<AccountId>,
+        count: u32,
+    ) -> Result<(), Violation> {
         for _ in 0..count {
             let client = &mut self.clients[phone];
             let text = words(self.seed, client.phone, client.said);
             client.said += 1;
             let start: String = text.chars().take(24).collect();
             let sent_at_us = self.out.time.since_start().as_micros() as u64;
-            let content = seal::seal(chat, &Content::Text(Text { text, sent_at_us, reply_to: None }));
+            let content = Content::Text(Text { text, sent_at_us, reply_to: None }).encode();
             self.out.say(format_args!(
                 "{} writes to {}: {start} ({} B)",
                 name(phone),
-                name(to),
+                self.to(chat, peer),
                 content.len()
             ));
-            self.clients[phone].say(&mut self.out, chat, other, content)?;
+            self.clients[phone].say(&mut self.out, chat, peer, content)?;
         }
         Ok(())
     }
 
+    /// To whom somebody writes, in words.
+    fn to(&self, chat: ChatId, peer: Option<AccountId>) -> String {
+        match peer {
+            Some(peer) => self.out.checker.account_name(peer).to_owned(),
+            None => self.out.checker.chat_name(chat).to_owned(),
+        }
+    }
+
     fn read(&mut self, phone: usize, of: usize, part: f64) -> Result<(), Violation> {
         let chat = direct_chat_id(self.account(phone % USERS), self.account(of));
+        self.read_in(phone, chat, part)
+    }
+
+    fn read_in(&mut self, phone: usize, chat: ChatId, part: f64) -> Result<(), Violation> {
         let have = self.clients[phone].disk.have(chat).0;
         let seq = Seq((have as f64 * part).ceil() as u64);
         self.clients[phone].read(&mut self.out, chat, seq)
@@ -223,6 +245,9 @@ impl World {
     pub(super) fn read_all(&mut self, phone: usize) -> Result<(), Violation> {
         for of in (0..USERS).filter(|&of| of != phone % USERS) {
             self.read(phone, of, 1.0)?;
+        }
+        for chat in self.out.checker.groups() {
+            self.read_in(phone, chat, 1.0)?;
         }
         Ok(())
     }

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use client_core::quic::Bridge;
-use client_core::{Ask, Client, ClientEvent, Config, Message, Now, Output, Snapshot, Write};
+use client_core::{Ask, Client, ClientEvent, Config, MemoryKv, Message, Now, Output, Snapshot, Write};
 use wire::event::Event;
 use wire::request::{Register, Request};
 use wire::{AccountId, ChatId, InstallId, RequestId, Secret};
@@ -21,6 +21,7 @@ pub(crate) struct Phone {
     pub(crate) endpoint: Endpoint,
     bridge: Bridge,
     client: Client,
+    rows: MemoryKv,
     pub(crate) arrived: Vec<(Instant, Message)>,
     /// Connections that were lost.
     pub(crate) lost: u32,
@@ -34,14 +35,16 @@ impl Phone {
             seed: [user + 1; 32],
             name: "sim".into(),
             server_name: crate::NAME.into(),
+            key_packages: 10,
         };
         let link = wire_link::Config::client(secrets(seed ^ u64::from(user + 1) << 8));
         let crypto = ClientConfig::new(plain_client());
-        let mut client = Client::new(&config, Snapshot::default(), now(time));
+        let rows = MemoryKv::default();
+        let mut client = Client::new(&config, Snapshot::default(), Box::new(rows.clone()), now(time));
         client.start(now(time));
         let endpoint = Endpoint::client(link, crypto, time.instant());
         let bridge = Bridge::default();
-        Phone { user, endpoint, bridge, client, arrived: Vec::new(), lost: 0 }
+        Phone { user, endpoint, bridge, client, rows, arrived: Vec::new(), lost: 0 }
     }
 
     pub(crate) fn address(user: u8) -> SocketAddr {
@@ -110,6 +113,7 @@ impl Phone {
                 Some(Output::Persist(Write::Arrived(message))) => {
                     self.arrived.push((time.instant(), message));
                 }
+                Some(Output::Persist(write)) => self.rows.apply(&write),
                 Some(Output::Notify(event)) => self.notice(event, time, edge),
                 _ => {}
             }

@@ -188,6 +188,8 @@ impl Endpoint {
             if let Some(event) = link.poll_event(self.now) {
                 let id = link.id;
                 self.counters.count(&event);
+                #[cfg(any(test, feature = "testing"))]
+                crate::testing::tap::note(&event);
                 self.mark_dirty(key);
                 return Some((id, event));
             }

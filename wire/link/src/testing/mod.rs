@@ -1,6 +1,6 @@
 //! The test bench, for this crate and others (feature `testing`): two endpoints joined by an emulated network in virtual
 //! time ([`Pair`], [`Network`]), keys without cryptography ([`plain_server`], [`plain_client`]), and a look into the packets
-//! sealed with those ([`transparent`], [`FirstCarriers`]).
+//! sealed with those ([`transparent`], [`FirstCarriers`]). And what real endpoints hear ([`tap`]).
 //!
 //! Everything follows from a seed: the same one gives the same run, datagram for datagram.
 
@@ -8,6 +8,7 @@ mod carriers;
 mod network;
 mod pair;
 mod plain;
+pub mod tap;
 pub mod transparent;
 
 pub use carriers::{Carried, FirstCarriers};

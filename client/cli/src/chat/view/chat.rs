@@ -66,7 +66,7 @@ fn draw_messages(buf: &mut Buffer, area: Rect, state: &State, open: &Open) -> Se
         seen.is_top |= at == 0;
         if let (Some(seq), Piece::Text(_)) = (line.seq(), piece) {
             seen.shown = seen.shown.max(seq);
-            seen.read = if line.sender == state.me { seen.read } else { seen.read.max(seq) };
+            seen.read = if line.is_from_others(state.me) { seen.read.max(seq) } else { seen.read };
         }
         draw_piece(buf, Rect { y, height: 1, ..area }, state, open, line, piece);
     }
@@ -84,6 +84,11 @@ fn draw_piece(buf: &mut Buffer, row: Rect, state: &State, open: &Open, line: &Li
     match piece {
         Piece::Day => {
             put_centred(buf, row, y, &format!("── {} ──", day(state.local_s, line.stamp.local_s)), DIM);
+        }
+        Piece::Notice(n) => {
+            let rows = line.rows(columns.text);
+            let Some(shown) = rows.get(n) else { return };
+            put_centred(buf, row, y, line.text[shown.range.clone()].trim_end_matches(' '), DIM);
         }
         Piece::Unread => put_centred(buf, row, y, "── unread ──", WARN),
         Piece::Head => {

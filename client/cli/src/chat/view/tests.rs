@@ -11,7 +11,7 @@ use super::*;
 use crate::chat::keys::Key;
 use crate::chat::lines::{Line, Standing};
 use crate::chat::state::tests::{
-    ANA, BOB, ME, WITH_ANA, WITH_BOB, cursor, line, opened, said, state, typed, waiting,
+    ANA, BOB, ME, WITH_ANA, WITH_BOB, cursor, line, opened, said, stamp, state, typed, waiting,
 };
 
 const FAMILY: &str = "👨‍👩‍👧‍👦";
@@ -228,4 +228,35 @@ fn r1_the_message_is_written_in_as_many_rows_as_it_needs() {
 fn r1_an_empty_list_says_what_to_do() {
     let state = State::new(ME, Vec::new(), Instant::now(), (80, 24));
     assert!(screen(&state).contains("No chats yet."));
+}
+
+#[test]
+fn r65_who_comes_and_goes_stands_between_messages_and_is_not_unread() {
+    let lines = vec![
+        said(1, ANA, "hi"),
+        Line::notice(Seq(2), 1, "Ana added Bob", stamp(2)),
+        said(3, ANA, "hello, Bob"),
+        Line::notice(Seq(4), 2, "Bob left", stamp(4)),
+    ];
+    let mut state = opened(Instant::now(), (80, 24), lines);
+    let (buffer, seen) = drawn(&state);
+    let text = rows(&buffer).join("\n");
+    let heads = text.matches("14:0").count();
+    assert!(text.contains("Ana added Bob") && text.contains("Bob left") && heads >= 2, "{text}");
+    let (y, row) = rows(&buffer)
+        .into_iter()
+        .enumerate()
+        .find(|(_, row)| row.contains("Ana added Bob"))
+        .expect("it is drawn");
+    let x = row.chars().take_while(|c| *c != 'A').count() as u16;
+    assert_eq!(buffer[(x, y as u16)].fg, Color::DarkGray, "it is small and grey");
+    assert_eq!((seen.shown, seen.read), (Seq(4), Seq(3)), "nobody reads who left");
+    state.on_seen(Seen { shown: Seq(3), read: Seq(3), ..seen });
+    let item = |state: &State| state.item(WITH_ANA).expect("it is there").clone();
+    assert_eq!(item(&state).unread, 0);
+    assert_eq!(item(&state).preview, Some(("hello, Bob".into(), false)), "it is no message");
+    state.on_said(WITH_ANA, None, Line::notice(Seq(5), 3, "Ana removed Carol", stamp(5)));
+    state.on_said(WITH_ANA, None, Line::notice(Seq(5), 3, "Ana removed Carol", stamp(5)));
+    assert_eq!(screen(&state).matches("Ana removed Carol").count(), 1);
+    assert_eq!((item(&state).unread, item(&state).preview), (0, Some(("hello, Bob".into(), false))));
 }
