@@ -1,5 +1,5 @@
 //! What the fuzz targets do with one input, as plain functions: [`frames::run`], [`session::run`], [`link::run`],
-//! [`torn::run`].
+//! [`torn::run`], [`mls::run`].
 //!
 //! libFuzzer calls them from `fuzz_targets/` (feature `libfuzzer`, see `README.md`); `cargo test` calls them with every
 //! file of `corpus/` and with some inputs from a seed, so that what a fuzzer found once is checked on every run.
@@ -8,6 +8,7 @@
 
 pub mod frames;
 pub mod link;
+pub mod mls;
 pub mod session;
 pub mod torn;
 

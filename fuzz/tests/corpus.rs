@@ -44,6 +44,11 @@ fn r50_r115_links_hold_whatever_the_network_does() {
 }
 
 #[test]
+fn i6_what_a_server_reads_of_mls_is_what_is_there() {
+    replay("mls", 2_000, fuzz::mls::run);
+}
+
+#[test]
 fn r51_torn_files_are_read_or_named() {
     replay("torn", 30, fuzz::torn::run);
 }

@@ -13,6 +13,7 @@ fn an_input_of_one_s_own() {
         Some("frames") => fuzz::frames::run(&input),
         Some("session") => fuzz::session::run(&input),
         Some("torn") => fuzz::torn::run(&input),
+        Some("mls") => fuzz::mls::run(&input),
         Some("link") => fuzz::link::run(&input),
         other => panic!("the input's folder is named for its target, not {other:?}"),
     }

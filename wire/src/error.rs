@@ -102,6 +102,7 @@ error_codes! {
     ChatExists = 317, Never, "the chat exists already";
     CannotLeave = 318, Never, "a chat of two cannot be left";
     KeyPackageInvalid = 319, Never, "a key package is not the device's own, not to be used now or too large, or too many are stored";
+    IdUsed = 320, Never, "something else was said in this chat under this client_msg_id";
     // Finding things.
     NotFound = 400, Never, "nothing was found";
     // The protocol.

@@ -20,7 +20,7 @@ Fuzzes decoding and whole sessions.
 
 Usage: cargo xtask fuzz [TARGET] [--minutes M] [--keep]
 
-  TARGET       frames, session, link or torn; without it all, one after another
+  TARGET       frames, session, link, mls or torn; without it all, one after another
   --minutes M  how long each runs; 1 by default
   --keep       afterwards, merge into fuzz/corpus/ what covers something new
 
@@ -28,7 +28,8 @@ A crash is written to target/fuzz-artifacts/, and the last lines say how to repe
 ";
 
 /// The targets, and the longest input that is worth trying: what a frame or a list of acts needs.
-const TARGETS: [(&str, u32); 4] = [("frames", 4096), ("session", 2048), ("link", 2048), ("torn", 64)];
+const TARGETS: [(&str, u32); 5] =
+    [("frames", 4096), ("session", 2048), ("link", 2048), ("mls", 4096), ("torn", 64)];
 
 /// How long each target runs in `cargo xtask ci`.
 const SMOKE: Duration = Duration::from_secs(20);
@@ -171,7 +172,7 @@ mod tests {
     #[test]
     fn options_are_read_or_refused() {
         let all = options(&[]).expect("nothing is all");
-        assert_eq!((all.targets.len(), all.time, all.keep), (4, Duration::from_secs(60), false));
+        assert_eq!((all.targets.len(), all.time, all.keep), (5, Duration::from_secs(60), false));
         let one = options(&["link", "--minutes", "20", "--keep"]).expect("all words mean something");
         assert_eq!(one.targets, [("link", 2048)]);
         assert_eq!((one.time, one.keep), (Duration::from_secs(1200), true));

@@ -151,7 +151,8 @@ fn i6_a_committer_that_was_gone_hears_its_own_commit_from_the_log() {
 fn r125_a_commit_of_half_a_megabyte_arrives_in_parts_and_leaves_in_parts() {
     let mut world = World::new();
     let (mut alice, bob, chat) = friends(&mut world);
-    let ask = alice.commit(chat, Action::Update, &[], &[], 1).inflated(limits::HANDSHAKE_BYTES_MAX);
+    let ask = alice.commit(chat, Action::Update, &[], &[], 1);
+    let ask = ask.inflated(&alice, limits::HANDSHAKE_BYTES_MAX);
     assert_eq!(ask.ask(&mut world, alice.live), Ok((2, 2)));
     for live in [alice.live, bob.live] {
         let entry = world.whole_entries(live.link, chat).pop().unwrap();
@@ -171,7 +172,7 @@ fn r125_one_large_entry_is_on_its_way_at_a_time_and_nothing_comes_between_its_fr
     let chats: Vec<ChatId> = (10..13)
         .map(|n| {
             let (chat, ask) = alice.make_group(&mut world, &[&bob], n);
-            assert_eq!(ask.inflated(300_000).ask(&mut world, alice.live), Ok((1, 1)));
+            assert_eq!(ask.inflated(&alice, 300_000).ask(&mut world, alice.live), Ok((1, 1)));
             let up = world.chat_up(alice.live, chat, None);
             world.say(alice.live.link, up, &sealed(100 + n, 1, "small"));
             chat
@@ -250,14 +251,18 @@ fn r152_a_commit_that_stalls_is_given_up_and_leaves_no_room_taken() {
     let mut world = World::with(Limits { commit_bytes_in_flight: 100_000, ..Limits::default() });
     let (mut alice, _, chat) = friends(&mut world);
     let ask = alice.commit(chat, Action::Update, &[], &[], 1);
-    let large = ask.clone().inflated(90_000);
+    let large = ask.clone().inflated(&alice, 90_000);
     let stalled = header_of(&mut world, alice.live, &large);
     let parts = large.parts(45_000);
     world.say(alice.live.link, stalled, &parts[0]);
     world.pass(Duration::from_secs(60));
     let late = header_of(&mut world, alice.live, &large);
     world.say(alice.live.link, late, &parts[0]);
-    assert_eq!(ask.clone().inflated(20_000).ask(&mut world, alice.live), Err(ErrorCode::Busy), "no room");
+    assert_eq!(
+        ask.clone().inflated(&alice, 20_000).ask(&mut world, alice.live),
+        Err(ErrorCode::Busy),
+        "no room"
+    );
     world.pass(Duration::from_secs(61));
     let code = |stream| world.reset_codes.get(&(alice.live.link, stream)).copied();
     assert_eq!((code(stalled), code(late)), (Some(CloseCode::Cancelled), None));
@@ -271,7 +276,7 @@ fn r152_of_one_connection_no_more_arrives_than_one_of_the_largest() {
     let mut world = World::new();
     let (mut alice, _, chat) = friends(&mut world);
     let ask = alice.commit(chat, Action::Update, &[], &[], 1);
-    let large = ask.clone().inflated(limits::HANDSHAKE_BYTES_MAX);
+    let large = ask.clone().inflated(&alice, limits::HANDSHAKE_BYTES_MAX);
     let first = header_of(&mut world, alice.live, &large);
     let second = header_of(&mut world, alice.live, &large);
     assert!(

@@ -158,10 +158,36 @@ pub(super) async fn i3_a_repeat_of_a_commit_gets_its_first_place<E: Env>(env: &E
         assert_eq!(again.repeat, again.entry.is_none());
     }
     assert_eq!(replay(&world, &a, log).await, (3, 1), "a repeat appends nothing");
-    let of_a_message = commit(log, &a, 9, 3, Action::Update);
-    assert_eq!(answer!(world, Commit, of_a_message).unwrap_err(), CommitError::Mismatch);
-    let of_a_commit = world.says(&b, log, msg(2), at(7)).await.unwrap();
-    assert_eq!((of_a_commit.seq, of_a_commit.at), (Seq(2), at(5)), "one id has one place");
+}
+
+/// Whoever is told that a message is at a place finds it there; who is told that it has left, has.
+pub(super) async fn i4_an_id_stands_for_one_kind_of_entry<E: Env>(env: &E) {
+    let world = World::open(env).await;
+    let (a, b) = (world.person(1).await, world.person(2).await);
+    let log = world.group(&a, 1, &[b]).await;
+    let update = world.by(&b, log, 2, 1, Action::Update).await;
+    answer!(world, Commit, update.clone()).unwrap();
+    world.says(&b, log, sealed(3, 2), T0).await.unwrap();
+    let leave = |n| Leave { log, account: b.account, client_msg_id: msg(n).client_msg_id, now: at(4) };
+    for n in [2, 3] {
+        assert_eq!(answer!(world, Leave, leave(n)).unwrap_err(), LeaveError::IdUsed, "of {n}");
+    }
+    let of_a_message = Commit { client_msg_id: msg(3).client_msg_id, epoch: Epoch(2), ..update };
+    assert_eq!(answer!(world, Commit, of_a_message.clone()).unwrap_err(), CommitError::IdUsed);
+    let (sender, device, now) = (b.account, b.device, at(4));
+    let messages = [2, 4, 3].map(|n| sealed(n, 2)).to_vec();
+    let said = answer!(world, Append, Append { log, peer: None, sender, device, messages, now });
+    assert_eq!(said[0].as_ref().unwrap_err(), &AppendError::IdUsed);
+    let seqs = [&said[1], &said[2]].map(|done| done.as_ref().unwrap().seq);
+    assert_eq!(seqs, [Seq(4), Seq(3)], "the others are not touched");
+    assert!(world.opened(&b, log).await.unwrap().is_member, "it has not left");
+    // Another's id is another id.
+    world.says(&a, log, sealed(2, 2), T0).await.unwrap();
+    assert_eq!(answer!(world, Leave, leave(5)).unwrap().seq, Seq(6));
+    let of_leaving = Commit { client_msg_id: msg(5).client_msg_id, ..of_a_message };
+    assert_eq!(answer!(world, Commit, of_leaving).unwrap_err(), CommitError::IdUsed);
+    assert_eq!(world.says(&b, log, sealed(5, 2), T0).await.unwrap_err(), AppendError::IdUsed);
+    assert_eq!(answer!(world, Leave, leave(5)).unwrap().seq, Seq(6), "I3");
 }
 
 pub(super) async fn c5_a_commit_is_refused_with_its_reason<E: Env>(env: &E) {

@@ -85,6 +85,9 @@ pub enum AppendError {
     /// Somebody has left the chat whose leaves are still in its group: a commit that removes them comes first.
     #[error("a commit that removes who has left must come first")]
     CommitFirst,
+    /// The sender used this `client_msg_id` for a commit, or to leave.
+    #[error("its id was used for something that is no message")]
+    IdUsed,
     /// It is sealed for another epoch than the log's.
     #[error("sealed for another epoch than the log's, {current}")]
     StaleEpoch {
@@ -104,7 +107,10 @@ pub(super) fn append<T: Tx>(tx: &mut T, fold: &mut Fold, op: &Append) -> Vec<Res
     let mut results = Vec::with_capacity(op.messages.len());
     for message in &op.messages {
         let appended = match fold.place(op.sender, message.client_msg_id) {
-            Some(place) => Ok(repeat(fold, place)),
+            Some(place) if place.entry().is_none_or(|entry| entry.what == EntryKind::Message) => {
+                Ok(repeat(fold, place))
+            }
+            Some(_) => Err(AppendError::IdUsed),
             None => {
                 let admitted = refused.map_or_else(|| admit(fold, op, message), Err);
                 refused = admitted.err();

@@ -12,10 +12,8 @@ mod check;
 mod write;
 
 use bytes::Bytes;
-use wire::event::{EntryKind, Event};
-use wire::{
-    AccountId, ClientMsgId, Description, DeviceId, Epoch, GroupName, LogId, Seq, WallTime, frame, limits,
-};
+use wire::event::EntryKind;
+use wire::{AccountId, ClientMsgId, Description, DeviceId, Epoch, GroupName, LogId, Seq, WallTime, limits};
 
 use super::batch::{Fold, Place};
 use super::tail::StoredEntry;
@@ -169,6 +167,9 @@ pub enum CommitError {
         /// Which.
         leaf: u32,
     },
+    /// The sender used this `client_msg_id` for something that is no commit.
+    #[error("its id was used for something that is no commit")]
+    IdUsed,
     /// What is added or removed is not what was asked for.
     #[error("what is added and removed is not what was asked for")]
     Mismatch,
@@ -212,12 +213,8 @@ pub(super) fn commit<T: Tx>(tx: &mut T, fold: &mut Fold, op: &Commit) -> Result<
 /// The answer to a commit that is in the log. If it may be there because of a lost answer to this very request, it is
 /// answered as if for the first time, so that fan-out is not lost with the answer.
 fn repeat(fold: &Fold, op: &Commit, place: &Place) -> Result<Committed, CommitError> {
-    let Ok(Event::Entry(entry)) = Event::decode(&frame::body_of(&place.frame)) else {
-        return Err(CommitError::Mismatch);
-    };
-    if !matches!(entry.what, EntryKind::Commit { .. }) {
-        return Err(CommitError::Mismatch);
-    }
+    let entry = place.entry().filter(|entry| matches!(entry.what, EntryKind::Commit { .. }));
+    let entry = entry.ok_or(CommitError::IdUsed)?;
     let again = fold.maybe_committed();
     let stored = || StoredEntry { seq: place.seq, frame: place.frame.clone(), parts: place.parts.clone() };
     Ok(Committed {

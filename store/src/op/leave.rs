@@ -48,6 +48,9 @@ pub enum LeaveError {
     /// The account is not a member.
     #[error("not a member of this log")]
     NotMember,
+    /// The account used this `client_msg_id` for something else.
+    #[error("its id was used for something else")]
+    IdUsed,
     /// It is a 1:1 chat.
     #[error("a chat of two cannot be left")]
     Direct,
@@ -58,6 +61,9 @@ pub enum LeaveError {
 /// Shape: those of an append; `l log m account`, `l log v account`, `l log n leaf` for each of its leaves.
 pub(super) fn leave<T: Tx>(tx: &mut T, fold: &mut Fold, op: &Leave) -> Result<Left, LeaveError> {
     if let Some(place) = fold.place(op.account, op.client_msg_id) {
+        if place.entry().is_some_and(|entry| !says_left(&entry)) {
+            return Err(LeaveError::IdUsed);
+        }
         let again = fold.maybe_committed();
         let mut members = if again { fold.everyone() } else { Vec::new() };
         members.extend(again.then_some(op.account));
@@ -81,6 +87,10 @@ pub(super) fn leave<T: Tx>(tx: &mut T, fold: &mut Fold, op: &Leave) -> Result<Le
         close(tx, fold, op.log);
     }
     Ok(left)
+}
+
+fn says_left(entry: &Entry) -> bool {
+    matches!(entry.what, EntryKind::Control(Control { kind: ControlKind::Left, .. }))
 }
 
 /// Who becomes admin when an account leaves: the member that joined first, if no other admin is left.

@@ -59,6 +59,9 @@ pub enum InspectError {
     /// An extension that we do not use, or one twice.
     #[error("extension {0:#06x}")]
     Extension(u16),
+    /// A signature or a tag of another length than the suite's.
+    #[error("a signature or tag is not of the suite's length")]
+    Tag,
     /// A key package without a lifetime.
     #[error("a key package without a lifetime")]
     NoLifetime,
@@ -136,6 +139,11 @@ pub struct KeyPackage {
     pub reference: [u8; 32],
 }
 
+/// An Ed25519 signature (RFC 8032).
+const SIGNATURE_BYTES: usize = 64;
+/// HMAC-SHA-256: a confirmation or membership tag of [`SUITE`].
+const TAG_BYTES: usize = 32;
+
 const MLS10: u16 = 1;
 const PUBLIC_MESSAGE: u16 = 1;
 const PRIVATE_MESSAGE: u16 = 2;
@@ -163,8 +171,9 @@ pub fn commit(bytes: &[u8]) -> Result<Commit, InspectError> {
     if path.is_none() && (adds.is_empty() || !removes.is_empty()) {
         return Err(InspectError::NoPath);
     }
-    for _signature_confirmation_tag_membership_tag in 0..3 {
-        reader.vector()?;
+    let _signature = reader.tag(SIGNATURE_BYTES)?;
+    for _confirmation_membership in 0..2 {
+        reader.tag(TAG_BYTES)?;
     }
     reader.end()?;
     Ok(Commit { group, epoch, sender, client_msg_id, adds, removes, path })
@@ -364,7 +373,7 @@ fn bare_key_package(reader: &mut Reader<'_>) -> Result<KeyPackage, InspectError>
         return Err(InspectError::Leaf);
     }
     let (lifetime, last_resort) = key_package_extensions(reader.inner()?)?;
-    let _signature = reader.vector()?;
+    let _signature = reader.tag(SIGNATURE_BYTES)?;
     let bytes = reader.since(before);
     if bytes.len() > KEY_PACKAGE_BYTES_MAX {
         return Err(InspectError::Oversize);
@@ -461,6 +470,6 @@ fn leaf_node(reader: &mut Reader<'_>) -> Result<(Leaf, u8), InspectError> {
     if !extensions.is_empty() {
         return Err(InspectError::Extension(extensions.u16()?));
     }
-    let _signature = reader.vector()?;
+    let _signature = reader.tag(SIGNATURE_BYTES)?;
     Ok((Leaf { account, device, key }, source))
 }

@@ -15,6 +15,8 @@
 pub mod inspect;
 mod leaves;
 mod name;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod tls;
 
 pub use inspect::{InspectError, Leaf, Lifetime};

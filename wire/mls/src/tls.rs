@@ -53,6 +53,12 @@ impl<'a> Reader<'a> {
         self.take(length)
     }
 
+    /// A vector that has so many bytes.
+    pub(crate) fn tag(&mut self, bytes: usize) -> Result<&'a [u8], InspectError> {
+        let content = self.vector()?;
+        if content.len() == bytes { Ok(content) } else { Err(InspectError::Tag) }
+    }
+
     /// The content of a vector, to be read.
     pub(crate) fn inner(&mut self) -> Result<Reader<'a>, InspectError> {
         self.vector().map(Reader)

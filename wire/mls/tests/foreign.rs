@@ -1,11 +1,14 @@
 //! What MLS has and a group of ours may not hold: each is refused with its reason, from a commit put together by hand.
 
-use wire::{ChatId, ClientMsgId};
+use wire::{AccountId, ChatId, ClientMsgId};
 use wire_mls::{Binding, GroupName, InspectError, inspect};
 
 fn vector(content: &[u8]) -> Vec<u8> {
-    assert!(content.len() < 64);
-    [&[content.len() as u8], content].concat()
+    let length = content.len() as u16;
+    assert!(length < 1 << 14);
+    let short = [length as u8];
+    let long = (length | 1 << 14).to_be_bytes();
+    [if length < 64 { &short[..] } else { &long }, content].concat()
 }
 
 /// The parts of a commit of leaf 3 for epoch 7, of which each case changes one.
@@ -17,6 +20,7 @@ struct Parts {
     content_type: u8,
     proposals: Vec<u8>,
     path: Vec<u8>,
+    tags: [Vec<u8>; 3],
 }
 
 impl Parts {
@@ -29,6 +33,7 @@ impl Parts {
             content_type: 3,
             proposals: Vec::new(),
             path: vec![0],
+            tags: [vec![4; 64], vec![5; 32], vec![6; 32]],
         }
     }
 
@@ -42,9 +47,7 @@ impl Parts {
             vec![self.content_type],
             vector(&self.proposals),
             self.path.clone(),
-            vector(b"signature"),
-            vector(b"confirmation"),
-            vector(b"membership"),
+            self.tags.iter().flat_map(|tag| vector(tag)).collect(),
         ]
         .concat();
         inspect::commit(&bytes)
@@ -82,6 +85,45 @@ fn i6_only_commits_of_members_with_adds_and_removes_in_them_are_read() {
     assert_eq!(refusal(|parts| parts.proposals = remove.clone()), InspectError::NoPath);
     assert_eq!(refusal(|_| {}), InspectError::NoPath, "nothing at all");
     assert_eq!(refusal(|parts| parts.path = vec![2]), InspectError::Kind);
+}
+
+/// Nobody carries what only members would notice.
+#[test]
+fn i6_signatures_and_tags_have_the_suite_s_length() {
+    let leaf = leaf(3);
+    let path = [&[1][..], &leaf, &vector(&[])].concat();
+    let update = || Parts { path: path.clone(), ..Parts::new() };
+    assert_eq!(update().inspect().map(|commit| commit.sender), Ok(3));
+    for tag in 0..3 {
+        let right = update().tags[tag].len();
+        for wrong in [0, right - 1, right + 1, 2 * right, 8_000] {
+            let mut parts = update();
+            parts.tags[tag] = vec![7; wrong];
+            assert_eq!(parts.inspect(), Err(InspectError::Tag), "{wrong} bytes of {tag}");
+        }
+    }
+    let short = [&leaf[..leaf.len() - 66], &vector(&[0; 63])[..]].concat();
+    let parts = Parts { path: [&[1][..], &short, &vector(&[])].concat(), ..Parts::new() };
+    assert_eq!(parts.inspect(), Err(InspectError::Tag), "a leaf's");
+    assert_eq!(inspect::tree(&vector(&[&[1, 1][..], &short].concat())), Err(InspectError::Tag));
+}
+
+/// A leaf that a commit made.
+fn leaf(seed: u8) -> Vec<u8> {
+    let key = [seed; 32];
+    let identity = wire_mls::identity(AccountId::new([seed; 16]), wire_mls::device_of(&key));
+    [
+        vector(&[8; 32]),
+        vector(&key),
+        vec![0, 1],
+        vector(&identity),
+        vec![0; 5],
+        vec![3],
+        vector(&[]),
+        vector(&[]),
+        vector(&[9; 64]),
+    ]
+    .concat()
 }
 
 #[test]

@@ -64,7 +64,7 @@ fn code_name(code: ErrorCode) -> &'static str {
         Unauthenticated TokenInvalid TokenExpired TokenRevoked ProofInvalid AccountSuspended AccountUnknown RefreshReused
         SessionReplaced EarlyRefused PhoneInvalid NameInvalid OtpWrong OtpExpired OtpExhausted RegistrationUnknown
         DeviceKeyInvalid NotMember RecipientUnknown ContentTooLarge ContentEmpty ChatMismatch CursorAhead PageInvalid StaleEpoch CommitFirst CommitInvalid
-        CommitTooLarge NotAdmin GroupFull AlreadyMember ChatExists CannotLeave KeyPackageInvalid
+        CommitTooLarge NotAdmin GroupFull AlreadyMember ChatExists CannotLeave KeyPackageInvalid IdUsed
         NotFound Malformed Unexpected Unsupported VersionUnsupported RateLimited Busy Unavailable ShuttingDown SmsFailed
     }
 }

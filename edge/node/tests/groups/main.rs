@@ -67,7 +67,8 @@ fn r125_commits_of_half_a_megabyte_go_both_ways_and_to_whoever_comes_later() {
     let dir = tempfile::tempdir().unwrap();
     let node = TestNode::start(generous(dir.path()));
     let (mut alice, mut bob, chat) = friends(&node);
-    let ask = alice.commit(chat, Action::Update, &[], &[]).inflated(limits::HANDSHAKE_BYTES_MAX);
+    let own = alice.leaf();
+    let ask = alice.commit(chat, Action::Update, &[], &[]).inflated(own, limits::HANDSHAKE_BYTES_MAX);
     let committed = alice.ask(&ask);
     assert!(matches!(committed, Event::Committed { seq: Seq(2), epoch: Epoch(2), .. }), "{committed:?}");
     for raw in [&mut alice.raw, &mut bob.raw] {

@@ -9,6 +9,7 @@ use wire::event::{Entry, Event, InboxItem, KeyPackage, Kind, Welcome};
 use wire::request::{self, Action, ClaimKeyPackages, CommitGroup, NewDevice, PublishKeyPackages, Request};
 use wire::{AccountId, ChatId, ClientMsgId, DeviceId, Epoch, RequestId, Role, Seq, limits};
 use wire_link::StreamId;
+use wire_mls::Leaf;
 
 use super::support::{Person, Raw, TestNode, hygiene, random};
 
@@ -51,6 +52,10 @@ impl Phone {
 
     pub(super) fn account(&self) -> AccountId {
         self.person.account()
+    }
+
+    pub(super) fn leaf(&self) -> Leaf {
+        self.mls.own()
     }
 
     pub(super) fn device(&self) -> DeviceId {
@@ -226,13 +231,10 @@ impl Ask {
         Ask { header, blobs: blobs.concat() }
     }
 
-    /// The same with so many bytes of commit: its last field, a tag of 32 bytes that only members look at, is longer.
-    pub(super) fn inflated(mut self, bytes: usize) -> Ask {
+    /// The same with so many bytes of commit, by that device: only members would notice.
+    pub(super) fn inflated(mut self, by: Leaf, bytes: usize) -> Ask {
         let rest = self.blobs.split_off(self.header.commit_bytes as usize);
-        self.blobs.truncate(self.blobs.len() - 33);
-        let tag = bytes - self.blobs.len() - 4;
-        self.blobs.extend_from_slice(&(0x8000_0000_u32 | tag as u32).to_be_bytes());
-        self.blobs.resize(bytes, 0);
+        self.blobs = wire_mls::testing::inflated(&self.blobs, by, bytes);
         self.header.commit_bytes = bytes as u32;
         self.blobs.extend(rest);
         self

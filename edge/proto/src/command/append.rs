@@ -356,7 +356,7 @@ fn append_answer(message: &Message, result: &Result<Appended, AppendError>) -> E
 fn needs_another_epoch(error: AppendError) -> bool {
     match error {
         AppendError::CommitFirst | AppendError::StaleEpoch { .. } => true,
-        AppendError::NotMember | AppendError::RecipientUnknown => false,
+        AppendError::NotMember | AppendError::RecipientUnknown | AppendError::IdUsed => false,
     }
 }
 
@@ -364,6 +364,7 @@ fn append_code(error: AppendError) -> ErrorCode {
     match error {
         AppendError::NotMember => ErrorCode::NotMember,
         AppendError::RecipientUnknown => ErrorCode::RecipientUnknown,
+        AppendError::IdUsed => ErrorCode::IdUsed,
         AppendError::CommitFirst => ErrorCode::CommitFirst,
         AppendError::StaleEpoch { .. } => ErrorCode::StaleEpoch,
     }

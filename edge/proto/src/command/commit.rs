@@ -224,6 +224,7 @@ fn commit_code(error: CommitError) -> ErrorCode {
         CommitError::StaleEpoch { .. } => ErrorCode::StaleEpoch,
         CommitError::WrongLog => ErrorCode::ChatMismatch,
         CommitError::ChatExists => ErrorCode::ChatExists,
+        CommitError::IdUsed => ErrorCode::IdUsed,
         CommitError::NotAdmin => ErrorCode::NotAdmin,
         CommitError::PendingStays { .. } => ErrorCode::CommitFirst,
         CommitError::AlreadyIn => ErrorCode::AlreadyMember,

@@ -54,6 +54,7 @@ impl GroupCall {
                     Step::answer(&Event::Done)
                 }
                 Err(LeaveError::NotMember) => ErrorCode::NotMember.into(),
+                Err(LeaveError::IdUsed) => ErrorCode::IdUsed.into(),
                 Err(LeaveError::Direct) => ErrorCode::CannotLeave.into(),
             },
             (_, other) => mismatch("a group op", &other),

@@ -205,15 +205,10 @@ impl Ask {
         &self.blobs[..self.header.commit_bytes as usize]
     }
 
-    /// The same with so many bytes of commit: a tag that is longer than any, which only members would notice.
-    pub fn inflated(mut self, bytes: usize) -> Ask {
-        let commit_bytes = self.header.commit_bytes as usize;
-        let rest = self.blobs.split_off(commit_bytes);
-        // The membership tag: 32 bytes behind their length.
-        self.blobs.truncate(commit_bytes - 33);
-        let tag = bytes - self.blobs.len() - 4;
-        self.blobs.extend_from_slice(&(0x8000_0000_u32 | tag as u32).to_be_bytes());
-        self.blobs.resize(bytes, 0);
+    /// The same with so many bytes of commit, by that phone: only members would notice.
+    pub fn inflated(mut self, by: &Phone, bytes: usize) -> Ask {
+        let rest = self.blobs.split_off(self.header.commit_bytes as usize);
+        self.blobs = wire_mls::testing::inflated(&self.blobs, by.mls.own(), bytes);
         self.header.commit_bytes = bytes as u32;
         self.blobs.extend(rest);
         self

@@ -1,7 +1,7 @@
 //! The first stage of a batch: reads all that its ops need, together and each key once.
 //!
 //! However many ops there are, it takes one round of reads, and a second one where what to read follows from the first:
-//! the two accounts of a 1:1 chat that is to be made, and, after an unknown commit, the entries that may be its doing.
+//! the two accounts of a 1:1 chat that is to be made, and, in a group or after an unknown commit, the entries of what is said again.
 //! Some of it is read in vain (the members if nothing is told to anybody); that costs bytes, where asking first would
 //! cost a round.
 //!
@@ -14,7 +14,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::future::{try_join_all, try_join3};
 use mutation::Mutation;
-use wire::{AccountId, ClientMsgId, DeviceId, LogId, Seq, WallTime};
+use wire::event::Entry;
+use wire::{AccountId, ClientMsgId, DeviceId, Epoch, Event, LogId, Seq, WallTime, frame};
 
 use super::{GroupTables, LogOp};
 use crate::keys;
@@ -52,17 +53,31 @@ pub(super) struct Found {
 pub(in crate::op) struct Place {
     pub(in crate::op) seq: Seq,
     pub(in crate::op) at: WallTime,
-    /// The entry as a frame, if whoever asks again is to get it.
+    /// The entry as a frame; empty if it is not kept any more, or is a message because the log has no group.
     pub(in crate::op) frame: Bytes,
     /// Its further parts, with it.
     pub(in crate::op) parts: Vec<Bytes>,
+}
+
+impl Place {
+    /// What is there, if it was read. An id that was used for another kind of entry stands for that one:
+    /// to answer a message, a commit or a leaving with its place would be a lie.
+    pub(in crate::op) fn entry(&self) -> Option<Entry> {
+        if self.frame.is_empty() {
+            return None;
+        }
+        match Event::decode(&frame::body_of(&self.frame)) {
+            Ok(Event::Entry(entry)) => Some(entry),
+            _ => None,
+        }
+    }
 }
 
 /// The keys of the first round.
 #[derive(Default)]
 struct Wanted {
     appends: bool,
-    /// Whose places in the log are asked for by name, so that a repeat is told what it was: commits.
+    /// Whose places in the log are asked for by name, so that a repeat is told where it was.
     messages: Vec<(AccountId, ClientMsgId)>,
     askers: Vec<AccountId>,
     devices: Vec<(AccountId, DeviceId)>,
@@ -144,8 +159,9 @@ impl Found {
         attempt: Attempt,
     ) -> Result<(), OpError> {
         let founders = self.founders(log, ops);
-        // Whoever repeats a commit is told which epoch it began, which its entry says.
-        let told = attempt.maybe_committed || self.group.is_some();
+        // What an id was used for, and which epoch a commit began, the entry says. In a log without a group that can only be a
+        // message, so its repeat costs no second round.
+        let told = attempt.maybe_committed || self.group.is_some() || self.head.epoch > Epoch::ZERO;
         let repeats = self.places.values_mut().flatten().filter(|_| told);
         let frames = try_join_all(repeats.map(async |place| {
             let value = tx.get_snapshot(&keys::entry(log, place.seq)).await?;
