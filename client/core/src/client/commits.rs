@@ -35,6 +35,8 @@ impl Client {
         let leaves = self.leaves(chat);
         let inside: BTreeSet<DeviceId> = leaves.iter().map(|(_, device)| *device).collect();
         let (mut removes, mut back) = pending(group, self.device());
+        // Nobody is brought in because the server says so: whose devices come back is in the group.
+        back.retain(|account| leaves.iter().any(|(inside, _)| inside == account));
         removes.retain(|device| inside.contains(device));
         let lacks_own = self.lacks_own_devices(&inside);
         let own = self.own_account();
@@ -80,17 +82,20 @@ impl Client {
                 Claim::new(Goal::Add, wanted.copied().take(limits::CLAIM_ACCOUNTS_MAX).collect())
             }
             Plan::Remove(accounts) => {
+                let is_meant = |account: &AccountId| accounts.contains(account) && *account != own;
+                let theirs = leaves.iter().filter(|(account, _)| is_meant(account));
+                let removes: Vec<DeviceId> = theirs.map(|(_, device)| *device).collect();
                 let accounts: Vec<AccountId> =
-                    accounts.iter().copied().filter(|account| is_in(account) && *account != own).collect();
-                let theirs = leaves.iter().filter(|(account, _)| accounts.contains(account));
-                let removes = theirs.map(|(_, device)| *device).collect();
-                Claim { removes, ..Claim::new(Goal::Remove(accounts), Vec::new()) }
+                    accounts.iter().copied().filter(|account| is_in(account) && is_meant(account)).collect();
+                // Who is no member any more, as the server says, and can read on all the same, goes, too.
+                let goal = if accounts.is_empty() { Goal::Update } else { Goal::Remove(accounts) };
+                Claim { removes, ..Claim::new(goal, Vec::new()) }
             }
             Plan::Leave => return None,
         };
         let is_over = match &claim.goal {
-            Goal::Remove(accounts) => accounts.is_empty(),
-            _ => claim.accounts.is_empty(),
+            Goal::Remove(_) => false,
+            _ => claim.accounts.is_empty() && claim.removes.is_empty(),
         };
         if is_over {
             self.plan_is_done(chat);
@@ -313,6 +318,8 @@ impl Client {
                     state.group.is_there = true;
                 }
             }
+            // Of a group that is over, the log says nothing more.
+            (ErrorCode::StaleEpoch, _) if self.stage(chat) == Stage::Outside => self.drop_commit(chat),
             (ErrorCode::StaleEpoch, _) => self.work_again(chat, ASK_AGAIN, now),
             (ErrorCode::CommitFirst, _) => {
                 self.drop_commit(chat);

@@ -1,0 +1,148 @@
+//! What a server that lies, or a member that means harm, may do: it costs what it costs them to be silent, and nobody is
+//! encrypted for who was not asked for.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use client_core::{Client, ClientEvent};
+use wire::event::{GroupLeaf, GroupMember, InboxEntry, InboxItem, MemberRole, Welcome};
+use wire::request::Request;
+use wire::{ChatId, DeviceId, Epoch, Seq};
+
+use crate::server::direct;
+use crate::world::{World, account};
+
+const ALICE: usize = 0;
+const BOB: usize = 1;
+
+/// Alice and Bob, who have spoken.
+fn pair() -> (World, ChatId) {
+    let mut world = World::of(&[0, 1]);
+    let chat = direct(account(0), account(1));
+    world.say(ALICE, chat, Some(account(1)), "hello");
+    world.settle();
+    (world, chat)
+}
+
+fn read(world: &World, phone: usize, chat: ChatId) -> Vec<Bytes> {
+    world.phones[phone].read(chat).into_iter().map(|(_, said)| said).collect()
+}
+
+/// Puts a welcome into a phone's inbox.
+fn welcome(world: &mut World, phone: usize, welcome: Welcome) {
+    let (inbox, _) = world.server.inboxes.entry(world.phones[phone].device()).or_default();
+    let (seq, at) = (Seq(inbox.len() as u64 + 1), world.now.wall);
+    inbox.push(InboxEntry { seq, at, what: InboxItem::Welcome(welcome) });
+}
+
+/// The last welcome that a phone got.
+fn last_welcome(world: &World, phone: usize) -> Welcome {
+    match world.server.inboxes[&world.phones[phone].device()].0.last().map(|entry| &entry.what) {
+        Some(InboxItem::Welcome(welcome)) => welcome.clone(),
+        other => panic!("a welcome, not {other:?}"),
+    }
+}
+
+#[test]
+fn i6_a_welcome_that_is_made_up_takes_no_group_away() {
+    let (mut world, chat) = pair();
+    let adder = (account(0), world.phones[ALICE].device());
+    let made_up = Welcome { chat, epoch: Epoch(9), seq: Seq(40), adder, bytes: Bytes::from_static(b"none") };
+    welcome(&mut world, BOB, made_up);
+    world.say(ALICE, chat, Some(account(1)), "are you there?");
+    world.settle();
+    assert!(world.was_told(BOB, |event| matches!(event, ClientEvent::WelcomeUnreadable { .. })));
+    world.say(BOB, chat, Some(account(0)), "I am");
+    world.settle();
+    world.check();
+    assert_eq!(read(&world, BOB, chat), ["hello", "are you there?", "I am"]);
+    assert_eq!(read(&world, ALICE, chat), ["hello", "are you there?", "I am"]);
+}
+
+/// A last resort opens its welcomes again and again: none leads back to an epoch that the device was in, where it would use
+/// its keys a second time and encrypt for who was removed since.
+#[test]
+fn i5_r149_an_old_welcome_that_is_handed_out_again_leads_nowhere() {
+    let mut world = World::of(&[0, 1]);
+    let chat = direct(account(0), account(1));
+    world.server.packages.get_mut(&world.phones[BOB].device()).expect("published").0.clear();
+    world.say(ALICE, chat, Some(account(1)), "hello");
+    world.settle();
+    let old = last_welcome(&world, BOB);
+    let tablet = world.add(0);
+    world.phones[tablet].start(world.now);
+    world.pass(Duration::from_secs(61));
+    world.phones[ALICE].lose(world.now);
+    world.settle();
+    assert_eq!(world.server.logs[&chat].epoch, Epoch(2), "Alice's tablet is in it");
+    world.server.trees.insert((chat, Epoch(9)), world.server.trees[&(chat, old.epoch)].clone());
+    welcome(&mut world, BOB, Welcome { epoch: Epoch(9), seq: Seq(40), ..old });
+    world.say(BOB, chat, Some(account(0)), "hello, tablet");
+    world.settle();
+    world.say(BOB, chat, Some(account(0)), "still there?");
+    world.settle();
+    world.check();
+    assert_eq!(read(&world, tablet, chat), ["hello, tablet", "still there?"]);
+    assert_eq!(world.phones[BOB].disk.kept.inbox, Seq(2), "it is seen to");
+}
+
+/// A group of phones 0, 1, …, made by the first.
+fn group(people: &[u8]) -> (World, ChatId) {
+    let mut world = World::of(people);
+    let members: Vec<_> = people[1..].iter().map(|&person| account(person)).collect();
+    let begun = |client: &mut Client, now| client.create_group("Owls".into(), String::new(), &members, now);
+    let chat = world.phones[ALICE].with(world.now, begun).expect("it runs").expect("begun");
+    world.settle();
+    (world, chat)
+}
+
+/// The server says that a stranger is a member whose device has ended, so that somebody obliges and adds the others.
+#[test]
+fn r60_nobody_is_brought_in_because_the_server_says_so() {
+    let (mut world, chat) = group(&[0, 1, 2]);
+    let stranger = world.add(7);
+    world.phones[stranger].start(world.now);
+    world.settle();
+    world.server.about_group = Some(|group| {
+        let (account, device, role) = (account(7), DeviceId::new([7; 16]), MemberRole::Member);
+        group.commit_first = true;
+        group.members.push(GroupMember { account, joined: Seq(1), role });
+        group.leaves.push(GroupLeaf { leaf: 9, account, device, pending: true });
+    });
+    world.phones[2].with(world.now, |client, now| client.leave_group(chat, now).expect("begun"));
+    world.settle();
+    world.server.about_group = None;
+    world.say(ALICE, chat, None, "we two");
+    world.settle();
+    world.check();
+    // Whatever the server takes: a commit that names the stranger gives them the keys.
+    let requests = world
+        .phones
+        .iter()
+        .flat_map(|phone| &phone.frames)
+        .map(|frame| Request::decode(&wire::frame::body_of(frame)).expect("a client's frame decodes"));
+    let adds = |request: Request| matches!(request, Request::CommitGroup(commit) if commit.adds.iter().any(|add| add.account == account(7)));
+    assert_eq!(requests.filter(|request| adds(request.clone())).count(), 0, "nobody has added them");
+    assert_eq!(read(&world, BOB, chat), ["we two"]);
+}
+
+/// Somebody is to be removed, and the server says that they are no member: they are removed all the same, or nobody is told that
+/// they were.
+#[test]
+fn r67_i5_who_is_removed_is_out_of_the_group_whatever_the_server_says_of_its_members() {
+    let (mut world, chat) = group(&[0, 1, 2]);
+    world.server.about_group = Some(|group| group.members.retain(|member| member.account != account(2)));
+    let begun = |client: &mut Client, now| client.remove_members(chat, &[account(2)], now);
+    world.phones[ALICE].with(world.now, begun).expect("it runs").expect("begun");
+    for _ in 0..200 {
+        world.carry();
+        world.pass(Duration::from_millis(100));
+    }
+    let is_done = |event: &ClientEvent| matches!(event, ClientEvent::GroupDone { .. });
+    let has_leaf = world.server.logs[&chat].leaves.iter().any(|(_, leaf)| leaf.account == account(2));
+    assert!(has_leaf, "this server takes no such commit");
+    let done = world.phones[ALICE].told.iter().filter(|event| is_done(event)).count();
+    assert_eq!(done, 1, "that the group was made");
+    let failed = |event: &ClientEvent| matches!(event, ClientEvent::GroupFailed { .. });
+    assert!(world.was_told(ALICE, failed), "{:?}", world.phones[ALICE].told);
+}
