@@ -1,7 +1,6 @@
 //! No server ever has what people say (R11): people talk in a chat of two and in a group through a real node, and every byte that
 //! it received, stored or logged is read for it. The node is in this process, where its frames can be heard after QUIC has
 //! opened them; the people are processes of their own.
-#![expect(clippy::disallowed_methods, reason = "real processes run in real time")]
 
 mod support;
 
