@@ -207,6 +207,14 @@ impl Group {
         }
     }
 
+    /// The server has nothing more for this account, and the log has not said so yet. `false` if that was waited for often
+    /// enough.
+    pub(crate) fn wait_for_the_end(&mut self, rng: &mut ChaCha8Rng, now: Instant) -> bool {
+        let Some(epoch) = self.epoch().filter(|_| self.refusals.failures() < ENDS_MAX) else { return false };
+        self.wait_for(epoch.next(), rng, now);
+        true
+    }
+
     /// Whether the log has to move first.
     pub(crate) fn is_behind(&self) -> bool {
         self.behind.is_some()
@@ -275,6 +283,9 @@ impl Group {
         }
     }
 }
+
+/// So often the log is waited for that says that this account is out.
+const ENDS_MAX: u32 = 6;
 
 /// At least this long nothing is appended after a refusal for the epoch, unless the log moves.
 const REFUSED_FOR: Duration = Duration::from_secs(1);

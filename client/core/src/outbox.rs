@@ -93,12 +93,6 @@ impl Outbox {
         next.into_iter().for_each(|row| row.sealed = Some(sealed.clone()));
     }
 
-    /// Messages of a chat that were never sealed.
-    pub(crate) fn unsealed(&self, chat: ChatId) -> Vec<ClientMsgId> {
-        let rows = self.chats.get(&chat).into_iter().flat_map(|queue| &queue.rows);
-        rows.filter(|row| row.sealed.is_none()).map(|row| row.client_msg_id).collect()
-    }
-
     /// Whether a chat has messages at all.
     pub(crate) fn has(&self, chat: ChatId) -> bool {
         self.chats.contains_key(&chat)

@@ -156,6 +156,7 @@ impl Client {
             Retry::After(after) => self.end_up(chat, stream, after, now),
             Retry::Reauthenticate => self.on_hello_refused(ErrorCode::TokenExpired.refuse(), now),
             _ if refusal.code == ErrorCode::CursorAhead => {}
+            _ if refusal.code == ErrorCode::NotMember => self.on_not_member(chat, stream, refusal, now),
             _ => {
                 self.fail_all(chat, refusal);
                 self.end_up(chat, stream, Duration::ZERO, now);

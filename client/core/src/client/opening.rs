@@ -129,6 +129,8 @@ impl Client {
         let plan = self.groups.plans.contains_key(&chat);
         let Some(state) = self.chats.get_mut(&chat) else { return };
         state.group.attempts.reset();
+        // In a new epoch nothing was said yet.
+        state.group.needs.update = false;
         state.group.remains(after.iter().copied());
         self.need_own_devices(chat, &after.iter().map(|(_, device)| *device).collect(), now);
         let needs = self.chats.get(&chat).is_some_and(|state| state.group.needs.any());

@@ -50,3 +50,53 @@ impl Partial {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use wire::event::{EntryKind, EntryPart, Kind};
+    use wire::{AccountId, ClientMsgId, DeviceId, Epoch, Seq, WallTime};
+
+    use super::*;
+
+    fn entry(parts: u16) -> Event {
+        Event::Entry(Entry {
+            seq: Seq(7),
+            sender: AccountId::new([1; 16]),
+            device: DeviceId::new([2; 16]),
+            client_msg_id: ClientMsgId::new([3; 16]),
+            at: WallTime(0),
+            kind: Kind::Unsaid,
+            content: Bytes::from_static(b"one "),
+            what: EntryKind::Commit { parts },
+            epoch: Epoch(1),
+        })
+    }
+
+    fn part(seq: u64, part: u16, bytes: &'static [u8]) -> Event {
+        Event::EntryPart(EntryPart { seq: Seq(seq), part, bytes: Bytes::from_static(bytes) })
+    }
+
+    #[test]
+    fn r125_an_entry_in_parts_is_whole_when_its_last_part_is_there() {
+        let mut partial = None;
+        assert!(matches!(Partial::take(&mut partial, entry(0)), Ok(Some(Event::Entry(_)))));
+        assert_eq!(Partial::take(&mut partial, entry(2)), Ok(None));
+        assert_eq!(Partial::take(&mut partial, part(7, 1, b"two ")), Ok(None));
+        let Ok(Some(Event::Entry(whole))) = Partial::take(&mut partial, part(7, 2, b"three")) else {
+            panic!("it is whole");
+        };
+        assert_eq!(&whole.content[..], b"one two three");
+        assert!(partial.is_none());
+    }
+
+    #[test]
+    fn g15_what_no_server_says_between_parts_ends_the_connection() {
+        for wrong in [part(7, 2, b"x"), part(8, 1, b"x"), entry(0), Event::Unknown] {
+            let mut partial = None;
+            assert_eq!(Partial::take(&mut partial, entry(2)), Ok(None));
+            assert_eq!(Partial::take(&mut partial, wrong), Err(Broken));
+        }
+        assert_eq!(Partial::take(&mut None, part(7, 1, b"x")), Err(Broken));
+        assert_eq!(Partial::take(&mut None, entry(PARTS_MAX + 1)), Err(Broken));
+    }
+}

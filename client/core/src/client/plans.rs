@@ -14,6 +14,9 @@ use crate::io::{ClientEvent, GroupFailure, Now};
 use crate::kept::Write;
 use crate::plan::{Plan, PlanRow};
 
+/// So often the server is asked again whether this account is out of a chat, before the log of it is given up.
+const LOG_AWAITED_MAX: u32 = 5;
+
 /// Why a change of a chat's members was not begun.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum GroupError {
@@ -152,15 +155,23 @@ impl Client {
         self.run(Errand::Leave(chat), &request, now);
     }
 
+    /// This account is out. What it said before may be in the log, which says so, up to the entry by which it went; that is
+    /// waited for, if there is something to wait for.
+    fn has_left(&mut self, chat: ChatId, now: Now) {
+        let tries = self.chats.get(&chat).map_or(0, |state| state.group.attempts.failures());
+        if self.outbox.is_unsure(chat) && tries < LOG_AWAITED_MAX {
+            return self.work_again(chat, Duration::from_secs(1), now);
+        }
+        self.leave_behind(chat, self.own_account(), now);
+    }
+
     pub(super) fn on_left(&mut self, chat: ChatId, events: &[Event], now: Now) {
         if !self.end_work(chat, |work| matches!(work, Work::Leaving)) {
             return;
         }
         match events {
-            [Event::Done] => self.leave_behind(chat, self.own_account(), now),
-            [Event::Refused(refusal)] if refusal.code == ErrorCode::NotMember => {
-                self.leave_behind(chat, self.own_account(), now);
-            }
+            [Event::Done] => self.has_left(chat, now),
+            [Event::Refused(refusal)] if refusal.code == ErrorCode::NotMember => self.has_left(chat, now),
             [Event::Refused(refusal)] if refusal.retry == Retry::Never => {
                 self.plan_fails(chat, GroupFailure::Refused(*refusal));
             }

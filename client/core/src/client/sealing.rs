@@ -14,12 +14,12 @@ impl Client {
     /// Whether messages of a chat may leave now. If not, whatever they need is begun.
     pub(super) fn may_append(&mut self, chat: ChatId, now: Now) -> bool {
         let Some(state) = self.chats.get(&chat) else { return false };
-        if state.blocked_until.is_some() || state.group.is_behind() {
+        if state.gone {
+            self.fail_all(chat, ErrorCode::NotMember.refuse());
             return false;
         }
-        if state.gone {
-            self.fail_unsealed(chat);
-            return true;
+        if state.blocked_until.is_some() || state.group.is_behind() {
+            return false;
         }
         match self.stage(chat) {
             Stage::Inside(_) => true,
@@ -33,9 +33,6 @@ impl Client {
     /// A message as it leaves: as it was sealed before, if that is for the group's epoch, else sealed anew. `None` if it
     /// cannot leave now.
     pub(super) fn sealed(&mut self, row: &OutboxRow, now: Now) -> Option<Sealed> {
-        if self.chats.get(&row.chat).is_some_and(|state| state.gone) {
-            return row.sealed.clone();
-        }
         let Stage::Inside(epoch) = self.stage(row.chat) else { return None };
         if let Some(sealed) = row.sealed.clone().filter(|sealed| sealed.epoch == epoch) {
             return Some(sealed);
@@ -105,11 +102,16 @@ impl Client {
         }
     }
 
-    /// This account is out of a chat: what never left cannot. What has left may be in the log, and is said again as it was:
-    /// the server knows.
-    fn fail_unsealed(&mut self, chat: ChatId) {
-        for client_msg_id in self.outbox.unsealed(chat) {
-            self.fail(chat, client_msg_id, ErrorCode::NotMember.refuse());
+    /// The server has nothing more of a chat for this account. What has left before may be in the log all the same: that comes,
+    /// up to the entry by which this account went. If it does not come, all of it fails in the end.
+    pub(super) fn on_not_member(&mut self, chat: ChatId, stream: StreamTag, refusal: Refusal, now: Now) {
+        self.end_up(chat, stream, Duration::ZERO, now);
+        let is_inside = matches!(self.stage(chat), Stage::Inside(_));
+        let Some(state) = self.chats.get_mut(&chat) else { return };
+        let waits = is_inside && !state.gone && self.outbox.is_unsure(chat);
+        if !waits || !state.group.wait_for_the_end(&mut self.rng, now.instant) {
+            self.fail_all(chat, refusal);
+            self.release(chat, now);
         }
     }
 

@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use client_core::KeyPackages;
 use client_core::{
     ChatRow, Client, ClientEvent, Config, Input, Login, MemoryKv, Now, Output, Passed, Snapshot, StreamTag,
     Write,
 };
+use client_core::{KeyPackages, Kv};
 use client_crypto::{DeviceKey, GroupName, Lifetime, Mls, Received, Row, Use};
 use wire::event::{Connected, Entry, EntryKind, Event, Kind};
 use wire::request::Request;
@@ -149,6 +149,11 @@ impl World {
     }
 
     pub fn at(kept: Snapshot, instant: Instant) -> World {
+        World::with(kept, instant, |rows| Box::new(rows.clone()))
+    }
+
+    /// With this to read rows of MLS state from.
+    pub fn with(kept: Snapshot, instant: Instant, kv: impl FnOnce(&MemoryKv) -> Box<dyn Kv + Send>) -> World {
         let now = Now { instant, wall: WALL };
         let config = Config {
             device_key: Secret::new(DEVICE_KEY),
@@ -162,7 +167,7 @@ impl World {
         let last_resort_until = WALL + Duration::from_secs(80 * 24 * 3600);
         let key_packages = KeyPackages { last_resort_until, publishing: None };
         let kept = Snapshot { key_packages, ..kept };
-        let mut client = Client::new(&config, kept, Box::new(rows.clone()), now);
+        let mut client = Client::new(&config, kept, kv(&rows), now);
         client.start(now);
         let (said, roles) = (BTreeMap::new(), BTreeMap::new());
         let mut world = World {

@@ -3,6 +3,7 @@
 
 mod direct;
 mod groups;
+mod limits;
 mod phone;
 mod server;
 mod storm;

@@ -14,8 +14,8 @@ use crate::phone::Death;
 use crate::server::direct;
 use crate::world::{World, account};
 
-const SEEDS: u64 = 60;
-const STEPS: usize = 1500;
+const SEEDS: u64 = 8;
+const STEPS: usize = 1200;
 
 /// People; the last phone is a second one of the first.
 const PEOPLE: usize = 4;

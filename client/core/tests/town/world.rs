@@ -385,7 +385,7 @@ impl World {
             let settled =
                 self.phones.iter().all(|phone| phone.away || phone.client.is_none() || phone.is_settled());
             quiet = if busy || !settled { 0 } else { quiet + 1 };
-            if quiet > 40 {
+            if quiet > 12 {
                 return;
             }
             self.pass(Duration::from_millis(if busy { 1 } else { 200 }));
