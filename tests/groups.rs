@@ -97,9 +97,16 @@ fn r59_r65_r67_a_group_of_five_is_made_grows_and_shrinks_and_who_is_out_reads_no
         "what was said while he was in stays his"
     );
     // One leaves by itself; whoever writes next removes its devices first, and nobody notices.
+    let mut ear = alice.start("tail", &[]);
+    ear.until(|lines| of(lines, "synced").count() > 0);
+    let was = of(&ear.seen, "members").count();
     david.ok("group leave", &["--chat", &chat]);
     say(&frank, &chat, "David has gone");
     assert_eq!(read(&carol, &chat, 2), ["Bobby does not hear this", "David has gone"]);
+    ear.until(|lines| texts(lines).last().is_some_and(|last| last == "David has gone"));
+    let changes: Vec<Value> = of(&ear.kill(), "members").skip(was).cloned().collect();
+    assert_eq!(changes.len(), 1, "he has left, and nobody has removed him: {changes:?}");
+    assert_eq!((&changes[0]["removed"][0], &changes[0]["added"]), (&changes[0]["by"], &Value::Array(vec![])));
     assert_fails(&david.run("send", &["--chat", &chat, "wait"]), "refused for good");
     assert_eq!(members(&alice, &chat).len(), 4);
 }

@@ -294,19 +294,25 @@ impl Session {
         let deadline = Instant::now() + timeout;
         let mut seen = Vec::new();
         let mut found = done(self, None);
-        while found.is_none() {
-            if Instant::now() >= deadline {
-                return Err(self.unreachable(timeout));
+        let result = loop {
+            if let Some(found) = found {
+                break Ok(found);
             }
-            let events = self.turn(deadline)?;
+            if Instant::now() >= deadline {
+                break Err(self.unreachable(timeout));
+            }
+            let events = match self.turn(deadline) {
+                Ok(events) => events,
+                Err(error) => break Err(error),
+            };
             for event in &events {
                 found = found.or_else(|| done(self, Some(event)));
             }
             found = found.or_else(|| done(self, None));
             seen.extend(events);
-        }
+        };
         self.events.splice(0..0, seen);
-        found.ok_or(CliError::Unexpected)
+        result
     }
 
     /// Asks, and waits for the whole answer.

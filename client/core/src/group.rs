@@ -277,6 +277,11 @@ impl Group {
         }
     }
 
+    /// Whether an account has gone, whose leaves are in the group still.
+    pub(crate) fn has_departed(&self, account: AccountId) -> bool {
+        self.departed.contains(&Departed(account, None))
+    }
+
     /// Who is in the group, after a commit: of those who have gone only they are still of interest.
     pub(crate) fn remains(&mut self, members: impl Iterator<Item = (AccountId, DeviceId)> + Clone) {
         let had = !self.departed.is_empty();

@@ -168,7 +168,7 @@ pub enum Unreadable {
 pub struct MembersChange {
     /// The chat.
     pub chat: ChatId,
-    /// The place of the commit that did it.
+    /// The place of the commit that did it, or of the server's word that somebody left.
     pub seq: Seq,
     /// The server's time.
     pub at: WallTime,

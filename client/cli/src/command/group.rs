@@ -177,10 +177,12 @@ fn settle(session: &mut Session, common: &Common, chat: ChatId, done: Done) -> R
         _ => None,
     })?;
     let missing = outcome.map_err(|why| CliError::Group(words::failure(why)))?;
-    // What was said is in the log; whoever asks next sees it here, too.
-    session.wait_for(deadline.saturating_duration_since(Instant::now()), |session, _| {
-        session.client.is_settled().then_some(())
-    })?;
+    // The log's own word of it is nice to have here, too; what is done is done.
+    let left = deadline.saturating_duration_since(Instant::now());
+    match session.wait_for(left, |session, _| session.client.is_settled().then_some(())) {
+        Ok(()) | Err(CliError::Unreachable { .. }) => {}
+        Err(error) => return Err(error),
+    }
     let ids: Vec<String> = missing.iter().map(ToString::to_string).collect();
     common.form().print(
         || json!({"event": done.0, "chat": chat.to_string(), "missing": ids}),

@@ -160,6 +160,19 @@ impl Tailing<'_> {
                 Ok(self.form.print(json, || format!("-- disconnected ({reason}), again in {ms} ms"))?)
             }
             ClientEvent::Sent(message) => self.sent(message),
+            ClientEvent::DeviceAdded { name, at } => {
+                let json = || json!({"event": "device_added", "name": name, "at": at.as_millis()});
+                Ok(self.form.print(json, || {
+                    format!("-- a new device was added to your account: {}", printable(name))
+                })?)
+            }
+            event => self.see_group(session, event),
+        }
+    }
+
+    /// What has to do with who is in a chat.
+    fn see_group(&self, session: &Session, event: &ClientEvent) -> Result<(), CliError> {
+        match event {
             ClientEvent::MembersChanged(change) => self.members(session, change),
             ClientEvent::Unreadable { chat, seq, sender, why } => {
                 self.unreadable(session, *chat, *seq, *sender, *why)
@@ -192,12 +205,6 @@ impl Tailing<'_> {
                 || json!({"event": "welcome_unreadable", "chat": chat.to_string()}),
                 || Some("this device was added to a chat in a way that it cannot read".into()),
             ),
-            ClientEvent::DeviceAdded { name, at } => {
-                let json = || json!({"event": "device_added", "name": name, "at": at.as_millis()});
-                Ok(self.form.print(json, || {
-                    format!("-- a new device was added to your account: {}", printable(name))
-                })?)
-            }
             _ => Ok(()),
         }
     }

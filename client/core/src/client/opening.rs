@@ -156,10 +156,23 @@ impl Client {
         };
         let (before, after) = (accounts(before), accounts(after));
         let added: Vec<AccountId> = after.difference(&before).copied().collect();
-        let removed: Vec<AccountId> = before.difference(&after).copied().collect();
+        // Of who left that was said then: whoever removes what is left of them has not sent them away.
+        let left = |account: &&AccountId| {
+            self.chats.get(&chat).is_some_and(|state| state.group.has_departed(**account))
+        };
+        let removed: Vec<AccountId> =
+            before.difference(&after).filter(|account| !left(account)).copied().collect();
         if !added.is_empty() || !removed.is_empty() {
             let (seq, at) = (entry.seq, entry.at);
             self.members_changed(MembersChange { chat, seq, at, by, added, removed });
+        }
+    }
+
+    /// A member has left. Its leaves stay in the group until a commit removes them.
+    fn tell_left(&mut self, chat: ChatId, entry: &Entry, account: AccountId) {
+        if self.leaves(chat).iter().any(|(member, _)| *member == account) {
+            let (seq, at, added, removed) = (entry.seq, entry.at, Vec::new(), vec![account]);
+            self.members_changed(MembersChange { chat, seq, at, by: account, added, removed });
         }
     }
 
@@ -180,6 +193,9 @@ impl Client {
             && control.account == own
         {
             self.own_device_ended(device);
+        }
+        if control.kind == ControlKind::Left {
+            self.tell_left(chat, entry, control.account);
         }
         let Some(state) = self.chats.get_mut(&chat) else { return };
         state.group.departs(control);

@@ -81,7 +81,7 @@ fn r1_the_newest_chat_is_first_and_what_was_chosen_stays_chosen() {
     assert_eq!((state.chats[0].unread, &state.chats[0].preview), (1, &Some(("hello ⏎ there".into(), false))));
     // Somebody who is not known yet.
     let carol = AccountId::new([9; 16]);
-    state.on_message(ChatId::new([19; 16]), None, said(7, carol, "it is me"));
+    state.on_message(ChatId::new([19; 16]), Some(carol), said(7, carol, "it is me"));
     assert_eq!(names(&state)[0], "09090909");
     state.on_name(carol, "Ca\x1brol");
     assert_eq!(names(&state)[0], "Ca\u{fffd}rol");
