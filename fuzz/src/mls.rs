@@ -9,7 +9,7 @@
 
 mod history;
 mod openmls;
-mod write;
+pub(crate) mod write;
 
 use wire::limits;
 use wire_mls::{Leaves, inspect};

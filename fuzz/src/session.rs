@@ -1,5 +1,5 @@
 //! Whole sessions: two nodes on one store, the devices of three people, and an input that is a list of what they do and
-//! of what goes wrong around them. A small model says what should be true (`model`).
+//! of what goes wrong around them. A small model says what should be true (`model`). Of MLS there is only what a node sees (`group`).
 //!
 //! The driver here obeys what the real one does (`edge/proto/src/quic.rs`): frames of a stream come in order and not
 //! while it is paused, a stream that was opened is reported before anything on it, and `OpenDown` is answered at once.
@@ -8,6 +8,7 @@
 
 mod act;
 mod client;
+mod group;
 mod link;
 mod model;
 mod outside;

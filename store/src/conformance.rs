@@ -130,6 +130,7 @@ cases! {
         i6_of_two_first_commits_one_makes_the_group,
         i3_a_repeat_of_a_commit_gets_its_first_place,
         i4_an_id_stands_for_one_kind_of_entry,
+        i1_what_was_said_before_there_was_a_group_is_still_owed,
         c5_a_commit_is_refused_with_its_reason,
         c5_what_goes_is_what_was_asked_for,
         leaves_are_given_from_the_left,

@@ -10,7 +10,7 @@ const LAST_RESORT: u16 = 0x000A;
 const KEY_PACKAGE: u8 = 1;
 const COMMIT: u8 = 3;
 
-pub(super) fn commit(commit: &Commit) -> Vec<u8> {
+pub(crate) fn commit(commit: &Commit) -> Vec<u8> {
     let mut proposals = Vec::new();
     for added in &commit.adds {
         proposals.extend_from_slice(&[1, 0, 1]);
@@ -39,7 +39,7 @@ pub(super) fn commit(commit: &Commit) -> Vec<u8> {
     out
 }
 
-pub(super) fn application(message_of: &Application) -> Vec<u8> {
+pub(crate) fn application(message_of: &Application) -> Vec<u8> {
     let mut out = message(2);
     vector(&mut out, &message_of.group.to_bytes());
     out.extend_from_slice(&message_of.epoch.to_be_bytes());
@@ -51,13 +51,26 @@ pub(super) fn application(message_of: &Application) -> Vec<u8> {
     out
 }
 
-pub(super) fn key_package(package: &KeyPackage) -> Vec<u8> {
+pub(crate) fn key_package(package: &KeyPackage) -> Vec<u8> {
     let life = (package.lifetime.from, package.lifetime.until);
     [message(5), bare_key_package(&package.leaf, life, package.last_resort)].concat()
 }
 
+/// A welcome for the device with this key package.
+pub(crate) fn welcome(reference: &[u8; 32]) -> Vec<u8> {
+    let mut secrets = Vec::new();
+    for content in [reference, &[8; 32], &[9; 64][..]] {
+        vector(&mut secrets, content);
+    }
+    let mut out = message(3);
+    out.extend_from_slice(&SUITE.to_be_bytes());
+    vector(&mut out, &secrets);
+    vector(&mut out, &[5; 300]);
+    out
+}
+
 /// A tree of these, with no node at all above a leaf: to a server they are all alike.
-pub(super) fn tree(leaves: &Leaves) -> Vec<u8> {
+pub(crate) fn tree(leaves: &Leaves) -> Vec<u8> {
     let mut nodes = Vec::new();
     let width = leaves.iter().last().map_or(0, |(at, _)| at + 1);
     for at in 0..width {

@@ -65,6 +65,69 @@ pub(super) enum Act {
     Sweep,
     /// A node is to stop.
     Drain { node: bool },
+    /// A device commits, in a group or in the 1:1 chat with somebody.
+    Commit { link: u8, group: u8, id: u8, change: Change, fault: Fault },
+    /// A stream for a chat, which may be a group.
+    GroupUp { link: u8, group: u8 },
+    /// A stream for the device's inbox.
+    InboxUp { link: u8 },
+}
+
+/// What a commit is to change.
+#[derive(Debug, Arbitrary)]
+pub(super) enum Change {
+    /// The first commit of the chat with the person of the group's number.
+    Direct,
+    /// The first commit of a group with these devices.
+    Create {
+        with: [u8; 2],
+    },
+    Add {
+        who: u8,
+    },
+    Remove {
+        who: u8,
+    },
+    Update {
+        adds: Option<u8>,
+    },
+}
+
+/// What is wrong with a commit as it is said.
+#[derive(Debug, Arbitrary)]
+pub(super) enum Fault {
+    None,
+    /// Nothing, but that it comes in so many pieces.
+    Pieces(u8),
+    /// The header states the next epoch.
+    Epoch,
+    /// Another id.
+    Id(u8),
+    /// Another chat.
+    Chat(u8),
+    /// That it changes nobody's membership.
+    Update,
+    /// One device less.
+    Another,
+    /// A byte of commit, tree or welcomes is another one.
+    Damage {
+        at: u16,
+        by: u8,
+    },
+    /// The last part does not come.
+    Stops,
+    /// The last part says that there is more.
+    Lies,
+}
+
+impl Fault {
+    /// In how many pieces it comes.
+    pub(super) fn pieces(&self) -> usize {
+        match self {
+            Fault::Pieces(pieces) => 1 + usize::from(pieces % 16),
+            _ => 3,
+        }
+    }
 }
 
 /// A stream of a link.
@@ -141,4 +204,12 @@ pub(super) enum Ask {
     GetReceipts { with: u8, seq: Place },
     Hello,
     ChatUp { with: u8 },
+    Part { left: u8 },
+    LeaveGroup { group: u8, id: u8 },
+    GetGroup { group: u8 },
+    GetTree { group: u8, epoch: u8 },
+    GetLog { group: u8, before: Place, after: Place },
+    Publish { request: u8, count: u8, last_resort: bool, whose: Option<u8> },
+    Claim { people: [u8; 2], after: Option<u8> },
+    InboxUp,
 }

@@ -9,13 +9,16 @@ use store::keys::direct_chat_id;
 use wire::event::Kind as Hinted;
 use wire::proof::Purpose;
 use wire::request::{self, Request};
-use wire::{AccountId, ChatId, ClientMsgId, Epoch, Secret};
+use wire::{AccountId, ClientMsgId, Epoch, Secret};
 
 use super::act::{Act, At, Greeting, Place, Size, Time};
 use super::link::{Asked, Kind, Link, STREAMS_MAX, Said, Stream};
 use super::model::Device;
-use super::request::{exporter, hello, key, register, sign, verify};
+use super::request::{exporter, hello, key, register, seq_of, sign, verify};
 use super::world::World;
+
+/// Messages with ids from here on are sealed for an epoch that is not there yet.
+const EARLY_IDS: u8 = 0xF0;
 
 const REMOTE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
@@ -90,6 +93,23 @@ impl World {
             }
             Act::Hello { link, device, how } => self.greet(link, device, how),
             Act::ChatUp { link, with, named } => self.chat_up(link, with, named),
+            Act::Commit { link, group, id, change, fault } => {
+                if let Some(link) = self.pick(link) {
+                    self.commit(link, group, id, &change, &fault);
+                }
+            }
+            Act::GroupUp { link, group } => {
+                if let Some(link) = self.pick(link) {
+                    let caller = self.caller(link);
+                    let chat = self.group(caller, group);
+                    self.begin_up(link, &Request::ChatUp { chat, peer: None });
+                }
+            }
+            Act::InboxUp { link } => {
+                if let Some(link) = self.pick(link) {
+                    self.begin_up(link, &Request::InboxUp);
+                }
+            }
             Act::Move { at, delivered, read } => self.move_cursor(at, delivered, read),
             Act::Typing { at, typing } => self.tell_at(at, &Request::Typing { typing }),
             Act::Ask { link, ask } => {
@@ -281,6 +301,7 @@ impl World {
     pub(super) fn ask(&mut self, link: LinkId, request: Request) {
         let asked = match &request {
             Request::GetMessages(get) => Asked::Messages(get.chat),
+            Request::GetGroup { chat } => Asked::Group(*chat),
             Request::Refresh(refresh) => {
                 let of = |device: &Device| device.public() == refresh.device_key;
                 self.devices.iter().position(of).map_or(Asked::Else, |device| Asked::Refresh { device })
@@ -299,13 +320,22 @@ impl World {
     fn chat_up(&mut self, link: u8, with: u8, named: bool) {
         let Some(link) = self.pick(link) else { return };
         let peer = self.account(with);
-        let Some(found) = self.link(link) else { return };
-        // Somebody who is nobody says it too.
-        let (claims, first) = (found.claims.unwrap_or_default(), found.streams.is_empty());
-        let chat = direct_chat_id(self.devices[claims].account(), peer);
+        let chat = direct_chat_id(self.caller(link), peer);
+        self.begin_up(link, &Request::ChatUp { chat, peer: named.then_some(peer) });
+    }
+
+    /// Whose link it is. Somebody who is nobody says things, too.
+    pub(super) fn caller(&mut self, link: LinkId) -> AccountId {
+        let claims = self.link(link).and_then(|link| link.claims).unwrap_or_default();
+        self.devices[claims].account()
+    }
+
+    /// A stream that begins with this, and on which more is said.
+    fn begin_up(&mut self, link: LinkId, role: &Request) {
+        let first = self.link(link).is_some_and(|link| link.streams.is_empty());
         let kind = if first { Kind::Session } else { Kind::Other };
         if let Some(stream) = self.open(link, kind) {
-            self.tell(link, stream, &Request::ChatUp { chat, peer: named.then_some(peer) });
+            self.tell(link, stream, role);
         }
     }
 
@@ -320,25 +350,37 @@ impl World {
             Size::TooMuch => wire::limits::CONTENT_BYTES_MAX + 1,
         };
         let content = Bytes::from(vec![id; bytes]);
+        let epoch = self.epoch_on(link, stream, id);
         self.tell(
             link,
             stream,
-            &Request::Append(request::Append {
-                client_msg_id,
-                content,
-                kind: Hinted::Text,
-                epoch: Epoch::ZERO,
-            }),
+            &Request::Append(request::Append { client_msg_id, content, kind: Hinted::Text, epoch }),
         );
+    }
+
+    /// The epoch that a device says its message is sealed for: the chat's, but for some ids the one after it.
+    fn epoch_on(&mut self, link: LinkId, stream: StreamId, id: u8) -> Epoch {
+        let account = self.caller(link);
+        let found = self.link(link).and_then(|link| link.stream(stream));
+        let Some(Kind::Chat { chat, .. }) = found.map(|stream| &stream.kind) else { return Epoch::ZERO };
+        let chat = *chat;
+        let epoch = self.group_state(chat, account).map_or(Epoch::ZERO, |state| state.epoch);
+        if id < EARLY_IDS { epoch } else { epoch.next() }
     }
 
     fn move_cursor(&mut self, at: At, delivered: Place, read: Place) {
         let Some((link, stream)) = self.place(at) else { return };
-        let chat = match self.link(link).and_then(|link| link.stream(stream)).map(|stream| &stream.kind) {
-            Some(Kind::Chat { chat, .. }) => *chat,
-            _ => ChatId::new([0; 16]),
+        let Some(found) = self.link(link) else { return };
+        let inbox = found.inbox;
+        let last = match found.stream(stream).map(|stream| &stream.kind) {
+            Some(Kind::Chat { chat, .. }) => {
+                let chat = *chat;
+                self.model.last(chat)
+            }
+            Some(Kind::InboxUp) => inbox,
+            _ => wire::Seq::ZERO,
         };
-        let (delivered, read) = (self.seq(chat, delivered), self.seq(chat, read));
+        let (delivered, read) = (seq_of(last, delivered), seq_of(last, read));
         self.tell(link, stream, &Request::MoveCursor { delivered, read });
     }
 

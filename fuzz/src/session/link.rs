@@ -34,6 +34,8 @@ pub(super) struct Link {
     pub(super) stalls_new: bool,
     /// How far each chat was delivered, over all of its streams.
     pub(super) delivered: BTreeMap<ChatId, Seq>,
+    /// How far its device's inbox was delivered.
+    pub(super) inbox: Seq,
     /// Own messages whose acks stand for their entries.
     pub(super) acked: BTreeSet<(ChatId, Seq)>,
     pub(super) synced: bool,
@@ -78,6 +80,12 @@ pub(super) enum Kind {
         said: Vec<ClientMsgId>,
     },
     Asked(Asked),
+    InboxUp,
+    InboxDown {
+        begun: bool,
+        /// The last entry on it, or the place before the first.
+        last: Seq,
+    },
     Down {
         chat: ChatId,
         begun: bool,
@@ -92,6 +100,8 @@ pub(super) enum Kind {
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Asked {
     Messages(ChatId),
+    Commit(ChatId, ClientMsgId),
+    Group(ChatId),
     Refresh { device: usize },
     Else,
 }
@@ -111,6 +121,7 @@ impl Link {
             wants_streams: false,
             stalls_new: false,
             delivered: BTreeMap::new(),
+            inbox: Seq::ZERO,
             acked: BTreeSet::new(),
             synced: false,
             ended: None,
@@ -128,7 +139,8 @@ impl Link {
 
     /// The server's streams that are not over.
     pub(super) fn downs(&self) -> usize {
-        let down = |stream: &&Stream| matches!(stream.kind, Kind::Down { .. }) && !stream.down_over;
+        let is_down = |kind: &Kind| matches!(kind, Kind::Down { .. } | Kind::InboxDown { .. });
+        let down = |stream: &&Stream| is_down(&stream.kind) && !stream.down_over;
         self.streams.iter().filter(down).count()
     }
 }

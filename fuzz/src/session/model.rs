@@ -4,6 +4,9 @@
 //! - chats, and what is in them, are told only to their members, and only after a `Hello` that proves who they are;
 //! - a stream's entries follow each other, but for a device's own that an ack on the link stands for; no stream begins past
 //!   what the device has, but for what it said itself;
+//! - each commit ends the epoch it was made for, and what is between two of them is of the epoch between (I6); an account reads
+//!   of a group what is from the commit that added it to the entry that ended its membership (I5);
+//! - a device's inbox follows without a hole, and welcomes it to what it may read;
 //! - READ implies DELIVERED, and nobody has read what is not there (I4).
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,9 +16,10 @@ use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
 use bytes::Bytes;
 use edge_proto::{LinkId, StreamId};
 use store::keys::direct_chat_id;
-use wire::event::{Connected, Cursor, Entry, Verified};
+use wire::event::{Connected, Cursor, Entry, EntryKind, InboxItem, Verified};
 use wire::{AccountId, ChatId, ClientMsgId, Event, Request, Seq};
 
+use super::group::Groups;
 use super::link::{Asked, Kind};
 use super::request::bytes_of;
 use super::world::World;
@@ -48,6 +52,9 @@ pub(super) struct Model {
     pub(super) entries: BTreeMap<(ChatId, Seq), Entry>,
     /// How far each device ever said it has each chat.
     claimed: BTreeMap<(usize, ChatId), Seq>,
+    /// How far each device ever said it has its inbox.
+    inboxes: BTreeMap<usize, Seq>,
+    pub(super) groups: Groups,
 }
 
 impl Model {
@@ -59,6 +66,14 @@ impl Model {
     fn claims(&mut self, devices: Range<usize>, chat: ChatId, seq: Seq) {
         for device in devices {
             let claimed = self.claimed.entry((device, chat)).or_default();
+            *claimed = seq.max(*claimed);
+        }
+    }
+
+    /// The same of its inbox.
+    fn claims_inbox(&mut self, devices: Range<usize>, seq: Seq) {
+        for device in devices {
+            let claimed = self.inboxes.entry(device).or_default();
             *claimed = seq.max(*claimed);
         }
     }
@@ -79,7 +94,12 @@ impl Model {
     /// Somebody sees an entry, or the store has it.
     pub(super) fn saw(&mut self, chat: ChatId, entry: Entry) {
         let said = self.said.get(&(chat, entry.sender, entry.client_msg_id));
-        assert!(said.is_some_and(|said| said.contains(&entry.content)), "somebody said it");
+        let is_said = said.is_some_and(|said| said.contains(&entry.content));
+        assert!(
+            is_said || matches!(entry.what, EntryKind::Control(_)),
+            "somebody said it, or the server did"
+        );
+        assert_eq!(entry.epoch, self.groups.epoch_at(chat, entry.seq), "I6: all of an epoch is of it");
         self.is_at(chat, entry.sender, entry.client_msg_id, entry.seq);
         let first = self.entries.entry((chat, entry.seq)).or_insert_with(|| entry.clone());
         assert_eq!(*first, entry, "everybody sees the same entry");
@@ -87,8 +107,17 @@ impl Model {
 }
 
 impl World {
-    /// Whether an account is one of a chat's two.
+    /// Whether an account is one of a chat's two, or is or was in its group.
     pub(super) fn is_member(&self, chat: ChatId, account: AccountId) -> bool {
+        self.model.groups.was_member(chat, account) || self.is_of_two(chat, account)
+    }
+
+    /// Whether an account may read a place of a chat.
+    fn may_read(&self, chat: ChatId, account: AccountId, seq: Seq) -> bool {
+        self.model.groups.may_read(chat, account, seq) || self.is_of_two(chat, account)
+    }
+
+    fn is_of_two(&self, chat: ChatId, account: AccountId) -> bool {
         self.devices.iter().any(|other| direct_chat_id(account, other.account()) == chat)
     }
 
@@ -105,6 +134,10 @@ impl World {
         match (&mut found.kind, request) {
             (kind @ Kind::Other, Request::ChatUp { chat, .. }) => {
                 *kind = Kind::Chat { chat: *chat, said: Vec::new() };
+            }
+            (kind @ Kind::Other, Request::InboxUp) => *kind = Kind::InboxUp,
+            (Kind::InboxUp, Request::MoveCursor { delivered, .. }) => {
+                self.model.claims_inbox(claims, *delivered);
             }
             (Kind::Chat { chat, said }, Request::Append(append)) => {
                 said.push(append.client_msg_id);
@@ -135,6 +168,7 @@ impl World {
         match (&mut link.streams[place].kind, event) {
             (Kind::Session, event) => self.heard_on_session(at, event),
             (Kind::Down { .. }, event) => self.heard_of_chat(at, place, event),
+            (Kind::InboxDown { .. }, event) => self.heard_of_inbox(at, place, event),
             (Kind::Chat { chat, said }, Event::AppendAck { client_msg_id, seq, delivered, .. }) => {
                 assert!(said.contains(&client_msg_id), "an ack is for what was said on its stream");
                 let chat = *chat;
@@ -155,7 +189,7 @@ impl World {
             }
             // A request on a stream that was opened for nothing is answered like any.
             (Kind::Other, event) => self.heard_answer(at, Asked::Else, event),
-            (Kind::Chat { .. }, event) => self.heard_answer(at, Asked::Else, event),
+            (Kind::Chat { .. } | Kind::InboxUp, event) => self.heard_answer(at, Asked::Else, event),
         }
     }
 
@@ -198,7 +232,15 @@ impl World {
                 let last = *last;
                 let before = link.delivered.get(&chat).copied().unwrap_or_default();
                 let claimed = self.model.claimed.get(&(device, chat)).copied().unwrap_or_default();
-                assert!(self.says_all(device, chat, before.max(claimed), last), "I2: nothing is passed over");
+                let has = before.max(claimed).max(self.model.groups.floor(
+                    chat,
+                    account,
+                    self.devices[device].verified.device,
+                ));
+                assert!(
+                    self.says_all(device, chat, has, last),
+                    "I2: nothing is passed over: {device} has {has}, begins at {last}"
+                );
                 assert!(self.is_member(chat, account), "a chat is told to its members");
             }
             Event::Entry(entry) => {
@@ -210,6 +252,7 @@ impl World {
                 *last = entry.seq;
                 let delivered = link.delivered.entry(id).or_default();
                 *delivered = entry.seq.max(*delivered);
+                assert!(self.may_read(id, account, entry.seq), "I5: a member is told, while it is one");
                 self.model.saw(id, entry);
             }
             Event::CursorMoved(cursor) => {
@@ -226,11 +269,39 @@ impl World {
         }
     }
 
+    fn heard_of_inbox(&mut self, at: usize, place: usize, event: Event) {
+        let link = &mut self.links[at];
+        let device = link.connected.flatten().expect("an inbox is told to a session");
+        let Kind::InboxDown { begun, last } = &mut link.streams[place].kind else { return };
+        match event {
+            Event::InboxDown { from_seq } => {
+                assert!(!std::mem::replace(begun, true), "a stream begins once");
+                *last = Seq(from_seq.0 - 1);
+                let has = self.model.inboxes.get(&device).copied().unwrap_or_default().max(link.inbox);
+                assert!(*last <= has, "I2: nothing of an inbox is passed over");
+            }
+            Event::InboxEntry(entry) => {
+                assert!(*begun, "a stream says what it is first");
+                assert_eq!(entry.seq, last.next(), "I2: entries follow each other");
+                *last = entry.seq;
+                link.inbox = entry.seq.max(link.inbox);
+                let account = self.devices[device].account();
+                let InboxItem::Welcome(welcome) = entry.what else { panic!("an inbox holds welcomes") };
+                assert!(self.may_read(welcome.chat, account, welcome.seq), "who is welcome may read");
+                assert_eq!(welcome.epoch, self.model.groups.epoch_at(welcome.chat, welcome.seq.next()));
+            }
+            other => panic!("an inbox says no {other:?}"),
+        }
+    }
+
     /// Whether everything after one place of a chat and up to another was said on a device.
     fn says_all(&self, device: usize, chat: ChatId, after: Seq, through: Seq) -> bool {
         let said_on = self.devices[device].verified.device;
         let mut places = (after.0..through.0).map(|before| Seq(before + 1));
-        places.all(|seq| self.entry_at(chat, seq).is_some_and(|entry| entry.device == said_on))
+        places.all(|seq| {
+            self.entry_at(chat, seq)
+                .is_some_and(|entry| entry.device == said_on && entry.what == EntryKind::Message)
+        })
     }
 
     fn saw_cursor(&self, chat: ChatId, cursor: &Cursor) {
@@ -253,7 +324,7 @@ impl World {
             Event::Entry(entry) => {
                 let account = claims.expect("history is for who proved who they are");
                 if let Asked::Messages(chat) = asked {
-                    assert!(self.is_member(chat, account), "history is for members");
+                    assert!(self.may_read(chat, account, entry.seq), "I5: history is for members");
                     self.model.saw(chat, entry);
                 }
             }
@@ -261,6 +332,23 @@ impl World {
                 if let Asked::Messages(chat) = asked {
                     page.members.iter().for_each(|cursor| self.saw_cursor(chat, cursor));
                 }
+            }
+            Event::Committed { seq, epoch, .. } => {
+                let Asked::Commit(chat, id) = asked else { panic!("nobody asked for a commit") };
+                let sender = claims.expect("only who proved who they are commits");
+                self.model.is_at(chat, sender, id, seq);
+                assert_eq!(epoch, self.model.groups.epoch_at(chat, seq.next()), "I6");
+            }
+            Event::Group(group) => {
+                if let Asked::Group(chat) = asked {
+                    assert_eq!(group.chat, chat, "the group that was asked for");
+                }
+                let account = claims.expect("a group is told to who proved who they are");
+                assert!(self.is_member(group.chat, account), "a group is told to its members");
+                assert!(group.members.iter().any(|member| member.account == account));
+            }
+            Event::Part { .. } | Event::KeyPackagesStored { .. } | Event::KeyPackages { .. } => {
+                assert!(claims.is_some(), "answers are for who proved who they are");
             }
             Event::Devices(_) | Event::Chats { .. } | Event::Receipts(_) | Event::Found { .. } => {
                 assert!(claims.is_some(), "answers are for who proved who they are");

@@ -3,16 +3,20 @@
 use std::time::Duration;
 
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
+use bytes::Bytes;
 use edge_proto::LinkId;
 use store::keys::direct_chat_id;
 use wire::proof::{self, Purpose};
 use wire::request::{self, Request};
-use wire::{ChatId, InstallId, RegistrationId, RequestId, Secret, Seq, WallTime};
+use wire::{ChatId, ClientMsgId, Epoch, InstallId, RegistrationId, RequestId, Secret, Seq, WallTime};
+use wire_mls::Lifetime;
+use wire_mls::inspect::KeyPackage;
 
 use super::act::{Ask, Place};
 use super::client::NUMBERS;
 use super::model::Device;
 use super::world::{NAME, World};
+use crate::mls::write;
 
 impl World {
     pub(super) fn credentials(&self, link: LinkId, device: usize) -> request::Credentials {
@@ -41,13 +45,7 @@ impl World {
     }
 
     pub(super) fn seq(&self, chat: ChatId, place: Place) -> Seq {
-        let last = self.model.last(chat).0;
-        Seq(match place {
-            Place::Zero => 0,
-            Place::Back(by) => last.saturating_sub(by.into()),
-            Place::Ahead(by) => last.saturating_add(by.into()),
-            Place::Any(seq) => seq,
-        })
+        seq_of(self.model.last(chat), place)
     }
 
     pub(super) fn request(&mut self, link: LinkId, ask: Ask) -> Request {
@@ -84,12 +82,74 @@ impl World {
                 let chat = direct_chat_id(account, self.account(with));
                 Request::GetReceipts { chat, seq: self.seq(chat, seq) }
             }
+            ask @ (Ask::Part { .. }
+            | Ask::LeaveGroup { .. }
+            | Ask::GetGroup { .. }
+            | Ask::GetTree { .. }
+            | Ask::GetLog { .. }
+            | Ask::Publish { .. }
+            | Ask::Claim { .. }
+            | Ask::InboxUp) => self.group_request(me, ask),
             Ask::Hello => Request::Hello(hello(None)),
             Ask::ChatUp { with } => {
                 Request::ChatUp { chat: direct_chat_id(account, self.account(with)), peer: None }
             }
         }
     }
+}
+
+impl World {
+    /// Those that are of groups, key packages and inboxes.
+    fn group_request(&self, me: usize, ask: Ask) -> Request {
+        let account = self.devices[me].account();
+        match ask {
+            Ask::Part { left } => Request::Part { bytes: Bytes::from_static(b"part"), left: left.into() },
+            Ask::LeaveGroup { group, id } => {
+                let (chat, client_msg_id) = (self.group(account, group), ClientMsgId::new([id; 16]));
+                Request::LeaveGroup { chat, client_msg_id }
+            }
+            Ask::GetGroup { group } => Request::GetGroup { chat: self.group(account, group) },
+            Ask::GetTree { group, epoch } => {
+                Request::GetTree { chat: self.group(account, group), epoch: Epoch(epoch.into()) }
+            }
+            Ask::GetLog { group, before, after } => {
+                let chat = self.group(account, group);
+                let (before, after) = (self.seq(chat, before), self.seq(chat, after));
+                Request::GetMessages(request::GetMessages { chat, limit: 50, before, after })
+            }
+            Ask::Publish { request, count, last_resort, whose } => {
+                let leaf = self.leaf(whose.map_or(me, |device| self.device(device)));
+                let package = |n: u8, last_resort: bool| {
+                    let lifetime = Lifetime { from: n.into(), until: u64::MAX };
+                    let package = KeyPackage { leaf, lifetime, last_resort, reference: [0; 32] };
+                    Bytes::from(write::key_package(&package))
+                };
+                Request::PublishKeyPackages(request::PublishKeyPackages {
+                    request: RequestId::new([request; 16]),
+                    packages: (0..count % 8).map(|n| package(n, false)).collect(),
+                    last_resort: last_resort.then(|| package(0, true)),
+                })
+            }
+            Ask::Claim { people, after } => Request::ClaimKeyPackages(request::ClaimKeyPackages {
+                accounts: people.iter().map(|person| self.account(*person)).collect(),
+                after: after.map(|device| {
+                    let device = &self.devices[self.device(device)];
+                    (device.account(), device.verified.device)
+                }),
+            }),
+            _ => Request::InboxUp,
+        }
+    }
+}
+
+/// A place, from the last that is known.
+pub(super) fn seq_of(Seq(last): Seq, place: Place) -> Seq {
+    Seq(match place {
+        Place::Zero => 0,
+        Place::Back(by) => last.saturating_sub(by.into()),
+        Place::Ahead(by) => last.saturating_add(by.into()),
+        Place::Any(seq) => seq,
+    })
 }
 
 pub(super) fn exporter(link: LinkId) -> proof::Exporter {

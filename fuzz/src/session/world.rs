@@ -198,7 +198,9 @@ impl World {
                 if matches!(op, Op::AddDevice(_)) {
                     self.enrolments.push(op.clone());
                 }
-                Ok(EffectOutput::Store(self.execute(op)))
+                let output = self.execute(op.clone());
+                self.model.groups.happened(&op, &output);
+                Ok(EffectOutput::Store(output))
             }
             Effect::Ephemeral(op) => {
                 let output = block_on(self.ephemeral.execute(op, self.now.wall));
@@ -323,14 +325,19 @@ impl World {
     }
 
     fn open_down(&mut self, node: usize, id: LinkId, log: wire::LogId) {
-        let wire::LogId::Chat(chat) = log else { panic!("nobody here writes to an inbox") };
         let number = StreamId(self.number());
         let Some(link) = self.link(id) else { return };
         let stream = (link.downs() < link.allowed).then_some(number);
         link.wants_streams |= stream.is_none();
         if let Some(number) = stream {
             let last = wire::Seq::ZERO;
-            let kind = Kind::Down { chat, begun: false, last, cursors: Default::default() };
+            let kind = match log {
+                wire::LogId::Chat(chat) => {
+                    Kind::Down { chat, begun: false, last, cursors: Default::default() }
+                }
+                wire::LogId::Device(_) => Kind::InboxDown { begun: false, last },
+                wire::LogId::Call(_) => panic!("nobody calls"),
+            };
             let mut stream = Stream::new(number, kind);
             (stream.up_over, stream.stalled) = (true, link.stalls_new);
             link.streams.push(stream);
@@ -390,6 +397,7 @@ impl World {
     fn sent(&mut self, id: LinkId, stream: StreamId, frame: &Bytes) {
         let event = Event::decode(&wire::frame::body_of(frame)).expect("a node sends what decodes");
         assert_ne!(event, Event::Unknown, "a node says what it knows");
+        crate::show(&format_args!("  {} on {}: {event:.160?}", id.0, stream.0));
         let Some(link) = self.links.iter_mut().find(|link| link.id == id && !link.closed) else { return };
         let Some(place) = link.streams.iter().position(|s| s.id == stream) else { return };
         let found = &mut link.streams[place];

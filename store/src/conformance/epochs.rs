@@ -160,6 +160,28 @@ pub(super) async fn i3_a_repeat_of_a_commit_gets_its_first_place<E: Env>(env: &E
     assert_eq!(replay(&world, &a, log).await, (3, 1), "a repeat appends nothing");
 }
 
+pub(super) async fn i1_what_was_said_before_there_was_a_group_is_still_owed<E: Env>(env: &E) {
+    let world = World::open(env).await;
+    let (a, b) = (world.person(1).await, world.person(2).await);
+    let tablet = world.second_device(&b, 1).await;
+    let log = a.log(&b);
+    for n in 1..4 {
+        world.send(&a, &b, n, T0).await;
+    }
+    world.move_cursor(&b, log, (1, 0), T0).await.unwrap();
+    let direct = adding(make_direct(&a, &b, 4), &[b, tablet]);
+    assert_eq!(answer!(world, Commit, direct).unwrap().seq, Seq(4));
+    for (device, delivered) in [(b, 1), (tablet, 0)] {
+        assert_eq!(world.opened(&device, log).await.unwrap().delivered, Seq(delivered));
+    }
+    // What is sealed, a device that has no leaf could not open: its chat begins where it is added.
+    let phone = world.second_device(&a, 1).await;
+    world.says(&b, log, sealed(5, 1), T0).await.unwrap();
+    let join = adding(world.by(&a, log, 6, 1, Action::Update).await, &[phone]);
+    assert_eq!(answer!(world, Commit, join).unwrap().seq, Seq(6));
+    assert_eq!(world.opened(&phone, log).await.unwrap().delivered, Seq(5));
+}
+
 /// Whoever is told that a message is at a place finds it there; who is told that it has left, has.
 pub(super) async fn i4_an_id_stands_for_one_kind_of_entry<E: Env>(env: &E) {
     let world = World::open(env).await;

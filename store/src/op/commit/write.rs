@@ -128,7 +128,8 @@ fn keep_tree<T: Tx>(tx: &mut T, op: &Commit, epoch: Epoch, seq: Seq) {
     }
 }
 
-/// Tells a device that it was added, and lets delivery of the chat begin for it at the commit.
+/// Tells a device that it was added, and lets delivery of the chat begin for it at the commit: it could not open what is before, but
+/// for what was said before there was a group, which is still owed.
 fn welcome<T: Tx>(
     tx: &mut T,
     fold: &mut Fold,
@@ -136,7 +137,9 @@ fn welcome<T: Tx>(
     add: &NewLeaf,
     (epoch, commit): (Epoch, Seq),
 ) -> Welcomed {
-    fold.move_device(tx, add.account, add.device, before(commit));
+    if op.epoch > Epoch::ZERO || commit == Seq(1) {
+        fold.move_device(tx, add.account, add.device, before(commit));
+    }
     let (log, old) = (LogId::Device(add.device), *fold.group().inboxes.of(add.device));
     let (seq, at) = (old.seq.next(), op.now.max(old.last_at));
     let LogId::Chat(chat) = op.log else { unreachable!("commits of other logs are refused") };
