@@ -244,10 +244,14 @@ impl Call<'_> {
         Ok(())
     }
 
-    /// Deletes all of a group's state.
+    /// Deletes all of a group's state, but for how far it was: no welcome brings this device back there.
     pub(crate) fn delete(&mut self, mut open: Open) -> Result<(), MlsError> {
-        open.mls.delete(self.provider.storage())?;
-        self.provider.storage().set_group_note(open.name, None)?;
+        let storage = self.provider.storage();
+        if !open.is_creating() {
+            storage.set_ended(open.name, open.epoch())?;
+        }
+        open.mls.delete(storage)?;
+        storage.set_group_note(open.name, None)?;
         Ok(())
     }
 }

@@ -4,10 +4,11 @@ use openmls::prelude::{
     CreationFromExternalError, JoinBuilder, MlsMessageBodyIn, MlsMessageIn, ProcessedWelcome, RatchetTreeIn,
     StagedWelcome, WelcomeError,
 };
+use openmls_traits::OpenMlsProvider;
 use tls_codec::Deserialize;
 use wire::limits::GROUP_LEAVES_MAX;
 use wire_mls::inspect::{self, InspectError};
-use wire_mls::{FoldError, GroupName, Leaves};
+use wire_mls::{FoldError, GroupName, Leaf, Leaves};
 
 use crate::engine::{Call, Mls, Open, group_id, join_config, leaf_of};
 use crate::error::MlsError;
@@ -22,16 +23,21 @@ pub struct Joined {
     pub epoch: u64,
     /// Who is in it.
     pub members: Leaves,
+    /// Who added this device, by its signature.
+    pub by: Leaf,
 }
 
 impl Mls {
     /// Joins a group by this device's welcome and the tree of its epoch. The key package is used up, unless it is the last resort.
-    /// A group of this device's own that is still being created gives way: it has lost.
+    /// A group of this device's own that is still being created gives way: it has lost. So does one in which it is, to a welcome of a
+    /// later epoch, since then it was removed in between. Nothing leads back: a last resort opens its welcomes again and again, and in
+    /// an epoch that it was in this device would begin its ratchet anew, and encrypt for those who were removed since.
     ///
     /// # Errors
     /// [`MlsError::Tree`] if the tree is not the welcome's: fetch it again, or have the add redone; the key package still opens the
-    /// right one. [`MlsError::Welcome`], [`MlsError::Inspect`], [`MlsError::Refused`], [`MlsError::AlreadyMember`],
-    /// [`MlsError::Storage`].
+    /// right one. [`MlsError::Welcome`], [`MlsError::Inspect`], [`MlsError::Refused`], [`MlsError::AlreadyMember`] if
+    /// it is of an epoch that this device's group is in or past; [`MlsError::StaleEpoch`] if it is of one that a group was in which
+    /// it is no longer; [`MlsError::Storage`].
     pub fn join(
         &mut self,
         kv: &dyn Kv,
@@ -43,26 +49,34 @@ impl Mls {
         // Before anything is made of it: it has no more nodes than a group may have, and every leaf certifies itself.
         inspect::tree(tree).map_err(|_| MlsError::Tree)?;
         self.call(kv, |call| {
-            if let Some(open) = call.find(group)? {
-                if !open.is_creating() {
-                    call.keep(open);
-                    return Err(MlsError::AlreadyMember);
-                }
-                call.delete(open)?;
-            }
+            let own = call.give_way(group)?;
             let staged = call.stage(group, welcome, tree)?;
+            let epoch = staged.group_context().epoch().as_u64();
+            if own.is_some_and(|own| epoch <= own) {
+                return Err(MlsError::AlreadyMember);
+            }
+            if let Some(ended) = call.provider.storage().ended(group)?.filter(|ended| epoch <= *ended) {
+                return Err(MlsError::StaleEpoch { message: epoch, group: ended });
+            }
             let members = check_members(call, &staged)?;
+            let by = *members.at(staged.welcome_sender_index().u32()).ok_or(MlsError::Tree)?;
             let mls = staged.into_group(&call.provider).map_err(classify)?;
             call.used_key_package(&reference)?;
-            let open = Open { name: group, mls, note: GroupNote::default() };
-            let epoch = open.epoch();
-            call.save(open)?;
-            Ok(Joined { epoch, members })
+            call.save(Open { name: group, mls, note: GroupNote::default() })?;
+            Ok(Joined { epoch, members, by })
         })
     }
 }
 
 impl Call<'_> {
+    /// Deletes the group that there is, if the call succeeds, and says which epoch it is in.
+    fn give_way(&mut self, group: GroupName) -> Result<Option<u64>, MlsError> {
+        let Some(open) = self.find(group)? else { return Ok(None) };
+        let epoch = (!open.is_creating()).then(|| open.epoch());
+        self.delete(open)?;
+        Ok(epoch)
+    }
+
     fn stage(&mut self, group: GroupName, welcome: &[u8], tree: &[u8]) -> Result<StagedWelcome, MlsError> {
         let tree = RatchetTreeIn::tls_deserialize_exact(tree).map_err(|_| MlsError::Tree)?;
         let message = MlsMessageIn::tls_deserialize_exact(welcome).map_err(MlsError::refused)?;

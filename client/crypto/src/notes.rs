@@ -83,6 +83,11 @@ fn group_key(group: GroupName) -> Vec<u8> {
     [b"g", &group.to_bytes()[..]].concat()
 }
 
+/// Of a group that this device is not in any more, how far it was in it.
+fn ended_key(group: GroupName) -> Vec<u8> {
+    [b"e", &group.to_bytes()[..]].concat()
+}
+
 const KEY_PACKAGES: &[u8] = b"k";
 
 impl Storage<'_> {
@@ -96,6 +101,15 @@ impl Storage<'_> {
         note: Option<&GroupNote>,
     ) -> Result<(), StorageError> {
         self.set_note(&group_key(group), note.map(StoredGroup::from).as_ref())
+    }
+
+    /// The last epoch of a group that this device was in, and whose state is deleted.
+    pub(crate) fn ended(&self, group: GroupName) -> Result<Option<u64>, StorageError> {
+        self.note(&ended_key(group))
+    }
+
+    pub(crate) fn set_ended(&self, group: GroupName, epoch: u64) -> Result<(), StorageError> {
+        self.set_note(&ended_key(group), Some(&epoch))
     }
 
     pub(crate) fn key_packages(&self) -> Result<Vec<KeyPackageNote>, StorageError> {

@@ -58,7 +58,7 @@ fn r149_a_commit_ends_what_the_epoch_before_could_open() {
 }
 
 #[test]
-fn r149_a_used_key_package_opens_nothing_again_and_the_last_resort_does() {
+fn r149_a_used_key_package_opens_nothing_again_and_the_last_resort_no_epoch_that_was_joined() {
     let mut first = Phone::new(0);
     let mut joins = |used: Use, count: usize| {
         let mut second = Phone::new(1);
@@ -83,7 +83,7 @@ fn r149_a_used_key_package_opens_nothing_again_and_the_last_resort_does() {
         again
     };
     assert!(matches!(joins(Use::Once, 0), Err(MlsError::Welcome)));
-    assert!(matches!(joins(Use::LastResort, 1), Ok(1)));
+    assert!(matches!(joins(Use::LastResort, 1), Err(MlsError::StaleEpoch { message: 1, group: 1 })));
 }
 
 #[test]

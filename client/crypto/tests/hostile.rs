@@ -185,7 +185,7 @@ fn i6_a_message_said_in_one_chat_cannot_be_moved_to_another() {
     let (_, welcome) = &made.welcomes[0];
     let second = &mut phones[1];
     let tree = made.tree.as_ref().expect("a tree");
-    assert!(matches!(second.mls.join(&second.store, CHAT, welcome, tree), Err(MlsError::AlreadyMember)));
+    assert!(matches!(second.mls.join(&second.store, CHAT, welcome, tree), Err(MlsError::Welcome)));
     let elsewhere = client_crypto::GroupName::Chat(wire::ChatId::new([7; 16]));
     assert!(matches!(second.mls.join(&second.store, elsewhere, welcome, tree), Err(MlsError::Welcome)));
     assert!(second.mls.drain().is_empty());
@@ -269,6 +269,57 @@ fn i5_a_welcome_is_for_one_device() {
     }
     let sizes: Vec<usize> = made.welcomes.iter().map(|(_, welcome)| welcome.len()).collect();
     assert!(sizes.iter().all(|size| *size < 700), "{sizes:?}");
+}
+
+/// The last resort opens its welcomes for ever. A server that hands out an old one again would have the device use the keys of
+/// that epoch a second time, and encrypt for whoever was removed since.
+#[test]
+fn i5_a_welcome_leads_to_no_epoch_that_this_device_was_in() {
+    let mut phones = group_of(2);
+    let mut third = Phone::new(5);
+    let package =
+        third.mls.key_packages(&third.store, 1, LIFE, client_crypto::Use::LastResort).expect("made");
+    third.save();
+    let first = commit(&mut phones, 0, 1, &package, &[]);
+    let tree = first.tree.clone().expect("a tree");
+    join_all(std::slice::from_mut(&mut third), &first);
+    phones.push(third);
+    commit(&mut phones, 1, 2, &[], &[]);
+    let again = |phone: &mut Phone, made: &client_crypto::Committed, tree: &[u8]| {
+        let joined = phone.mls.join(&phone.store, CHAT, &made.welcomes[0].1, tree);
+        assert_eq!(joined.is_err(), phone.mls.drain().is_empty());
+        joined
+    };
+    assert!(matches!(again(&mut phones[2], &first, &tree), Err(MlsError::AlreadyMember)));
+    say(&mut phones, 2, 3, b"the group is as it was");
+    let device = phones[2].device();
+    commit(&mut phones, 0, 4, &[], &[device]);
+    let mut third = phones.pop().expect("three");
+    let refused = again(&mut third, &first, &tree);
+    assert!(matches!(refused, Err(MlsError::StaleEpoch { message: 2, group: 3 })), "{refused:?}");
+    let back = commit(&mut phones, 0, 5, &package, &[]);
+    join_all(std::slice::from_mut(&mut third), &back);
+    phones.push(third);
+    say(&mut phones, 2, 6, b"back");
+}
+
+/// It was removed and added while it was away, and the log that says so is not for it.
+#[test]
+fn r67_a_welcome_of_a_later_epoch_takes_the_place_of_the_group_once_it_is_good() {
+    let mut phones = group_of(2);
+    let mut third = phones.pop().expect("two");
+    commit(&mut phones, 0, 1, &[], &[third.device()]);
+    let package = third.key_package();
+    let made = commit(&mut phones, 0, 2, &[package], &[]);
+    let (_, welcome) = &made.welcomes[0];
+    let tree = made.tree.as_ref().expect("a tree");
+    assert!(matches!(third.mls.join(&third.store, CHAT, welcome, &tree[1..]), Err(MlsError::Tree)));
+    assert!(third.mls.drain().is_empty());
+    assert_eq!(third.epoch(), 1, "it is where it was");
+    join_all(std::slice::from_mut(&mut third), &made);
+    phones.push(third);
+    say(&mut phones, 0, 3, b"welcome back");
+    say(&mut phones, 1, 4, b"thanks");
 }
 
 /// A key package whose leaf names another device than its key's, or another account than was signed.
