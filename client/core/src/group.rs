@@ -30,6 +30,9 @@ pub(crate) enum Stage {
 pub(crate) struct Group {
     /// As read last; `None` if it was not read in this process.
     pub(crate) stage: Option<Stage>,
+    /// There is a group, and the log goes on where it does not reach: it is used no more, and kept until a welcome has proved
+    /// that it leads further. Whoever makes one up takes nothing away.
+    pub(crate) aside: bool,
     /// Until this epoch nothing is appended, or until then: the server said that the log is there.
     behind: Option<Behind>,
     pub(crate) needs: Needs,

@@ -313,6 +313,8 @@ impl Client {
                     state.group.is_there = true;
                 }
             }
+            // Of a group that is over, the log says nothing more.
+            (ErrorCode::StaleEpoch, _) if self.stage(chat) == Stage::Outside => self.drop_commit(chat),
             (ErrorCode::StaleEpoch, _) => self.work_again(chat, ASK_AGAIN, now),
             (ErrorCode::CommitFirst, _) => {
                 self.drop_commit(chat);

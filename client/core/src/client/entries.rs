@@ -25,6 +25,9 @@ impl Client {
     /// A chat's stream begins. What comes before it is here, or comes by answers that are still due; for a device that has
     /// nothing of the chat yet it begins there, or with what it has itself said before, which the answers will say.
     pub(super) fn on_begin(&mut self, chat: ChatId, from_seq: Seq, now: Now) {
+        if self.chats.get(&chat).is_some_and(|state| from_seq <= state.have.next()) {
+            self.take_back(chat, now);
+        }
         let stage = self.stage(chat);
         let Some(state) = self.chats.get_mut(&chat) else { return };
         state.group.is_there = true;
@@ -47,7 +50,7 @@ impl Client {
         } else if self.stated.contains(&chat) || self.inbox.welcomes(chat) {
             // The server knows what is here, and nothing between is for this account any more: it was removed, and a
             // welcome brings it in again.
-            self.forget_group(chat);
+            self.set_aside(chat);
         } else {
             self.on_gap(chat, now);
         }

@@ -43,9 +43,9 @@ impl Client {
     pub(super) fn look_up(&mut self, chat: ChatId) -> Stage {
         match self.crypto.stage(chat) {
             Ok(stage) => {
-                if let Some(state) = self.chats.get_mut(&chat) {
-                    state.group.set(stage);
-                }
+                let Some(state) = self.chats.get_mut(&chat) else { return stage };
+                let stage = if state.group.aside { Stage::Outside } else { stage };
+                state.group.set(stage);
                 stage
             }
             Err(error) => {

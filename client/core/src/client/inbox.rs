@@ -11,7 +11,7 @@ use wire::{AccountId, ChatId, Epoch, ErrorCode, Retry, Role, Seq, limits};
 use super::errands::Errand;
 use super::plans::direct_chat_id;
 use super::{Client, Stream};
-use crate::group::Stage;
+use crate::group::{Group, Stage};
 use crate::inbox::{Step, Up};
 use crate::io::{ClientEvent, Now, StreamTag};
 use crate::kept::{MembersChange, Passed, Write};
@@ -38,7 +38,7 @@ impl Client {
     }
 
     /// A welcome to a group in which this device still is: it was removed, and the log that says so is not for it any more.
-    /// What of its old group is here is of no use; what comes of the chat waits for the welcome.
+    /// What comes of the chat waits for the welcome.
     fn expect_welcome(&mut self, welcome: &Welcome) {
         let chat = welcome.chat;
         self.know_chat(chat, None);
@@ -47,8 +47,29 @@ impl Client {
             && is_new
             && epoch < welcome.epoch
         {
-            self.forget_group(chat);
+            self.set_aside(chat);
         }
+    }
+
+    /// The group that there is may be over. The chat waits for a welcome.
+    pub(super) fn set_aside(&mut self, chat: ChatId) {
+        if let Some(state) = self.chats.get_mut(&chat) {
+            state.group.aside = true;
+            state.group.set(Stage::Outside);
+        }
+    }
+
+    /// No welcome takes the group's place: it goes on, if its log does.
+    pub(super) fn take_back(&mut self, chat: ChatId, now: Now) {
+        let Some(state) = self.chats.get_mut(&chat).filter(|state| state.group.aside) else { return };
+        if self.inbox.welcomes(chat) {
+            return;
+        }
+        state.group.aside = false;
+        state.held.begin(now.instant);
+        self.look_up(chat);
+        self.release(chat, now);
+        self.pump_chat(chat, now);
     }
 
     /// Deletes what there is of a chat's group. The chat waits for a welcome.
@@ -75,7 +96,11 @@ impl Client {
                     self.inbox.step = Step::Asked { again };
                     return self.run(Errand::Tree(chat, epoch), &Request::GetTree { chat, epoch }, now);
                 }
-                InboxItem::Welcome(_) | InboxItem::Unknown => self.seen_in_inbox(now),
+                InboxItem::Welcome(Welcome { chat, .. }) => {
+                    self.seen_in_inbox(now);
+                    self.take_back(chat, now);
+                }
+                InboxItem::Unknown => self.seen_in_inbox(now),
             }
         }
         if self.inbox.overflowed && self.is_identified() {
@@ -133,6 +158,7 @@ impl Client {
     fn welcome_fails(&mut self, chat: ChatId, now: Now) {
         self.notify(ClientEvent::WelcomeUnreadable { chat });
         self.seen_in_inbox(now);
+        self.take_back(chat, now);
     }
 
     fn join(&mut self, welcome: &Welcome, tree: &[u8], again: bool, now: Now) {
@@ -140,7 +166,10 @@ impl Client {
         match self.crypto.join(chat, &welcome.bytes, tree) {
             Ok(joined) => self.joined(welcome, &joined, now),
             Err(MlsError::Tree) => self.wrong_tree(chat, again, now),
-            Err(MlsError::AlreadyMember) => self.seen_in_inbox(now),
+            Err(MlsError::AlreadyMember) => {
+                self.seen_in_inbox(now);
+                self.take_back(chat, now);
+            }
             Err(error @ MlsError::Storage(_)) => self.broken(&error),
             Err(_) => self.welcome_fails(chat, now),
         }
@@ -161,8 +190,11 @@ impl Client {
         {
             self.know_chat(chat, Some(other));
         }
-        // A group that this device was making has given way.
+        // A group that this device was making has given way, or one that it was in; and with it what that needed.
         self.forget_commit(chat);
+        if let Some(state) = self.chats.get_mut(&chat) {
+            state.group = Group::new(true);
+        }
         self.look_up(chat);
         self.persist(Write::Joined { chat, seq: welcome.seq });
         self.notify(ClientEvent::Passed { chat, seq: welcome.seq, what: Passed::Commit });
@@ -173,8 +205,11 @@ impl Client {
             self.persist_read(chat, before, read);
         }
         self.seen_in_inbox(now);
-        let (seq, by, at, removed) = (welcome.seq, welcome.adder.0, self.server_now(now), Vec::new());
+        let (seq, by, at, removed) = (welcome.seq, joined.by.account, self.server_now(now), Vec::new());
         self.members_changed(MembersChange { chat, seq, at, by, added: accounts, removed });
+        if self.groups.plans.contains_key(&chat) {
+            self.work_within(chat, Duration::ZERO, now);
+        }
         self.release(chat, now);
         self.pump_chat(chat, now);
         let inside = joined.members.iter().map(|(_, leaf)| leaf.device).collect();

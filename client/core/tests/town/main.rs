@@ -3,6 +3,7 @@
 
 mod direct;
 mod groups;
+mod lies;
 mod limits;
 mod phone;
 mod server;

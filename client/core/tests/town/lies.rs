@@ -1,0 +1,86 @@
+//! What a server that lies, or a member that means harm, may do: it costs what it costs them to be silent, and nobody is
+//! encrypted for who was not asked for.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use client_core::ClientEvent;
+use wire::event::{InboxEntry, InboxItem, Welcome};
+use wire::{ChatId, Epoch, Seq};
+
+use crate::server::direct;
+use crate::world::{World, account};
+
+const ALICE: usize = 0;
+const BOB: usize = 1;
+
+/// Alice and Bob, who have spoken.
+fn pair() -> (World, ChatId) {
+    let mut world = World::of(&[0, 1]);
+    let chat = direct(account(0), account(1));
+    world.say(ALICE, chat, Some(account(1)), "hello");
+    world.settle();
+    (world, chat)
+}
+
+fn read(world: &World, phone: usize, chat: ChatId) -> Vec<Bytes> {
+    world.phones[phone].read(chat).into_iter().map(|(_, said)| said).collect()
+}
+
+/// Puts a welcome into a phone's inbox.
+fn welcome(world: &mut World, phone: usize, welcome: Welcome) {
+    let (inbox, _) = world.server.inboxes.entry(world.phones[phone].device()).or_default();
+    let (seq, at) = (Seq(inbox.len() as u64 + 1), world.now.wall);
+    inbox.push(InboxEntry { seq, at, what: InboxItem::Welcome(welcome) });
+}
+
+/// The last welcome that a phone got.
+fn last_welcome(world: &World, phone: usize) -> Welcome {
+    match world.server.inboxes[&world.phones[phone].device()].0.last().map(|entry| &entry.what) {
+        Some(InboxItem::Welcome(welcome)) => welcome.clone(),
+        other => panic!("a welcome, not {other:?}"),
+    }
+}
+
+#[test]
+fn i6_a_welcome_that_is_made_up_takes_no_group_away() {
+    let (mut world, chat) = pair();
+    let adder = (account(0), world.phones[ALICE].device());
+    let made_up = Welcome { chat, epoch: Epoch(9), seq: Seq(40), adder, bytes: Bytes::from_static(b"none") };
+    welcome(&mut world, BOB, made_up);
+    world.say(ALICE, chat, Some(account(1)), "are you there?");
+    world.settle();
+    assert!(world.was_told(BOB, |event| matches!(event, ClientEvent::WelcomeUnreadable { .. })));
+    world.say(BOB, chat, Some(account(0)), "I am");
+    world.settle();
+    world.check();
+    assert_eq!(read(&world, BOB, chat), ["hello", "are you there?", "I am"]);
+    assert_eq!(read(&world, ALICE, chat), ["hello", "are you there?", "I am"]);
+}
+
+/// A last resort opens its welcomes again and again: none leads back to an epoch that the device was in, where it would use
+/// its keys a second time and encrypt for who was removed since.
+#[test]
+fn i5_r149_an_old_welcome_that_is_handed_out_again_leads_nowhere() {
+    let mut world = World::of(&[0, 1]);
+    let chat = direct(account(0), account(1));
+    world.server.packages.get_mut(&world.phones[BOB].device()).expect("published").0.clear();
+    world.say(ALICE, chat, Some(account(1)), "hello");
+    world.settle();
+    let old = last_welcome(&world, BOB);
+    let tablet = world.add(0);
+    world.phones[tablet].start(world.now);
+    world.pass(Duration::from_secs(61));
+    world.phones[ALICE].lose(world.now);
+    world.settle();
+    assert_eq!(world.server.logs[&chat].epoch, Epoch(2), "Alice's tablet is in it");
+    world.server.trees.insert((chat, Epoch(9)), world.server.trees[&(chat, old.epoch)].clone());
+    welcome(&mut world, BOB, Welcome { epoch: Epoch(9), seq: Seq(40), ..old });
+    world.say(BOB, chat, Some(account(0)), "hello, tablet");
+    world.settle();
+    world.say(BOB, chat, Some(account(0)), "still there?");
+    world.settle();
+    world.check();
+    assert_eq!(read(&world, tablet, chat), ["hello, tablet", "still there?"]);
+    assert_eq!(world.phones[BOB].disk.kept.inbox, Seq(2), "it is seen to");
+}
