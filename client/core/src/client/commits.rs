@@ -35,6 +35,8 @@ impl Client {
         let leaves = self.leaves(chat);
         let inside: BTreeSet<DeviceId> = leaves.iter().map(|(_, device)| *device).collect();
         let (mut removes, mut back) = pending(group, self.device());
+        // Nobody is brought in because the server says so: whose devices come back is in the group.
+        back.retain(|account| leaves.iter().any(|(inside, _)| inside == account));
         removes.retain(|device| inside.contains(device));
         let lacks_own = self.lacks_own_devices(&inside);
         let own = self.own_account();

@@ -4,9 +4,9 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use client_core::ClientEvent;
-use wire::event::{InboxEntry, InboxItem, Welcome};
-use wire::{ChatId, Epoch, Seq};
+use client_core::{Client, ClientEvent};
+use wire::event::{GroupLeaf, GroupMember, InboxEntry, InboxItem, MemberRole, Welcome};
+use wire::{ChatId, DeviceId, Epoch, Seq};
 
 use crate::server::direct;
 use crate::world::{World, account};
@@ -83,4 +83,37 @@ fn i5_r149_an_old_welcome_that_is_handed_out_again_leads_nowhere() {
     world.check();
     assert_eq!(read(&world, tablet, chat), ["hello, tablet", "still there?"]);
     assert_eq!(world.phones[BOB].disk.kept.inbox, Seq(2), "it is seen to");
+}
+
+/// A group of phones 0, 1, …, made by the first.
+fn group(people: &[u8]) -> (World, ChatId) {
+    let mut world = World::of(people);
+    let members: Vec<_> = people[1..].iter().map(|&person| account(person)).collect();
+    let begun = |client: &mut Client, now| client.create_group("Owls".into(), String::new(), &members, now);
+    let chat = world.phones[ALICE].with(world.now, begun).expect("it runs").expect("begun");
+    world.settle();
+    (world, chat)
+}
+
+/// The server says that a stranger is a member whose device has ended, so that somebody obliges and adds the others.
+#[test]
+fn r60_nobody_is_brought_in_because_the_server_says_so() {
+    let (mut world, chat) = group(&[0, 1, 2]);
+    let stranger = world.add(7);
+    world.phones[stranger].start(world.now);
+    world.settle();
+    world.server.about_group = Some(|group| {
+        let (account, device, role) = (account(7), DeviceId::new([7; 16]), MemberRole::Member);
+        group.commit_first = true;
+        group.members.push(GroupMember { account, joined: Seq(1), role });
+        group.leaves.push(GroupLeaf { leaf: 9, account, device, pending: true });
+    });
+    world.phones[2].with(world.now, |client, now| client.leave_group(chat, now).expect("begun"));
+    world.settle();
+    world.server.about_group = None;
+    world.say(ALICE, chat, None, "we two");
+    world.settle();
+    world.check();
+    assert!(!world.server.inboxes.contains_key(&world.phones[stranger].device()), "nobody has added it");
+    assert_eq!(read(&world, BOB, chat), ["we two"]);
 }
