@@ -82,17 +82,20 @@ impl Client {
                 Claim::new(Goal::Add, wanted.copied().take(limits::CLAIM_ACCOUNTS_MAX).collect())
             }
             Plan::Remove(accounts) => {
+                let is_meant = |account: &AccountId| accounts.contains(account) && *account != own;
+                let theirs = leaves.iter().filter(|(account, _)| is_meant(account));
+                let removes: Vec<DeviceId> = theirs.map(|(_, device)| *device).collect();
                 let accounts: Vec<AccountId> =
-                    accounts.iter().copied().filter(|account| is_in(account) && *account != own).collect();
-                let theirs = leaves.iter().filter(|(account, _)| accounts.contains(account));
-                let removes = theirs.map(|(_, device)| *device).collect();
-                Claim { removes, ..Claim::new(Goal::Remove(accounts), Vec::new()) }
+                    accounts.iter().copied().filter(|account| is_in(account) && is_meant(account)).collect();
+                // Who is no member any more, as the server says, and can read on all the same, goes, too.
+                let goal = if accounts.is_empty() { Goal::Update } else { Goal::Remove(accounts) };
+                Claim { removes, ..Claim::new(goal, Vec::new()) }
             }
             Plan::Leave => return None,
         };
         let is_over = match &claim.goal {
-            Goal::Remove(accounts) => accounts.is_empty(),
-            _ => claim.accounts.is_empty(),
+            Goal::Remove(_) => false,
+            _ => claim.accounts.is_empty() && claim.removes.is_empty(),
         };
         if is_over {
             self.plan_is_done(chat);

@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use client_core::{Client, ClientEvent};
 use wire::event::{GroupLeaf, GroupMember, InboxEntry, InboxItem, MemberRole, Welcome};
+use wire::request::Request;
 use wire::{ChatId, DeviceId, Epoch, Seq};
 
 use crate::server::direct;
@@ -114,6 +115,34 @@ fn r60_nobody_is_brought_in_because_the_server_says_so() {
     world.say(ALICE, chat, None, "we two");
     world.settle();
     world.check();
-    assert!(!world.server.inboxes.contains_key(&world.phones[stranger].device()), "nobody has added it");
+    // Whatever the server takes: a commit that names the stranger gives them the keys.
+    let requests = world
+        .phones
+        .iter()
+        .flat_map(|phone| &phone.frames)
+        .map(|frame| Request::decode(&wire::frame::body_of(frame)).expect("a client's frame decodes"));
+    let adds = |request: Request| matches!(request, Request::CommitGroup(commit) if commit.adds.iter().any(|add| add.account == account(7)));
+    assert_eq!(requests.filter(|request| adds(request.clone())).count(), 0, "nobody has added them");
     assert_eq!(read(&world, BOB, chat), ["we two"]);
+}
+
+/// Somebody is to be removed, and the server says that they are no member: they are removed all the same, or nobody is told that
+/// they were.
+#[test]
+fn r67_i5_who_is_removed_is_out_of_the_group_whatever_the_server_says_of_its_members() {
+    let (mut world, chat) = group(&[0, 1, 2]);
+    world.server.about_group = Some(|group| group.members.retain(|member| member.account != account(2)));
+    let begun = |client: &mut Client, now| client.remove_members(chat, &[account(2)], now);
+    world.phones[ALICE].with(world.now, begun).expect("it runs").expect("begun");
+    for _ in 0..200 {
+        world.carry();
+        world.pass(Duration::from_millis(100));
+    }
+    let is_done = |event: &ClientEvent| matches!(event, ClientEvent::GroupDone { .. });
+    let has_leaf = world.server.logs[&chat].leaves.iter().any(|(_, leaf)| leaf.account == account(2));
+    assert!(has_leaf, "this server takes no such commit");
+    let done = world.phones[ALICE].told.iter().filter(|event| is_done(event)).count();
+    assert_eq!(done, 1, "that the group was made");
+    let failed = |event: &ClientEvent| matches!(event, ClientEvent::GroupFailed { .. });
+    assert!(world.was_told(ALICE, failed), "{:?}", world.phones[ALICE].told);
 }
