@@ -9,7 +9,7 @@ use client_core::{Client, ClientEvent};
 use client_crypto::{DeviceKey, GroupName, Mls};
 use wire::event::{Event, GroupLeaf, GroupMember, InboxEntry, InboxItem, MemberRole, Welcome};
 use wire::request::{NewDevice, Request};
-use wire::{ChatId, DeviceId, Epoch, Seq};
+use wire::{ChatId, DeviceId, Epoch, ErrorCode, Seq};
 
 use crate::server::direct;
 use crate::world::{World, account};
@@ -205,4 +205,24 @@ fn r11_whose_chat_it_is_its_id_says_and_not_the_server() {
     world.settle();
     world.check();
     assert_eq!(read(&world, BOB, chat), ["for Bob"]);
+}
+
+/// A server whose log is behind this device, as after a backup was brought back, or that is not of one mind with itself.
+#[test]
+fn r33_a_server_that_refuses_what_is_right_is_not_asked_as_fast_as_it_answers() {
+    for refusal in [(ErrorCode::StaleEpoch, Epoch(0)), (ErrorCode::CommitFirst, Epoch(1))] {
+        let (mut world, chat) = pair();
+        world.server.refuses = Some(refusal);
+        world.say(ALICE, chat, Some(account(1)), "again?");
+        for _ in 0..6000 {
+            world.carry();
+            world.pass(Duration::from_millis(10));
+        }
+        let asked = world.server.stale;
+        assert!((3..20).contains(&asked), "{asked} times in a minute: {refusal:?}");
+        world.server.refuses = None;
+        world.settle();
+        world.check();
+        assert_eq!(read(&world, BOB, chat), ["hello", "again?"]);
+    }
 }
