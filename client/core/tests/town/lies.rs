@@ -1,12 +1,12 @@
 //! What a server that lies, or a member that means harm, may do: it costs what it costs them to be silent, and nobody is
 //! encrypted for who was not asked for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
 use client_core::{Client, ClientEvent};
-use client_crypto::{DeviceKey, GroupName, Mls};
+use client_crypto::{DeviceKey, GroupName, Lifetime, Mls, Use};
 use wire::event::{Event, GroupLeaf, GroupMember, InboxEntry, InboxItem, MemberRole, Welcome};
 use wire::request::{NewDevice, Request};
 use wire::{ChatId, DeviceId, Epoch, ErrorCode, Seq};
@@ -225,4 +225,27 @@ fn r33_a_server_that_refuses_what_is_right_is_not_asked_as_fast_as_it_answers() 
         world.check();
         assert_eq!(read(&world, BOB, chat), ["hello", "again?"]);
     }
+}
+
+/// Two devices whose key packages have the same keys: no group takes both, and nobody else waits for that.
+#[test]
+fn r59_who_publishes_what_no_group_takes_is_left_out_and_holds_up_nobody() {
+    let mut world = World::of(&[0, 1, 2, 2]);
+    let life = Lifetime { from: 0, until: u64::MAX / 2000 };
+    for phone in [2, 3] {
+        let mut mls = Mls::new(account(2), world.phones[phone].key(), [9; 32]);
+        let made = mls.key_packages(&BTreeMap::new(), 1, life, Use::LastResort).expect("made");
+        let resort = made.into_iter().next().map(Bytes::from);
+        world.server.packages.insert(world.phones[phone].device(), (VecDeque::new(), resort));
+    }
+    let members = [account(1), account(2)];
+    let begun = |client: &mut Client, now| client.create_group("Owls".into(), String::new(), &members, now);
+    let chat = world.phones[ALICE].with(world.now, begun).expect("it runs").expect("begun");
+    world.settle();
+    let is_named = |event: &ClientEvent| matches!(event, ClientEvent::GroupDone { missing, .. } if *missing == [account(2)]);
+    assert!(world.was_told(ALICE, is_named), "{:?}", world.phones[ALICE].told);
+    world.say(ALICE, chat, None, "we two");
+    world.settle();
+    world.check();
+    assert_eq!(read(&world, BOB, chat), ["we two"]);
 }
