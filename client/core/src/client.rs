@@ -118,6 +118,8 @@ pub struct Client {
     own_devices: OwnDevices,
     key_packages: KeyPackages,
     key_packages_batch: usize,
+    /// The server was too busy to take them: they are published again then.
+    publish_again_at: Option<Instant>,
     rng: ChaCha8Rng,
     login: Option<Login>,
     outbox: Outbox,
@@ -168,6 +170,7 @@ impl Client {
             own_devices: OwnDevices::new(kept.own_devices),
             key_packages: kept.key_packages,
             key_packages_batch: config.key_packages.clamp(1, limits::KEY_PACKAGES_PUBLISHED_MAX),
+            publish_again_at: None,
             rng: ChaCha8Rng::from_seed(config.seed),
             login: kept.login,
             outbox: Outbox::default(),

@@ -19,6 +19,9 @@ use crate::plan::Plan;
 /// A commit whose outcome the log did not say is asked about again after this.
 const ASK_AGAIN: Duration = Duration::from_secs(5);
 
+/// A commit that the server does not take, and that changes nobody's membership, is made anew after this.
+const DENIED_FOR: Duration = Duration::from_secs(60);
+
 /// So often a commit that does not fit is made anew, since devices come and go meanwhile.
 const TRIES_MAX: u32 = 5;
 
@@ -337,6 +340,7 @@ impl Client {
 
     /// The server takes no such commit. Devices come and go, so another one may be taken.
     fn on_commit_denied(&mut self, chat: ChatId, refusal: Refusal, now: Now) {
+        let action = self.groups.commits.get(&chat).map(|row| row.request.action.clone());
         self.drop_commit(chat);
         let may_change = matches!(
             refusal.code,
@@ -346,12 +350,15 @@ impl Client {
         if may_change && tries < TRIES_MAX {
             return self.work_again(chat, Duration::ZERO, now);
         }
-        if self.stage(chat) == Stage::Outside {
-            self.fail_all(chat, refusal);
-        } else if let Some(state) = self.chats.get_mut(&chat) {
-            state.group.needs = Default::default();
+        match action {
+            // What the group needs it still needs, and somebody else may see to it meanwhile.
+            Some(Action::Update) => self.work_again(chat, DENIED_FOR, now),
+            Some(Action::MakeDirect { .. }) => self.fail_all(chat, refusal),
+            _ => {
+                self.plan_fails(chat, GroupFailure::Refused(refusal));
+                self.work_within(chat, Duration::ZERO, now);
+            }
         }
-        self.plan_fails(chat, GroupFailure::Refused(refusal));
     }
 
     /// The chat's commit will not be taken: what it would have done is undone, and where it made a group, that is gone.

@@ -220,6 +220,8 @@ impl Client {
 
     pub(super) fn disconnected(&mut self) {
         self.inbox.disconnected();
+        self.publish_again_at = None;
+        self.own_devices.again_at = None;
         self.streams.clear();
         self.silent_since = None;
         self.probe = Probe::Unsent;
@@ -263,6 +265,7 @@ impl Client {
         self.renew_due(now);
         self.work_due(now);
         self.inbox_due(now);
+        self.ask_again_due(now);
         self.tell_due(now);
         self.keep_open(now);
         self.typing_due(now);

@@ -26,13 +26,15 @@ pub(super) struct OwnDevices {
     /// As the server said; `None` before it has.
     listed: Option<BTreeSet<DeviceId>>,
     asked_at: Option<Instant>,
+    /// The server was busy: it is asked again then.
+    pub(super) again_at: Option<Instant>,
     /// Those of them that were seen to: see [`Write::OwnDevices`].
     seen: BTreeSet<DeviceId>,
 }
 
 impl OwnDevices {
     pub(super) fn new(seen: Vec<DeviceId>) -> OwnDevices {
-        OwnDevices { listed: None, asked_at: None, seen: seen.into_iter().collect() }
+        OwnDevices { listed: None, asked_at: None, again_at: None, seen: seen.into_iter().collect() }
     }
 }
 
@@ -47,11 +49,15 @@ impl Client {
 
     pub(super) fn list_devices(&mut self, now: Now) {
         self.own_devices.asked_at = Some(now.instant);
+        self.own_devices.again_at = None;
         self.run(Errand::Devices, &Request::ListDevices, now);
     }
 
     pub(super) fn on_devices(&mut self, events: &[Event], now: Now) {
-        let [Event::Devices(devices)] = events else { return };
+        let [Event::Devices(devices)] = events else {
+            self.own_devices.again_at = self.again_after(events, now);
+            return;
+        };
         let own = self.device();
         let listed: BTreeSet<DeviceId> =
             devices.iter().map(|device| device.device).filter(|device| *device != own).collect();

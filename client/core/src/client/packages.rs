@@ -1,11 +1,12 @@
 //! This device's key packages: some are always there for those who want to add it.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use client_crypto::{Lifetime, MlsError, Use};
+use rand::Rng;
 use wire::event::Event;
 use wire::request::{PublishKeyPackages, Request};
-use wire::{ErrorCode, Retry, WallTime, limits};
+use wire::{ErrorCode, Refusal, Retry, WallTime, limits};
 
 use super::Client;
 use super::errands::Errand;
@@ -21,6 +22,9 @@ const EARLIER: Duration = Duration::from_secs(24 * 3600);
 
 /// A last resort that ends within this is replaced.
 const RENEW_WITHIN: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// A busy server is not asked again sooner.
+const AGAIN_AFTER: Duration = Duration::from_secs(2);
 
 /// Private halves are kept for this long after: a log may be read that much later than a device was added by it.
 const KEPT_AFTER: Duration = Duration::from_secs(90 * 24 * 3600);
@@ -80,7 +84,7 @@ impl Client {
         self.run(Errand::Publish, &Request::PublishKeyPackages(publish), now);
     }
 
-    /// What is not answered, or refused for now, goes again with the next connection.
+    /// What is not answered, or refused for now, goes again after a while, or with the next connection.
     pub(super) fn on_published(&mut self, events: &[Event], now: Now) {
         match events {
             [Event::KeyPackagesStored { .. }] => {
@@ -93,8 +97,28 @@ impl Client {
             [Event::Refused(refusal)] if refusal.retry == Retry::Reauthenticate => {
                 self.on_hello_refused(ErrorCode::TokenExpired.refuse(), now);
             }
-            _ => {}
+            _ => self.publish_again_at = self.again_after(events, now),
         }
+    }
+
+    /// Asks again for what the server was too busy for.
+    pub(super) fn ask_again_due(&mut self, now: Now) {
+        if self.publish_again_at.take_if(|at| *at <= now.instant).is_some() {
+            self.publish(now);
+        }
+        if self.own_devices.again_at.take_if(|at| *at <= now.instant).is_some() {
+            self.list_devices(now);
+        }
+    }
+
+    /// When a request that was not answered is made again on this connection.
+    pub(super) fn again_after(&mut self, events: &[Event], now: Now) -> Option<Instant> {
+        let at_least = match events {
+            [] => AGAIN_AFTER,
+            [Event::Refused(Refusal { retry: Retry::After(after), .. })] => AGAIN_AFTER.max(*after),
+            _ => return None,
+        };
+        Some(now.instant + at_least.mul_f64(self.rng.random_range(1.0..2.0)))
     }
 
     pub(super) fn keep_key_packages(&mut self, standing: KeyPackages) {

@@ -29,7 +29,16 @@ impl Client {
                 let heartbeat = self.foreground.then_some(self.ping_at);
                 let asleep = self.idle_since.map(|since| since + BACKGROUND_LINGER);
                 let inbox = self.inbox.next().filter(|_| self.is_identified());
-                let own = [self.silence_ends(), heartbeat, asleep, self.shown.next(), self.renew_at, inbox];
+                let own = [
+                    self.silence_ends(),
+                    heartbeat,
+                    asleep,
+                    self.shown.next(),
+                    self.renew_at,
+                    inbox,
+                    self.publish_again_at,
+                    self.own_devices.again_at,
+                ];
                 chats.chain(own).flatten().min()
             }
         }
