@@ -80,8 +80,14 @@ impl Crypto {
         self.with(|mls, kv| mls.receive(kv, &said(chat, entry)))
     }
 
-    pub(crate) fn join(&mut self, chat: ChatId, welcome: &[u8], tree: &[u8]) -> Done<Joined> {
-        self.with(|mls, kv| mls.join(kv, GroupName::Chat(chat), welcome, tree))
+    pub(crate) fn join(
+        &mut self,
+        chat: ChatId,
+        welcome: &[u8],
+        tree: &[u8],
+        may: impl FnOnce(&Leaves) -> bool,
+    ) -> Done<Joined> {
+        self.with(|mls, kv| mls.join_if(kv, GroupName::Chat(chat), welcome, tree, may))
     }
 
     /// The first commit of a chat; `now` in wall seconds, as everywhere here.

@@ -194,19 +194,30 @@ impl Group {
 
     /// The device is this far now.
     pub(crate) fn set(&mut self, stage: Stage) {
-        self.stage = Some(stage);
+        let moved = self.stage.replace(stage) != Some(stage);
         if let Stage::Inside(epoch) = stage {
             self.behind.take_if(|behind| behind.epoch <= epoch);
-            self.refusals.reset();
+            if moved {
+                self.refusals.reset();
+            }
         }
     }
 
+    /// Something was taken: what was refused before is no reason to wait any more.
+    pub(crate) fn taken(&mut self) {
+        self.refusals.reset();
+    }
+
     /// Nothing is appended before the group is in this epoch, or before it is time to try all the same: no server that
-    /// says nonsense is asked often, and none is believed for ever.
+    /// says nonsense is asked often, and none is believed for ever. If the group is there already, the log has moved while
+    /// that was said, and it is tried at once; but only once, since the server may be behind this device for good.
     pub(crate) fn wait_for(&mut self, epoch: Epoch, rng: &mut ChaCha8Rng, now: Instant) {
-        if self.epoch().is_none_or(|own| own < epoch) {
-            let until = now + self.refusals.next(rng, REFUSED_FOR);
-            self.behind = Some(Behind { epoch, until });
+        let is_first = self.refusals.failures() == 0;
+        let until = now + self.refusals.next(rng, REFUSED_FOR);
+        match self.epoch() {
+            Some(own) if own >= epoch && is_first => {}
+            Some(own) if own >= epoch => self.behind = Some(Behind { epoch: own.next(), until }),
+            _ => self.behind = Some(Behind { epoch, until }),
         }
     }
 
@@ -223,9 +234,9 @@ impl Group {
         self.behind.is_some()
     }
 
-    /// It has not to: nobody has gone.
+    /// It has not to: nobody has gone. Where that is said again and again, it is no reason to try at once.
     pub(crate) fn go_on(&mut self) {
-        self.behind = None;
+        self.behind.take_if(|_| self.refusals.failures() <= 1);
     }
 
     /// Whether it is time to try all the same.

@@ -91,6 +91,9 @@ pub enum MlsError {
     /// Nothing that this device holds opens it: no key package, or not for this group.
     #[error("the welcome is for none of this device's key packages, or for another group")]
     Welcome,
+    /// Somebody is in the group who may not be, as the caller says.
+    #[error("somebody is in the group who may not be")]
+    Stranger,
     /// The tree is not the one of the welcome's epoch: fetch it again, or have the add redone. The key package is not used up.
     #[error("the tree is not the welcome's")]
     Tree,
@@ -122,6 +125,7 @@ impl MlsError {
             | NotPending
             | Fold(_)
             | Welcome
+            | Stranger
             | Tree
             | Refused(_)
             | Lifetime(_)

@@ -45,6 +45,21 @@ impl Mls {
         welcome: &[u8],
         tree: &[u8],
     ) -> Result<Joined, MlsError> {
+        self.join_if(kv, group, welcome, tree, |_| true)
+    }
+
+    /// The same, if those who are in it may be.
+    ///
+    /// # Errors
+    /// [`MlsError::Stranger`] if they may not; else as [`Mls::join`]. The key package is not used up.
+    pub fn join_if(
+        &mut self,
+        kv: &dyn Kv,
+        group: GroupName,
+        welcome: &[u8],
+        tree: &[u8],
+        may: impl FnOnce(&Leaves) -> bool,
+    ) -> Result<Joined, MlsError> {
         let reference = inspect::welcome(welcome)?;
         // Before anything is made of it: it has no more nodes than a group may have, and every leaf certifies itself.
         inspect::tree(tree).map_err(|_| MlsError::Tree)?;
@@ -59,6 +74,9 @@ impl Mls {
                 return Err(MlsError::StaleEpoch { message: epoch, group: ended });
             }
             let members = check_members(call, &staged)?;
+            if !may(&members) {
+                return Err(MlsError::Stranger);
+            }
             let by = *members.at(staged.welcome_sender_index().u32()).ok_or(MlsError::Tree)?;
             let mls = staged.into_group(&call.provider).map_err(classify)?;
             call.used_key_package(&reference)?;

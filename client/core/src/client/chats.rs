@@ -10,8 +10,10 @@ use wire::{AccountId, ChatId, ClientMsgId, ErrorCode, Refusal, Retry, Role, limi
 
 use super::entries::Ack;
 use super::partial::{Broken, Partial};
+use super::plans::direct_chat_id;
 use super::{Client, Phase, Stream};
 use crate::chat::{Chat, Up};
+use crate::group::Stage;
 use crate::io::{ClientEvent, Now, Output, StreamTag};
 use crate::kept::{ChatRow, Sealed, Write};
 
@@ -66,7 +68,9 @@ impl Client {
     pub(super) fn on_new_stream(&mut self, stream: StreamTag, event: &Event, now: Now) {
         match *event {
             Event::ChatDown { chat, from_seq, peer } => {
-                self.know_chat(chat, peer);
+                // A chat's id says whose it is: a server that names somebody else is not believed.
+                let own = self.own_account();
+                self.know_chat(chat, peer.filter(|peer| direct_chat_id(own, *peer) == chat));
                 self.streams.insert(stream, Stream::Down { chat, partial: None });
                 self.on_begin(chat, from_seq, now);
             }
@@ -178,6 +182,19 @@ impl Client {
             let row = ChatRow::new(chat, peer);
             self.chats.entry(chat).or_insert_with(|| Chat::new(&row)).peer = peer;
             self.persist(Write::Chat { chat, peer });
+            self.check_group(chat);
+        }
+    }
+
+    /// It is known only now that a chat is one of two: a group with others in it is not the chat's.
+    fn check_group(&mut self, chat: ChatId) {
+        if !matches!(self.stage(chat), Stage::Inside(_)) {
+            return;
+        }
+        let accounts: Vec<AccountId> = self.leaves(chat).into_iter().map(|(account, _)| account).collect();
+        if !self.fits_chat(chat, &accounts) {
+            self.forget_group(chat);
+            self.notify(ClientEvent::WelcomeUnreadable { chat });
         }
     }
 

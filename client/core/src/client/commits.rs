@@ -149,6 +149,12 @@ impl Client {
                 ) => adds.retain(|add| add.device != device),
                 Err(MlsError::CannotRemove(device)) => claim.removes.retain(|other| *other != device),
                 Err(MlsError::TooLarge | MlsError::TooMany) if halve(&mut adds) => {}
+                // One of them fits no group, or none with the others, and the library does not say which.
+                Err(MlsError::Library(_)) if halve(&mut adds) => {}
+                Err(MlsError::Library(_)) if !adds.is_empty() => {
+                    claim.packages.retain(|package| package.account != adds[0].account);
+                    adds = self.candidates(&claim, &leaves);
+                }
                 Err(error) => return self.not_committed(chat, &error, now),
             }
         }

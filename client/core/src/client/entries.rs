@@ -118,6 +118,9 @@ impl Client {
         let message = Message { chat, seq, sender, client_msg_id, at, content: row.content };
         self.persist(Write::Sent(message.clone()));
         self.notify(ClientEvent::Sent(message.clone()));
+        if let Some(state) = self.chats.get_mut(&chat) {
+            state.group.taken();
+        }
         if delivered >= seq {
             self.take_own(message, now);
         }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::BytesMut;
-use client_crypto::{Joined, MlsError};
+use client_crypto::{Joined, Leaves, MlsError};
 use wire::event::{Event, InboxItem, Welcome};
 use wire::request::Request;
 use wire::{AccountId, ChatId, Epoch, ErrorCode, Retry, Role, Seq, limits};
@@ -163,7 +163,12 @@ impl Client {
 
     fn join(&mut self, welcome: &Welcome, tree: &[u8], again: bool, now: Now) {
         let chat = welcome.chat;
-        match self.crypto.join(chat, &welcome.bytes, tree) {
+        let two = self.two_of(chat);
+        let may = |members: &Leaves| {
+            let accounts: Vec<AccountId> = members.iter().map(|(_, leaf)| leaf.account).collect();
+            two.fit(&accounts)
+        };
+        match self.crypto.join(chat, &welcome.bytes, tree, may) {
             Ok(joined) => self.joined(welcome, &joined, now),
             Err(MlsError::Tree) => self.wrong_tree(chat, again, now),
             Err(MlsError::AlreadyMember) => {
@@ -180,10 +185,6 @@ impl Client {
         let mut accounts: Vec<AccountId> = joined.members.iter().map(|(_, leaf)| leaf.account).collect();
         accounts.sort_unstable();
         accounts.dedup();
-        if !self.fits_chat(chat, &accounts) {
-            self.forget_group(chat);
-            return self.welcome_fails(chat, now);
-        }
         let others: Vec<AccountId> = accounts.iter().copied().filter(|account| *account != own).collect();
         if let [other] = others[..]
             && direct_chat_id(own, other) == chat
@@ -216,11 +217,14 @@ impl Client {
         self.need_own_devices(chat, &inside, now);
     }
 
-    /// Whether these accounts may be in a chat: in a 1:1 chat nobody but its two may.
+    /// Whether these accounts may be in a chat.
     pub(super) fn fits_chat(&self, chat: ChatId, accounts: &[AccountId]) -> bool {
-        let own = self.own_account();
-        let Some(peer) = self.chats.get(&chat).and_then(|state| state.peer) else { return true };
-        accounts.iter().all(|account| *account == own || *account == peer)
+        self.two_of(chat).fit(accounts)
+    }
+
+    fn two_of(&self, chat: ChatId) -> Two {
+        let peer = self.chats.get(&chat).and_then(|state| state.peer);
+        Two { chat, own: self.own_account(), peer }
     }
 
     // ---- its cursor ----
@@ -261,6 +265,23 @@ impl Client {
     /// The inbox' stream is over: if what was told on it was not heard, what it covers comes again with the next connection.
     pub(super) fn inbox_up_ended(&mut self, stream: StreamTag) {
         self.inbox.up.take_if(|up| up.stream == stream);
+    }
+}
+
+/// Who may be in a chat: in a 1:1 chat nobody but its two. Which chat is one its id says, too.
+struct Two {
+    chat: ChatId,
+    own: AccountId,
+    /// The other one, if it is known.
+    peer: Option<AccountId>,
+}
+
+impl Two {
+    fn fit(&self, accounts: &[AccountId]) -> bool {
+        let named =
+            || accounts.iter().copied().find(|account| direct_chat_id(self.own, *account) == self.chat);
+        let Some(peer) = self.peer.or_else(named) else { return true };
+        accounts.iter().all(|account| *account == self.own || *account == peer)
     }
 }
 

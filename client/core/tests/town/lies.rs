@@ -1,13 +1,15 @@
 //! What a server that lies, or a member that means harm, may do: it costs what it costs them to be silent, and nobody is
 //! encrypted for who was not asked for.
 
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
 use client_core::{Client, ClientEvent};
-use wire::event::{GroupLeaf, GroupMember, InboxEntry, InboxItem, MemberRole, Welcome};
-use wire::request::Request;
-use wire::{ChatId, DeviceId, Epoch, Seq};
+use client_crypto::{DeviceKey, GroupName, Lifetime, Mls, Use};
+use wire::event::{Event, GroupLeaf, GroupMember, InboxEntry, InboxItem, MemberRole, Welcome};
+use wire::request::{NewDevice, Request};
+use wire::{ChatId, DeviceId, Epoch, ErrorCode, Seq};
 
 use crate::server::direct;
 use crate::world::{World, account};
@@ -26,6 +28,12 @@ fn pair() -> (World, ChatId) {
 
 fn read(world: &World, phone: usize, chat: ChatId) -> Vec<Bytes> {
     world.phones[phone].read(chat).into_iter().map(|(_, said)| said).collect()
+}
+
+/// All that was said to the server.
+fn requests(world: &World) -> impl Iterator<Item = Request> {
+    let frames = world.phones.iter().flat_map(|phone| &phone.frames);
+    frames.map(|frame| Request::decode(&wire::frame::body_of(frame)).expect("a client's frame decodes"))
 }
 
 /// Puts a welcome into a phone's inbox.
@@ -116,13 +124,9 @@ fn r60_nobody_is_brought_in_because_the_server_says_so() {
     world.settle();
     world.check();
     // Whatever the server takes: a commit that names the stranger gives them the keys.
-    let requests = world
-        .phones
-        .iter()
-        .flat_map(|phone| &phone.frames)
-        .map(|frame| Request::decode(&wire::frame::body_of(frame)).expect("a client's frame decodes"));
-    let adds = |request: Request| matches!(request, Request::CommitGroup(commit) if commit.adds.iter().any(|add| add.account == account(7)));
-    assert_eq!(requests.filter(|request| adds(request.clone())).count(), 0, "nobody has added them");
+    let is_there = |add: &NewDevice| add.account == account(7);
+    let adds = |request: &Request| matches!(request, Request::CommitGroup(commit) if commit.adds.iter().any(is_there));
+    assert_eq!(requests(&world).filter(adds).count(), 0, "nobody has added them");
     assert_eq!(read(&world, BOB, chat), ["we two"]);
 }
 
@@ -145,4 +149,103 @@ fn r67_i5_who_is_removed_is_out_of_the_group_whatever_the_server_says_of_its_mem
     assert_eq!(done, 1, "that the group was made");
     let failed = |event: &ClientEvent| matches!(event, ClientEvent::GroupFailed { .. });
     assert!(world.was_told(ALICE, failed), "{:?}", world.phones[ALICE].told);
+}
+
+/// A group made by one who works with the server, with the id of a chat of two: whether the other of the two is in it or not, what
+/// is said in that chat is not for them.
+#[test]
+fn r11_a_chat_of_two_has_nobody_else_in_it_however_its_group_came() {
+    for with_bob in [true, false] {
+        let mut world = World::of(&[0, 1, 2]);
+        let chat = direct(account(0), account(1));
+        let adds = if with_bob { vec![ALICE, BOB] } else { vec![ALICE] };
+        let mut mls = Mls::new(account(2), DeviceKey::from_seed(&[9; 32]), [9; 32]);
+        let packages: Vec<Vec<u8>> = adds
+            .iter()
+            .map(|phone| {
+                let (stored, _) =
+                    world.server.packages.get_mut(&world.phones[*phone].device()).expect("published");
+                stored.pop_front().expect("one").to_vec()
+            })
+            .collect();
+        let (kv, id, now) = (BTreeMap::new(), world.id(), world.now.wall.as_millis() / 1000);
+        let made = mls.create(&kv, GroupName::Chat(chat), &packages, id, now).expect("made");
+        world.server.trees.insert((chat, Epoch(1)), made.tree.expect("a tree").into());
+        for (phone, (_, bytes)) in adds.iter().zip(made.welcomes) {
+            let adder = (account(2), mls.own().device);
+            let bytes = bytes.into();
+            welcome(&mut world, *phone, Welcome { chat, epoch: Epoch(1), seq: Seq(1), adder, bytes });
+        }
+        world.settle();
+        world.say(ALICE, chat, Some(account(1)), "for Bob alone");
+        if with_bob {
+            world.settle();
+            world.check();
+            assert_eq!(read(&world, BOB, chat), ["for Bob alone"]);
+            assert_eq!(world.server.commits.len(), 1, "in a group of their own");
+        } else {
+            // A log that was said to begin where it does not is of no use any more; but nothing was said in it.
+            (0..100).for_each(|_| assert!(world.carry() || world.server.commits.len() == 1));
+            assert!(!requests(&world).any(|request| matches!(request, Request::Append(_))));
+        }
+        assert!(world.was_told(ALICE, |event| matches!(event, ClientEvent::WelcomeUnreadable { .. })));
+    }
+}
+
+/// The server says that the chat of Alice and Bob is one with Carol.
+#[test]
+fn r11_whose_chat_it_is_its_id_says_and_not_the_server() {
+    let mut world = World::of(&[0, 1, 2]);
+    let chat = direct(account(0), account(1));
+    let peer = Some(account(2));
+    world.phones[ALICE].down_stream(Some(chat), Event::ChatDown { chat, from_seq: Seq(1), peer });
+    world.settle();
+    assert_eq!(world.phones[ALICE].disk.kept.chat(chat).expect("known").peer, None);
+    world.say(ALICE, chat, Some(account(1)), "for Bob");
+    world.settle();
+    world.check();
+    assert_eq!(read(&world, BOB, chat), ["for Bob"]);
+}
+
+/// A server whose log is behind this device, as after a backup was brought back, or that is not of one mind with itself.
+#[test]
+fn r33_a_server_that_refuses_what_is_right_is_not_asked_as_fast_as_it_answers() {
+    for refusal in [(ErrorCode::StaleEpoch, Epoch(0)), (ErrorCode::CommitFirst, Epoch(1))] {
+        let (mut world, chat) = pair();
+        world.server.refuses = Some(refusal);
+        world.say(ALICE, chat, Some(account(1)), "again?");
+        for _ in 0..6000 {
+            world.carry();
+            world.pass(Duration::from_millis(10));
+        }
+        let asked = world.server.stale;
+        assert!((3..20).contains(&asked), "{asked} times in a minute: {refusal:?}");
+        world.server.refuses = None;
+        world.settle();
+        world.check();
+        assert_eq!(read(&world, BOB, chat), ["hello", "again?"]);
+    }
+}
+
+/// Two devices whose key packages have the same keys: no group takes both, and nobody else waits for that.
+#[test]
+fn r59_who_publishes_what_no_group_takes_is_left_out_and_holds_up_nobody() {
+    let mut world = World::of(&[0, 1, 2, 2]);
+    let life = Lifetime { from: 0, until: u64::MAX / 2000 };
+    for phone in [2, 3] {
+        let mut mls = Mls::new(account(2), world.phones[phone].key(), [9; 32]);
+        let made = mls.key_packages(&BTreeMap::new(), 1, life, Use::LastResort).expect("made");
+        let resort = made.into_iter().next().map(Bytes::from);
+        world.server.packages.insert(world.phones[phone].device(), (VecDeque::new(), resort));
+    }
+    let members = [account(1), account(2)];
+    let begun = |client: &mut Client, now| client.create_group("Owls".into(), String::new(), &members, now);
+    let chat = world.phones[ALICE].with(world.now, begun).expect("it runs").expect("begun");
+    world.settle();
+    let is_named = |event: &ClientEvent| matches!(event, ClientEvent::GroupDone { missing, .. } if *missing == [account(2)]);
+    assert!(world.was_told(ALICE, is_named), "{:?}", world.phones[ALICE].told);
+    world.say(ALICE, chat, None, "we two");
+    world.settle();
+    world.check();
+    assert_eq!(read(&world, BOB, chat), ["we two"]);
 }

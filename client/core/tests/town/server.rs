@@ -59,6 +59,8 @@ pub(crate) struct Server {
     /// Requests that were refused for their epoch.
     pub(crate) stale: usize,
     pub(crate) claims: usize,
+    /// All that is said is refused with this, and this epoch.
+    pub(crate) refuses: Option<(ErrorCode, Epoch)>,
     /// How it lies about a group.
     pub(crate) about_group: Option<fn(&mut Group)>,
 }
@@ -169,6 +171,10 @@ impl Server {
         }
         if !log.is_member(who.0) {
             return refuse(ErrorCode::NotMember);
+        }
+        if let Some((code, epoch)) = self.refuses {
+            self.stale += 1;
+            return Err((code.refuse(), epoch));
         }
         if append.epoch != log.epoch {
             self.stale += 1;
