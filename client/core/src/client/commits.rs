@@ -352,7 +352,13 @@ impl Client {
         }
         match action {
             // What the group needs it still needs, and somebody else may see to it meanwhile.
-            Some(Action::Update) => self.work_again(chat, DENIED_FOR, now),
+            Some(Action::Update) => {
+                // It may be what a removal comes to, of who is no member as the server says.
+                if matches!(self.groups.plans.get(&chat).map(|row| &row.plan), Some(Plan::Remove(_))) {
+                    self.plan_fails(chat, GroupFailure::Refused(refusal));
+                }
+                self.work_again(chat, DENIED_FOR, now);
+            }
             Some(Action::MakeDirect { .. }) => self.fail_all(chat, refusal),
             _ => {
                 self.plan_fails(chat, GroupFailure::Refused(refusal));

@@ -138,7 +138,7 @@ fn r67_i5_who_is_removed_is_out_of_the_group_whatever_the_server_says_of_its_mem
     world.server.about_group = Some(|group| group.members.retain(|member| member.account != account(2)));
     let begun = |client: &mut Client, now| client.remove_members(chat, &[account(2)], now);
     world.phones[ALICE].with(world.now, begun).expect("it runs").expect("begun");
-    for _ in 0..200 {
+    for _ in 0..1200 {
         world.carry();
         world.pass(Duration::from_millis(100));
     }
