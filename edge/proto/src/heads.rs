@@ -2,13 +2,14 @@
 //! (ARCHITECTURE.md, idea 2). It is the read that a session begins with, and it is spread, so that a node full of
 //! sessions does not make it all at once.
 //!
-//! Invariant: a loss that is reported while a session reads is followed by another read. A read that fails is tried
-//! again until it succeeds or the session ends.
+//! Invariants: a loss that is reported while a session reads is followed by another read. A read that fails is tried
+//! again until it succeeds or the session ends. Whatever has moved since the last one that succeeded is read: a loss may be of long
+//! before it is reported, as when a link between nodes carried nothing for a while.
 
 use std::time::Duration;
 
 use store::op::{ChatState, DeviceError, Op, OpenSession, SessionState};
-use wire::LogId;
+use wire::{LogId, WallTime};
 
 use crate::conn::{Conn, Stage};
 use crate::cx::{Cx, Pending};
@@ -28,8 +29,8 @@ pub(crate) enum Heads {
     Known,
     /// They are read when the timer fires.
     Due,
-    /// They are being read; `again` if more was lost since the read was asked for.
-    Reading { again: bool },
+    /// They are being read, as of then; `again` if more was lost since the read was asked for.
+    Reading { at: WallTime, again: bool },
 }
 
 impl Conn {
@@ -44,7 +45,7 @@ impl Conn {
                 cx.after(delay, Timer::Heads(link));
             }
             Heads::Due => {}
-            Heads::Reading { .. } => session.heads = Heads::Reading { again: true },
+            Heads::Reading { at, .. } => session.heads = Heads::Reading { at, again: true },
         }
     }
 
@@ -56,10 +57,10 @@ impl Conn {
             // It is as large a read as there is: a busy node puts it off, and nothing else finds what was lost.
             Stage::Active(_) if cx.is_busy() => cx.after(SPREAD, Timer::Heads(link)),
             Stage::Active(session) => {
-                session.heads = Heads::Reading { again: false };
+                session.heads = Heads::Reading { at: cx.now.wall, again: false };
                 cx.counters.heads_read += 1;
                 let (account, device) = (session.account, session.device);
-                let receipts_since = cx.now.wall - RECEIPTS_MARGIN;
+                let receipts_since = session.heads_at - RECEIPTS_MARGIN;
                 let op = Op::OpenSession(OpenSession { account, device, receipts_since });
                 cx.store(op, Pending::Heads { link });
             }
@@ -75,12 +76,13 @@ impl Conn {
     ) {
         let link = self.link;
         let Stage::Active(session) = &mut self.stage else { return };
-        let again = session.heads == Heads::Reading { again: true };
+        let Heads::Reading { at, again } = session.heads else { return };
         session.heads = if again || result.is_err() { Heads::Due } else { Heads::Known };
         match result {
             Ok(Ok(state)) => {
+                let since = std::mem::replace(&mut session.heads_at, at) - RECEIPTS_MARGIN;
                 self.hint_inbox(cx, state.inbox.head);
-                state.chats.iter().for_each(|chat| self.learn_head(cx, chat));
+                state.chats.iter().for_each(|chat| self.learn_head(cx, chat, since));
             }
             Ok(Err(error)) => return self.goodbye(cx, device_refusal(error)),
             Err(error) => return cx.after(error.retry_after.max(SPREAD), Timer::Heads(link)),
@@ -90,11 +92,12 @@ impl Conn {
         }
     }
 
-    fn learn_head(&mut self, cx: &mut Cx, state: &ChatState) {
+    /// `since` is what the read asked for cursors from.
+    fn learn_head(&mut self, cx: &mut Cx, state: &ChatState, since: WallTime) {
         let now = cx.now;
         let Stage::Active(session) = &mut self.stage else { return };
         let Session { logs, .. } = &mut **session;
-        let since = state.moved.then(|| now.wall - RECEIPTS_MARGIN);
+        let since = state.moved.then_some(since);
         let log = LogId::Chat(state.chat);
         match logs.get_mut(&log) {
             Some(delivery) => delivery.catch_up(state, since),

@@ -71,6 +71,8 @@ pub(crate) struct Session {
     pub(crate) began: WallTime,
     /// Whether hints were lost since the heads of its chats were read.
     pub(crate) heads: Heads,
+    /// When they were read last, or else when the session began: cursors that have moved since then may have been lost with hints.
+    pub(crate) heads_at: WallTime,
 }
 
 impl Session {
@@ -92,6 +94,7 @@ impl Session {
             unsynced: Some(BTreeSet::new()),
             began: now,
             heads: Heads::Known,
+            heads_at: now,
         }
     }
 

@@ -10,6 +10,7 @@ use harness::backend::execute;
 use harness::*;
 use store::op::{Append, Message, MoveCursor, Op, OpOutput, RevokeDevice};
 use wire::event::Kind;
+use wire::request::Request;
 use wire::{ChatId, ClientMsgId, Epoch, ErrorCode, Event, LogId, Seq};
 
 /// Longer than sessions take to look again.
@@ -68,6 +69,31 @@ fn r51_i7_lost_hints_are_made_good_by_looking_again() {
         heard.values().flatten().filter(|event| matches!(event, Event::Entry(_))).count()
     };
     assert_eq!(entries(&world.heard), entries(&heard), "nothing is said twice where nothing was lost");
+}
+
+/// A link between nodes may carry nothing for a long time before its end learns that something was lost.
+#[test]
+fn r51_i7_a_loss_that_is_reported_late_is_made_good_as_well() {
+    let mut world = World::new();
+    let Pair { alice, bob, chat } = pair(&mut world);
+    let (a, b) = (world.hello(&alice), world.hello(&bob));
+    let up = world.chat_up(a, chat, Some(bob.account()));
+    world.say(a.link, up, &append(1, "heard"));
+    assert_eq!(places(&world, b, chat), [Seq(1)]);
+    for (seq, wait) in [(1, 60), (2, 3_600)] {
+        if seq > 1 {
+            appended_elsewhere(&world, chat, &alice, &bob, seq as u8);
+        }
+        moved_elsewhere(&world, chat, &bob, Seq(seq));
+        let ping = Request::Ping { client_time: world.now.wall };
+        for _ in 0..wait / 60 {
+            world.pass(Duration::from_secs(60));
+            [a, b].iter().for_each(|live| world.say(live.link, live.session, &ping));
+        }
+        world.input(Input::HintsLost);
+        world.pass(LOOK);
+        assert_eq!(world.cursor(a.link, bob.account()), Some((Seq(seq), Seq(seq))), "after {wait} s");
+    }
 }
 
 #[test]
