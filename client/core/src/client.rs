@@ -41,7 +41,7 @@ use crate::crypto::Crypto;
 use crate::group::Groups;
 use crate::inbox::Inbox;
 use crate::io::{Ask, AskId, ClientEvent, Input, Now, Output, StreamTag};
-use crate::kept::{ChatRow, KeyPackages, Login, OutboxRow, Snapshot, Write};
+use crate::kept::{ChatRow, KeyPackages, Login, MlsRow, OutboxRow, Snapshot, Write};
 use crate::outbox::{OUTBOX_MAX, Outbox};
 use crate::tokens::DeviceKey;
 use crate::typing::Shown;
@@ -420,8 +420,8 @@ impl Client {
     /// The next thing to do, until there is none.
     pub fn poll_output(&mut self) -> Option<Output> {
         // Before anything that was made with it.
-        for row in self.crypto.drain().into_iter().rev() {
-            self.out.push_front(Output::Persist(Write::Mls(row)));
+        for (key, value) in self.crypto.drain().into_iter().rev() {
+            self.out.push_front(Output::Persist(Write::Mls(MlsRow { key, value })));
         }
         self.out.pop_front()
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use client_crypto::{Kv, ReadError, Row};
+use client_crypto::{Kv, ReadError};
 use wire::event::Cursor;
 use wire::request::CommitGroup;
 use wire::{AccountId, ChatId, ClientMsgId, DeviceId, Epoch, RequestId, Secret, Seq, WallTime};
@@ -14,8 +14,8 @@ use crate::plan::PlanRow;
 /// Something to keep.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Write {
-    /// A row of MLS state, opaque: what [`Kv`] answers from then on. It holds secrets.
-    Mls(Row),
+    /// A row of MLS state: what [`Kv`] answers from then on.
+    Mls(MlsRow),
     /// A message waits to be sent.
     Queue(OutboxRow),
     /// A waiting message was sealed, in place of what it was sealed as before: this is what leaves.
@@ -180,8 +180,17 @@ pub struct MembersChange {
     pub removed: Vec<AccountId>,
 }
 
-/// A message that waits to be sent.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A row of MLS state, opaque. It holds secrets, so it is shown by its size alone.
+#[derive(Clone, PartialEq, Eq)]
+pub struct MlsRow {
+    /// Its name.
+    pub key: Vec<u8>,
+    /// Its new value, or `None` to delete it.
+    pub value: Option<Vec<u8>>,
+}
+
+/// A message that waits to be sent. What it says is shown by its length alone.
+#[derive(Clone, PartialEq, Eq)]
 pub struct OutboxRow {
     /// Its idempotency key.
     pub client_msg_id: ClientMsgId,
@@ -204,8 +213,8 @@ pub struct Sealed {
     pub content: Bytes,
 }
 
-/// A committed message.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A committed message. What it says is shown by its length alone.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Message {
     /// The chat.
     pub chat: ChatId,
@@ -402,7 +411,7 @@ pub struct MemoryKv(Arc<Mutex<BTreeMap<Vec<u8>, Vec<u8>>>>);
 impl MemoryKv {
     /// Keeps one write, if it is a row.
     pub fn apply(&self, write: &Write) {
-        let Write::Mls((key, value)) = write else { return };
+        let Write::Mls(MlsRow { key, value }) = write else { return };
         let mut rows = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match value {
             Some(value) => rows.insert(key.clone(), value.clone()),

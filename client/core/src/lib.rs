@@ -24,6 +24,7 @@ mod kept;
 mod outbox;
 mod plan;
 pub mod quic;
+mod shown;
 mod tokens;
 mod typing;
 
@@ -31,8 +32,8 @@ pub use client::{Client, Config, GroupError, SendError};
 pub use client_crypto::{CONTENT_BYTES_MAX, Kv, ReadError, Row};
 pub use io::{Ask, AskId, ClientEvent, GroupFailure, Input, Now, Output, StreamTag};
 pub use kept::{
-    ChatRow, CommitRow, KeyPackages, Login, MembersChange, MemoryKv, Message, OutboxRow, Passed, Publishing,
-    Sealed, Snapshot, Unreadable, Write,
+    ChatRow, CommitRow, KeyPackages, Login, MembersChange, MemoryKv, Message, MlsRow, OutboxRow, Passed,
+    Publishing, Sealed, Snapshot, Unreadable, Write,
 };
 pub use outbox::OUTBOX_MAX;
 pub use plan::{Plan, PlanRow};

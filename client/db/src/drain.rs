@@ -1,6 +1,6 @@
 //! One transaction per drain: what the client has written, the rows of MLS state that belong to it among them.
 
-use client_core::{Login, Message, OutboxRow, Write};
+use client_core::{Login, Message, MlsRow, OutboxRow, Write};
 use rusqlite::{Connection, TransactionBehavior, params};
 use wire::event::Cursor;
 use wire::{ChatId, ClientMsgId, Seq};
@@ -37,7 +37,7 @@ impl Db {
 
 fn keep(db: &Connection, write: &Write) -> rusqlite::Result<()> {
     match write {
-        Write::Mls((key, value)) => mls::keep(db, key, value.as_deref()),
+        Write::Mls(MlsRow { key, value }) => mls::keep(db, key, value.as_deref()),
         Write::Queue(_)
         | Write::Sealed { .. }
         | Write::Sent(_)

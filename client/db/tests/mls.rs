@@ -4,7 +4,7 @@ mod support;
 
 use std::path::Path;
 
-use client_core::Write;
+use client_core::{MlsRow, Write};
 use client_crypto::{DeviceKey, Entry, GroupName, Kv, Lifetime, Mls, MlsError, Received, Use};
 use client_db::{Db, DbError, MlsReader, Unlock};
 use support::*;
@@ -32,7 +32,7 @@ impl Phone {
 
     /// Keeps what the calls so far changed, with what else they meant.
     fn keep(&mut self, writes: &[Write]) {
-        let rows = self.mls.drain().into_iter().map(Write::Mls);
+        let rows = self.mls.drain().into_iter().map(|(key, value)| Write::Mls(MlsRow { key, value }));
         self.db.apply(&rows.chain(writes.iter().cloned()).collect::<Vec<_>>()).expect("kept");
     }
 }

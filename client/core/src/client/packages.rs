@@ -29,6 +29,9 @@ const AGAIN_AFTER: Duration = Duration::from_secs(2);
 /// Private halves are kept for this long after: a log may be read that much later than a device was added by it.
 const KEPT_AFTER: Duration = Duration::from_secs(90 * 24 * 3600);
 
+/// Places that stay free for those of last resort: one is made every sixty days, and each is kept for 180.
+const LAST_RESORTS: usize = 4;
+
 impl Client {
     /// The server says how many are left: publishes more if they are few, or what may not have arrived.
     pub(super) fn publish_if_few(&mut self, left: u32, now: Now) {
@@ -53,8 +56,7 @@ impl Client {
         let lifetime = Lifetime { from, until: seconds(time + LIFETIME) };
         self.crypto.drop_key_packages(seconds(time).saturating_sub(KEPT_AFTER.as_secs()))?;
         let (kept, _) = self.crypto.key_packages_kept()?;
-        // Two places stay free for those of last resort, the old one and the new.
-        let room = (client_crypto::KEY_PACKAGES_MAX - 2).saturating_sub(kept);
+        let room = (client_crypto::KEY_PACKAGES_MAX - LAST_RESORTS).saturating_sub(kept);
         let count = if batch { room.min(self.key_packages_batch) } else { 0 };
         let mut packages = Vec::new();
         if count > 0 {

@@ -9,7 +9,7 @@ use client_core::{
     ChatRow, Client, ClientEvent, Config, Input, Login, MemoryKv, Now, Output, Passed, Snapshot, StreamTag,
     Write,
 };
-use client_core::{KeyPackages, Kv};
+use client_core::{KeyPackages, Kv, MlsRow};
 use client_crypto::{DeviceKey, GroupName, Lifetime, Mls, Received, Row, Use};
 use wire::event::{Connected, Entry, EntryKind, Event, Kind};
 use wire::request::Request;
@@ -83,7 +83,7 @@ fn pair() -> (MemoryKv, Peer) {
     own.join(&own_rows, GROUP, &made.welcomes[0].1, &made.tree.expect("a tree")).expect("joined");
     keep(&mut own_rows, own.drain());
     let kept = MemoryKv::default();
-    own_rows.into_iter().for_each(|(key, value)| kept.apply(&Write::Mls((key, Some(value)))));
+    own_rows.into_iter().for_each(|(key, value)| kept.apply(&Write::Mls(MlsRow { key, value: Some(value) })));
     (kept, Peer { mls, rows, seen: BTreeMap::new() })
 }
 

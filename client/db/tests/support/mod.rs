@@ -8,8 +8,8 @@ use std::path::Path;
 
 use bytes::Bytes;
 use client_core::{
-    CommitRow, KeyPackages, Login, MembersChange, Message, OutboxRow, Plan, PlanRow, Publishing, Sealed,
-    Write,
+    CommitRow, KeyPackages, Login, MembersChange, Message, MlsRow, OutboxRow, Plan, PlanRow, Publishing,
+    Sealed, Write,
 };
 use client_db::{Db, Unlock};
 use wire::event::Cursor;
@@ -38,7 +38,7 @@ pub fn row(n: u64) -> OutboxRow {
 
 /// A row of MLS state.
 pub fn mls(key: &[u8], value: Option<&[u8]>) -> Write {
-    Write::Mls((key.to_vec(), value.map(<[u8]>::to_vec)))
+    Write::Mls(MlsRow { key: key.to_vec(), value: value.map(<[u8]>::to_vec) })
 }
 
 /// What a message was sealed as.
