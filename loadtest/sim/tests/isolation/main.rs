@@ -165,7 +165,8 @@ impl World {
         of_chat
             .enumerate()
             .map(|(n, (at, message))| {
-                assert_eq!(message.seq.0, n as u64 + 1);
+                // The first place is the commit's that made the chat's group.
+                assert_eq!(message.seq.0, n as u64 + 2);
                 let content = String::from_utf8_lossy(&message.content);
                 assert_eq!(content.split(' ').next(), Some(&*n.to_string()));
                 *at
