@@ -89,11 +89,14 @@ impl Checker {
     }
 
     /// Takes note of the cursor of a device that is being added: until it has its first entry, it is where it begins, but
-    /// for its own messages, over which it has moved since.
+    /// for its own messages, over which it has moved since. A commit that adds it lets it begin there, also if it has something of
+    /// before: of another's first commit, when it was making the chat's group itself.
     fn begins(&mut self, chat: ChatId, device: DeviceId, at: Seq, disks: &[&Disk]) {
         let phone = self.phones.iter().find(|(_, is)| is.1 == device).map(|(&phone, _)| phone);
         let is_late = self.late.contains(&device);
-        if phone.is_none_or(|phone| is_late && disks[phone].have(chat) == Seq::ZERO) {
+        if self.logged(chat, at.next()).is_some_and(|commit| commit.adds.contains(&device)) {
+            self.starts.insert((chat, device), at);
+        } else if phone.is_none_or(|phone| is_late && disks[phone].have(chat) == Seq::ZERO) {
             let own =
                 self.between(chat, Seq::ZERO, at).rev().take_while(|logged| logged.device == device).count();
             self.starts.insert((chat, device), Seq(at.0 - own as u64));
