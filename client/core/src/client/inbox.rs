@@ -198,7 +198,10 @@ impl Client {
         }
         self.look_up(chat);
         self.persist(Write::Joined { chat, seq: welcome.seq });
-        self.notify(ClientEvent::Passed { chat, seq: welcome.seq, what: Passed::Commit });
+        // The loser of a race for a chat's first commit has passed the winner's by the log.
+        if self.chats.get(&chat).is_none_or(|state| welcome.seq > state.have) {
+            self.notify(ClientEvent::Passed { chat, seq: welcome.seq, what: Passed::Commit });
+        }
         if let Some(state) = self.chats.get_mut(&chat) {
             let before = state.read;
             state.join(welcome.seq, now.instant);

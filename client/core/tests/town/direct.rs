@@ -88,6 +88,9 @@ fn i6_of_two_that_make_a_chat_at_once_one_wins_and_both_messages_arrive() {
         assert_eq!(world.server.commits, [(chat, account(0))], "welcome first: {welcome_first}");
         for phone in [ALICE, BOB] {
             assert_eq!(world.phones[phone].read(chat).len(), 2, "phone {phone}");
+            let told = world.phones[phone].told.iter();
+            let passed = told.filter(|event| matches!(event, ClientEvent::Passed { seq: Seq(1), .. }));
+            assert_eq!(passed.count(), 1, "phone {phone} is told of the commit's place once");
         }
         assert!(world.phones.iter().all(|phone| phone.disk.kept.commits.is_empty()));
     }
