@@ -1,4 +1,4 @@
-"""A client of ours, `godwit`, as the other side of a chat: both stacks must read each other."""
+"""A client of ours, `godwit`, as somebody to write to: it is found, and its key packages are there for whoever encrypts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import frame_generated as fb
 
 from checks import same
-from godwit import id_bytes, text_of
+from godwit import id_bytes
+from groups import claim
 from quic import PATIENCE_S, Broken
 
 if TYPE_CHECKING:
@@ -60,26 +61,17 @@ def both_stacks(program: str, work: Path) -> Callable[[Stage], Awaitable[None]]:
             None, lambda: Cli(program, stage.node, work / "dora", "+4915200000007")
         )
         found = await stage.at_alice.ask_one(fb.LookupT(dora.phone), fb.FoundT)
-        account, chat = id_bytes(found.account), id_bytes(found.chat)
-        up = stage.at_alice.up(chat, account)
-        seq = await up.say("grüße aus Python 🐦")
-        heard = await dora.does("tail", "--read", "--count", "1")
-        same([line["text"] for line in heard if line["event"] == "message"], ["grüße aus Python 🐦"], "what Dora read")
-        known = stage.at_alice.chat(chat)
-        await stage.at_alice.link.until(lambda: known.ticks(seq, account) == (True, True), "Dora's blue ticks")
-        await dora.does("send", "--to", stage.alice.phone, "grüße aus Rust 🦀")
-        await stage.at_alice.link.until(lambda: seq + 1 in known.entries, "Dora's message")
-        same(text_of(known.entries[seq + 1]), "grüße aus Rust 🦀", "what Alice read")
-        same(id_bytes(known.entries[seq + 1].sender), account, "who said it")
-        up.move(seq + 1, seq + 1)
-        # An answer on the same stream after the move's: history then says it.
-        await up.say("read")
-        up.stream.finish()
-        waited = await dora.does("send", "--to", stage.alice.phone, "a tick for Dora")
-        same(any(line["event"] == "sent" for line in waited), True, f"Dora's tick ({waited})")
-        history = await dora.does("history", "--with", stage.alice.phone)
-        ticks = [line.get("ticks") for line in history if line.get("text") == "grüße aus Rust 🦀"]
-        same(ticks, ["✓✓ read"], "Dora's ticks")
+        account = id_bytes(found.account)
+        # What is said to it must be sealed, and this client seals nothing; but everything for that is there.
+        first, second = [await claim(stage.at_alice, account) for _ in range(2)]
+        same([len(first), len(second)], [1, 1], "key packages of Dora's one device")
+        same([id_bytes(package.account) for package in first + second], [account, account], "whose they are")
+        handed = [bytes(package.bytes) for package in first + second]
+        same(handed[0] != handed[1] and not first[0].lastResort, True, "each is handed out once")
+        # MLS 1.0, a key package (RFC 9420, section 6), of Dora's account and device (section 5.3).
+        same([package[:4] for package in handed], [b"\0\1\0\5"] * 2, "what they are")
+        identity = account + id_bytes(first[0].device)
+        same([identity in package for package in handed], [True, True], "who is in their credential")
 
-    check.__doc__ = "r12 a client of ours and this one read each other, text and ticks, both ways"
+    check.__doc__ = "r12 r165 a client of ours is found, and anybody can encrypt for its device"
     return check
