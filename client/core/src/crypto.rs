@@ -73,11 +73,11 @@ impl Crypto {
     }
 
     pub(crate) fn look_at_commit(&mut self, chat: ChatId, entry: &wire::event::Entry) -> Done<Change> {
-        self.with(|mls, kv| mls.look_at_commit(kv, &said(chat, entry)))
+        self.with(|mls, kv| mls.look_at_commit(kv, &Entry::of(chat, entry)))
     }
 
     pub(crate) fn receive(&mut self, chat: ChatId, entry: &wire::event::Entry) -> Done<Received> {
-        self.with(|mls, kv| mls.receive(kv, &said(chat, entry)))
+        self.with(|mls, kv| mls.receive(kv, &Entry::of(chat, entry)))
     }
 
     pub(crate) fn join(
@@ -141,16 +141,5 @@ fn absent<T>(done: Done<T>) -> Done<()> {
     match done {
         Ok(_) | Err(MlsError::NotMember) => Ok(()),
         Err(error) => Err(error),
-    }
-}
-
-fn said(chat: ChatId, entry: &wire::event::Entry) -> Entry<'_> {
-    Entry {
-        group: GroupName::Chat(chat),
-        account: entry.sender,
-        device: entry.device,
-        client_msg_id: entry.client_msg_id,
-        epoch: entry.epoch.0,
-        content: &entry.content,
     }
 }

@@ -8,7 +8,8 @@ use openmls::prelude::{KeyPackage, LeafNodeIndex, MlsGroup, RatchetTreeIn};
 use openmls_traits::OpenMlsProvider;
 use tls_codec::Serialize;
 use wire::limits::{COMMIT_ADDS_MAX, GROUP_LEAVES_MAX, HANDSHAKE_BYTES_MAX};
-use wire::{ClientMsgId, DeviceId};
+use wire::request::{Action, CommitGroup, NewDevice};
+use wire::{ChatId, ClientMsgId, DeviceId, Epoch};
 use wire_mls::inspect;
 use wire_mls::{Binding, GroupName, Leaf};
 
@@ -37,6 +38,35 @@ pub struct Committed {
     pub welcomes: Vec<(Leaf, Vec<u8>)>,
     /// The tree of the next epoch, for all who are added; `None` if nobody is.
     pub tree: Option<Vec<u8>>,
+}
+
+impl Committed {
+    /// The request that says it in a chat: the header, and the bytes that follow it in parts.
+    pub fn request(
+        &self,
+        chat: ChatId,
+        client_msg_id: ClientMsgId,
+        action: Action,
+    ) -> (CommitGroup, Vec<u8>) {
+        let tree = self.tree.as_deref().unwrap_or_default();
+        let adds = self.welcomes.iter().map(|(leaf, welcome)| NewDevice {
+            account: leaf.account,
+            device: leaf.device,
+            welcome_bytes: welcome.len() as u32,
+        });
+        let header = CommitGroup {
+            chat,
+            client_msg_id,
+            epoch: Epoch(self.epoch),
+            action,
+            adds: adds.collect(),
+            commit_bytes: self.commit.len() as u32,
+            tree_bytes: tree.len() as u32,
+        };
+        let welcomes = self.welcomes.iter().map(|(_, welcome)| &welcome[..]);
+        let bytes: Vec<&[u8]> = [&self.commit[..], tree].into_iter().chain(welcomes).collect();
+        (header, bytes.concat())
+    }
 }
 
 impl Mls {

@@ -8,7 +8,7 @@ use openmls::prelude::{
 use openmls::prelude::{Proposal, ProposalOrRefType};
 use tls_codec::Deserialize;
 use wire::limits::HANDSHAKE_BYTES_MAX;
-use wire::{AccountId, ClientMsgId, DeviceId};
+use wire::{AccountId, ChatId, ClientMsgId, DeviceId};
 use wire_mls::inspect::{self, InspectError};
 use wire_mls::{Binding, Change, GroupName, Leaf};
 
@@ -33,6 +33,20 @@ pub struct Entry<'a> {
     pub epoch: u64,
     /// The message.
     pub content: &'a [u8],
+}
+
+impl<'a> Entry<'a> {
+    /// An entry of a chat, as it arrives.
+    pub fn of(chat: ChatId, entry: &'a wire::event::Entry) -> Entry<'a> {
+        Entry {
+            group: GroupName::Chat(chat),
+            account: entry.sender,
+            device: entry.device,
+            client_msg_id: entry.client_msg_id,
+            epoch: entry.epoch.0,
+            content: &entry.content,
+        }
+    }
 }
 
 /// What an entry turned out to be.

@@ -3,11 +3,10 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use bytes::{BufMut, Bytes, BytesMut};
 use client_crypto::{Committed, MlsError};
 use wire::event::{self, Event};
-use wire::request::{Action, CommitGroup, NewDevice, Request};
-use wire::{AccountId, ChatId, ClientMsgId, DeviceId, Epoch, ErrorCode, Refusal, Retry, limits};
+use wire::request::{Action, Request};
+use wire::{AccountId, ChatId, ClientMsgId, DeviceId, ErrorCode, Refusal, Retry, limits};
 
 use super::Client;
 use super::errands::Errand;
@@ -142,7 +141,7 @@ impl Client {
             match made {
                 Ok(made) => {
                     self.note_missing(chat, &claim, &adds);
-                    return self.keep_commit(chat, id, action, made, now);
+                    return self.keep_commit(chat, id, action, &made, now);
                 }
                 Err(
                     MlsError::KeyPackage(device) | MlsError::Lifetime(device) | MlsError::Duplicate(device),
@@ -275,8 +274,9 @@ impl Client {
 
     // ---- on its way ----
 
-    fn keep_commit(&mut self, chat: ChatId, id: ClientMsgId, action: Action, made: Committed, now: Now) {
-        let row = commit_row(chat, id, action, made);
+    fn keep_commit(&mut self, chat: ChatId, id: ClientMsgId, action: Action, made: &Committed, now: Now) {
+        let (request, bytes) = made.request(chat, id, action);
+        let row = CommitRow { request, bytes: bytes.into() };
         self.know_chat(
             chat,
             if let Action::MakeDirect { peer } = row.request.action { Some(peer) } else { None },
@@ -391,27 +391,4 @@ fn halve(adds: &mut Vec<Candidate>) -> bool {
     let (first, middle, all) = (first.account, middle.account, adds.len());
     adds.retain(|add| add.account < middle || add.account == first);
     adds.len() < all
-}
-
-fn commit_row(chat: ChatId, client_msg_id: ClientMsgId, action: Action, made: Committed) -> CommitRow {
-    let tree = made.tree.unwrap_or_default();
-    let mut bytes = BytesMut::with_capacity(made.commit.len() + tree.len());
-    bytes.put_slice(&made.commit);
-    bytes.put_slice(&tree);
-    let mut adds = Vec::with_capacity(made.welcomes.len());
-    for (leaf, welcome) in &made.welcomes {
-        bytes.put_slice(welcome);
-        let (account, device, welcome_bytes) = (leaf.account, leaf.device, welcome.len() as u32);
-        adds.push(NewDevice { account, device, welcome_bytes });
-    }
-    let request = CommitGroup {
-        chat,
-        client_msg_id,
-        epoch: Epoch(made.epoch),
-        action,
-        adds,
-        commit_bytes: made.commit.len() as u32,
-        tree_bytes: tree.len() as u32,
-    };
-    CommitRow { request, bytes: Bytes::from(bytes) }
 }

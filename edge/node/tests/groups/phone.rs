@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use client_crypto::{Committed, DeviceKey, GroupName, Lifetime, Mls, Received, Use, Wanted};
 use wire::event::{Entry, Event, InboxItem, KeyPackage, Kind, Welcome};
-use wire::request::{self, Action, ClaimKeyPackages, CommitGroup, NewDevice, PublishKeyPackages, Request};
+use wire::request::{self, Action, ClaimKeyPackages, CommitGroup, PublishKeyPackages, Request};
 use wire::{AccountId, ChatId, ClientMsgId, DeviceId, Epoch, RequestId, Role, Seq, limits};
 use wire_link::StreamId;
 use wire_mls::Leaf;
@@ -130,15 +130,8 @@ impl Phone {
     pub(super) fn receive(&mut self, chat: ChatId, seq: u64) -> Received {
         self.raw.until(|raw| raw.seqs(chat).contains(&seq));
         let entry = entries(&self.raw, chat).into_iter().find(|entry| entry.seq == Seq(seq)).unwrap();
-        let entry = client_crypto::Entry {
-            group: GroupName::Chat(chat),
-            account: entry.sender,
-            device: entry.device,
-            client_msg_id: entry.client_msg_id,
-            epoch: entry.epoch.0,
-            content: &entry.content,
-        };
-        let received = self.mls.receive(&self.rows, &entry).expect("it is right");
+        let received =
+            self.mls.receive(&self.rows, &client_crypto::Entry::of(chat, &entry)).expect("it is right");
         self.save();
         received
     }
@@ -211,24 +204,8 @@ fn now_s() -> u64 {
 
 impl Ask {
     fn new(chat: ChatId, client_msg_id: ClientMsgId, action: Action, made: &Committed) -> Ask {
-        let adds = made.welcomes.iter().map(|(leaf, welcome)| NewDevice {
-            account: leaf.account,
-            device: leaf.device,
-            welcome_bytes: welcome.len() as u32,
-        });
-        let tree = made.tree.as_deref().unwrap_or_default();
-        let header = CommitGroup {
-            chat,
-            client_msg_id,
-            epoch: Epoch(made.epoch),
-            action,
-            adds: adds.collect(),
-            commit_bytes: made.commit.len() as u32,
-            tree_bytes: tree.len() as u32,
-        };
-        let welcomes = made.welcomes.iter().map(|(_, welcome)| &welcome[..]);
-        let blobs: Vec<&[u8]> = [&made.commit[..], tree].into_iter().chain(welcomes).collect();
-        Ask { header, blobs: blobs.concat() }
+        let (header, blobs) = made.request(chat, client_msg_id, action);
+        Ask { header, blobs }
     }
 
     /// The same with so many bytes of commit, by that device: only members would notice.

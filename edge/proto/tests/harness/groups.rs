@@ -8,7 +8,7 @@ use edge_proto::StreamId;
 use store::keys::{direct_chat_id, group_chat_id};
 use store::op::{self, NewLeaf, Op, OpOutput};
 use wire::event::{Entry, EntryKind, Event, InboxEntry, InboxItem, KeyPackage, Kind, Welcome};
-use wire::request::{self, Action, ClaimKeyPackages, CommitGroup, NewDevice, PublishKeyPackages, Request};
+use wire::request::{self, Action, ClaimKeyPackages, CommitGroup, PublishKeyPackages, Request};
 use wire::{AccountId, ChatId, ClientMsgId, DeviceId, Epoch, ErrorCode, LogId, RequestId, Seq, limits};
 
 use super::{Device, Live, START, World, backend};
@@ -146,16 +146,8 @@ impl Phone {
 
     /// Takes an entry of the log.
     pub fn receive(&mut self, chat: ChatId, entry: &Entry) -> client_crypto::Received {
-        let group = GroupName::Chat(chat);
-        let entry = client_crypto::Entry {
-            group,
-            account: entry.sender,
-            device: entry.device,
-            client_msg_id: entry.client_msg_id,
-            epoch: entry.epoch.0,
-            content: &entry.content,
-        };
-        let received = self.mls.receive(&self.rows, &entry).expect("it is right");
+        let received =
+            self.mls.receive(&self.rows, &client_crypto::Entry::of(chat, entry)).expect("it is right");
         self.save();
         received
     }
@@ -180,24 +172,8 @@ pub fn sealed(n: u8, epoch: u64, content: impl Into<Bytes>) -> Request {
 
 impl Ask {
     pub fn new(chat: ChatId, n: u8, action: Action, made: &Committed) -> Ask {
-        let adds = made.welcomes.iter().map(|(leaf, welcome)| NewDevice {
-            account: leaf.account,
-            device: leaf.device,
-            welcome_bytes: welcome.len() as u32,
-        });
-        let tree = made.tree.as_deref().unwrap_or_default();
-        let header = CommitGroup {
-            chat,
-            client_msg_id: id(n),
-            epoch: Epoch(made.epoch),
-            action,
-            adds: adds.collect(),
-            commit_bytes: made.commit.len() as u32,
-            tree_bytes: tree.len() as u32,
-        };
-        let welcomes = made.welcomes.iter().map(|(_, welcome)| &welcome[..]);
-        let blobs: Vec<&[u8]> = [&made.commit[..], tree].into_iter().chain(welcomes).collect();
-        Ask { header, blobs: blobs.concat() }
+        let (header, blobs) = made.request(chat, id(n), action);
+        Ask { header, blobs }
     }
 
     /// The commit, as it is asked for.
